@@ -1,0 +1,92 @@
+"""One face photo becomes a person that a text-to-image model knows, as 1,024 numbers.
+
+from celeb_core import Person, fit, find_face, generate, load_studio, parse_prompt
+
+studio = load_studio("auto")
+ada = Person("ada", (find_face("ada.jpg", studio.faces),))
+people = fit([ada], studio.models, studio.basis, calibration=studio.calibration)
+prompt = parse_prompt("<ada> plays the guitar", people)
+generate(prompt, studio.models, studio.basis)[0].save("ada.png")
+"""
+
+from celeb_core.basis import build_basis, compose, interpolate, load_basis, project, save_basis
+from celeb_core.basis import words_of as words_of
+from celeb_core.errors import CelebError
+from celeb_core.evaluation import evaluate_quick, reference_faces, score_picture
+from celeb_core.faces import FaceModel, find_face, find_faces, load_face_model, open_photo
+from celeb_core.identity import (
+    delete_identity,
+    find_identity,
+    list_identities,
+    load_identity,
+    rename_identity,
+    save_identity,
+)
+from celeb_core.mapper import CoefficientMapper
+from celeb_core.models import Models, Studio, load_models, load_studio
+from celeb_core.prompt import encode_prompt, parse_prompt, placeholders
+from celeb_core.sampling import SCHEDULERS, generate
+from celeb_core.training import PRESETS, fit, fit_identities, save_checkpoint
+from celeb_core.types import (
+    Calibration,
+    CelebBasis,
+    Face,
+    FaceScore,
+    Identity,
+    Person,
+    Prompt,
+    SampleConfig,
+    Scores,
+    TrainConfig,
+    TrainStep,
+)
+
+__all__ = [
+    "PRESETS",
+    "SCHEDULERS",
+    "Calibration",
+    "CelebBasis",
+    "CelebError",
+    "CoefficientMapper",
+    "Face",
+    "FaceModel",
+    "FaceScore",
+    "Identity",
+    "Models",
+    "Person",
+    "Prompt",
+    "SampleConfig",
+    "Scores",
+    "Studio",
+    "TrainConfig",
+    "TrainStep",
+    "build_basis",
+    "compose",
+    "delete_identity",
+    "encode_prompt",
+    "evaluate_quick",
+    "find_face",
+    "find_faces",
+    "find_identity",
+    "fit",
+    "fit_identities",
+    "generate",
+    "interpolate",
+    "list_identities",
+    "load_basis",
+    "load_face_model",
+    "load_identity",
+    "load_models",
+    "load_studio",
+    "open_photo",
+    "parse_prompt",
+    "placeholders",
+    "project",
+    "reference_faces",
+    "rename_identity",
+    "save_basis",
+    "save_checkpoint",
+    "save_identity",
+    "score_picture",
+    "words_of",
+]

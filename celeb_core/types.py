@@ -1,0 +1,220 @@
+"""The nouns. Frozen, fully typed, no behaviour beyond what follows from their fields.
+
+k = words per name (2), p = components, d = text-embedding width, n = number of names.
+Tensor fields make `==` ambiguous, so those classes compare by identity (`eq=False`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Literal, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+from torch import Tensor
+
+Box: TypeAlias = tuple[float, float, float, float]
+"""left, top, right, bottom in pixels."""
+
+Norm: TypeAlias = Literal["paper", "radius-learned", "free"]
+"""How the mapper's output is bounded; see `celeb_core.mapper`."""
+
+
+@dataclass(frozen=True, eq=False)
+class Face:
+    """One face of a photo. Boxes and landmarks are in pixels of the (upright) photo."""
+
+    image: Image.Image  # RGB, square: the head as a portrait frames it; what the VAE sees
+    aligned: npt.NDArray[np.uint8]  # (112, 112, 3) RGB: what the recogniser sees
+    embedding: Tensor  # (512,) float32, unit norm
+    box: Box  # the face
+    crop: Box  # the part of the photo that `image` shows
+    landmarks: npt.NDArray[np.float32]  # (5, 2) eyes, nose, mouth corners
+    score: float  # the detector's confidence, 0 to 1
+
+
+@dataclass(frozen=True, eq=False)
+class Person:
+    """Somebody to be trained: a name and one or more photos' faces of the same person."""
+
+    name: str
+    faces: tuple[Face, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class CelebBasis:
+    """PCA of the celebrities' words, one per word position (METHOD.md §1.3).
+
+    Position j has `ranks[j] <= p` components; the rows past that rank are zero, with zero `std`,
+    so that they have no effect. `id` is a hash of everything that determines the numbers.
+    """
+
+    mean: Tensor  # (k, d) float32
+    components: Tensor  # (k, p, d) float32, orthonormal rows
+    std: Tensor  # (k, p) float32, the celebrities' spread along each component
+    names: tuple[str, ...]
+    base_model: str
+    id: str
+    ranks: tuple[int, ...]  # (k,)
+
+    @property
+    def k(self) -> int:
+        """Words per name."""
+        return int(self.components.shape[0])
+
+    @property
+    def p(self) -> int:
+        """Components per word."""
+        return int(self.components.shape[1])
+
+
+@dataclass(frozen=True, eq=False)
+class Identity:
+    """A person whom the model knows: 2 x 512 numbers. Never the photo or the face embedding."""
+
+    name: str
+    coefficients: Tensor  # (k, p) float32, in units of the celebrities' spread
+    basis_id: str
+    base_model: str = ""
+    recogniser: str = ""
+    settings: Mapping[str, str | int | float] = field(default_factory=dict)  # to reproduce it
+
+
+@dataclass(frozen=True, eq=False)
+class Calibration:
+    """How the model draws the celebrities: what the closed-form start is fitted to."""
+
+    names: tuple[str, ...]
+    face_embeddings: Tensor  # (n, 512) float32, unit norm; zeros where no face was found
+    base_model: str
+    recogniser: str
+
+
+@dataclass(frozen=True, eq=False)
+class Prompt:
+    """A text with `<name>` placeholders and who they are.
+
+    A (k, d) Tensor instead of an identity stands for the words themselves, as `interpolate`
+    gives them.
+    """
+
+    text: str
+    identities: Mapping[str, Identity | Tensor]  # exactly the names that the text uses
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """Every number of a training; the presets of `celeb_core.training` fill it."""
+
+    preset: str = "best"
+    steps: int = 60
+    batch_size: int = 8  # noisy latents per person and step
+    learning_rate: float = 1e-3
+    weight_decay: float = 0.01
+    decay: bool = True  # learning rate falls linearly to a tenth of itself
+    max_seconds: float | None = None  # stop after the step that passes it
+    seed: int = 0
+    # the mapper
+    norm: Norm = "free"
+    closed_form: bool = True  # start from the calibration, if the model has one
+    # which coefficients are kept
+    ema: float = 0.0  # 0: the last ones
+    ema_from_noise: bool = False  # the official code's: starts from random numbers
+    # views of the photo
+    views: int = 24  # augmented latents encoded once, per person
+    flip: bool = True
+    jitter: float = 0.1  # brightness, contrast, saturation: 1 ± jitter
+    smallest: float = 0.75  # smallest side of the pasted photo, as a share of the canvas
+    canvas: Literal["edge", "black"] = "edge"  # what is around a shrunk photo
+    # the loss
+    templates: Literal["studio", "paper"] = "studio"
+    background: float = 0.2  # loss weight outside the face; 1 is no mask
+    stratified: bool = True  # timesteps of a batch spread evenly instead of independently
+
+
+@dataclass(frozen=True)
+class SampleConfig:
+    """How pictures are drawn. None means the loaded model's own default."""
+
+    num_images: int = 1
+    seed: int = 0  # picture i is drawn from seed + i, whatever the batch
+    steps: int | None = None
+    guidance: float | None = None
+    negative_prompt: str = ""
+    width: int | None = None  # None: the model's width, times 1.5 for two or more people
+    height: int | None = None
+    scheduler: str | None = None  # a key of `celeb_core.sampling.SCHEDULERS`
+    batch_size: int = 4
+
+
+@dataclass(frozen=True, eq=False)
+class TrainStep:
+    """The state after `step` updates; step 0 comes before the first one and has no losses.
+
+    `checkpoint()` copies what is needed to go on later. It reads the running training, so call
+    it before asking for the next step.
+    """
+
+    step: int
+    steps: int  # planned
+    losses: Mapping[str, float]  # per person, of this step
+    seconds: float  # since the training began, all in
+    seconds_left: float | None  # estimate; None while there is nothing to estimate from
+    people: tuple[Identity, ...] = ()  # as they are now
+    checkpoint: Callable[[], dict[str, Tensor]] | None = field(default=None, repr=False)
+    preview: Image.Image | None = None
+
+    @property
+    def identities(self) -> dict[str, Identity]:
+        """The people so far, by name: ready for `generate` and `save_identity`."""
+        return {person.name: person for person in self.people}
+
+    @property
+    def loss(self) -> float:
+        """Mean over the people; nan at step 0."""
+        values = list(self.losses.values())
+        return sum(values) / len(values) if values else float("nan")
+
+    def with_preview(self, preview: Image.Image) -> TrainStep:
+        """The same step with a picture."""
+        return replace(self, preview=preview)
+
+
+@dataclass(frozen=True)
+class FaceScore:
+    """One wanted person in one picture. A missing face scores zero."""
+
+    name: str
+    found: bool
+    identity: float  # recogniser cosine
+    judge: float | None  # the independent judge's cosine, when the model ships one
+    box: Box | None
+
+
+@dataclass(frozen=True)
+class Scores:
+    """How well a picture does what it was asked for."""
+
+    faces: tuple[FaceScore, ...]
+    prompt: float | None  # CLIP cosine of picture and text, names removed; None without a CLIP
+
+    @property
+    def identity(self) -> float | None:
+        """Mean recogniser cosine over the wanted people; None if nobody was wanted."""
+        return _mean([face.identity for face in self.faces])
+
+    @property
+    def judge(self) -> float | None:
+        """Mean judge cosine; None without a judge."""
+        return _mean([face.judge for face in self.faces if face.judge is not None])
+
+    @property
+    def detected(self) -> float | None:
+        """Share of the wanted people who were found."""
+        return _mean([float(face.found) for face in self.faces])
+
+
+def _mean(values: list[float]) -> float | None:
+    return sum(values) / len(values) if values else None
