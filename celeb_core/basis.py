@@ -2,50 +2,138 @@
 
 from __future__ import annotations
 
+import hashlib
+import io
+import logging
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import torch
 from torch import Tensor
 
+from celeb_core.errors import BasisMismatch, ModelError, ModelNotFound, UnknownName
+from celeb_core.files import write_atomically
 from celeb_core.types import CelebBasis, Identity
 
 if TYPE_CHECKING:
     from celeb_core.models import Models
 
+K = 2  # words per name: the first two tokens (METHOD.md §1.2)
+FORMAT = "celeb-basis 1"
+
+log = logging.getLogger(__name__)
+
+
+def token_ids(name: str, tokenizer: Any) -> list[int]:
+    """Token ids of a name, without start and end."""
+    ids: list[int] = tokenizer(name, add_special_tokens=False).input_ids
+    return ids
+
 
 def build_basis(names: Sequence[str], models: Models, p: int = 512) -> CelebBasis:
-    """PCA of the first and second token embeddings of the names; p is capped at the rank."""
-    raise NotImplementedError
+    """PCA of the first and second token embeddings of the names (METHOD.md §1.3, §4).
+
+    Rows that several names share count once; one-token names feed the first position only.
+    Each position has as many components as its rows have rank, at most p; a shorter position is
+    padded with zero rows. The rows are rounded to fp16 first, so that one text encoder gives
+    one basis (and one id) whatever precision it is loaded in.
+    Raises ModelError if the names have too few distinct words.
+    """
+    rows = _distinct_rows(names, models)
+    if min(len(group) for group in rows) < 3:
+        raise ModelError(
+            f"{len(names)} names are too few to span a celeb basis: they have "
+            f"{[len(group) for group in rows]} distinct words per position. Use a longer list."
+        )
+    parts = [_principal_components(group, p) for group in rows]
+    ranks = tuple(len(std) for _, _, std in parts)
+    width = max(ranks)
+    if min(ranks) < p:
+        log.info("asked for %d components, the names give %s", p, ranks)
+    return CelebBasis(
+        mean=torch.stack([mean for mean, _, _ in parts]).float(),
+        components=torch.stack([_pad(comp, width) for _, comp, _ in parts]).float(),
+        std=torch.stack([_pad(std, width) for _, _, std in parts]).float(),
+        names=tuple(names),
+        base_model=models.id,
+        id=basis_id(names, models, p),
+        ranks=ranks,
+    )
+
+
+def basis_id(names: Sequence[str], models: Models, p: int = 512) -> str:
+    """Hash of all that determines the numbers: the names' word embeddings and p.
+
+    It needs no decomposition, so that a stored basis can be looked up in milliseconds; and it is
+    the same on every machine, which the last bits of an SVD are not.
+    """
+    digest = hashlib.sha256(f"{FORMAT} p={p}\n".encode())
+    for name in names:
+        digest.update(name.encode() + b"\n")
+    for group in _distinct_rows(names, models):
+        digest.update(group.half().numpy().tobytes())
+    return digest.hexdigest()[:16]
 
 
 def save_basis(basis: CelebBasis, path: Path) -> None:
     """Write tensors and names to a .pt file that loads with `weights_only=True`."""
-    raise NotImplementedError
+    buffer = io.BytesIO()
+    torch.save({**vars(basis), "format": FORMAT}, buffer)
+    write_atomically(path, buffer.getvalue())
 
 
 def load_basis(path: Path) -> CelebBasis:
     """Read what `save_basis` wrote. Raises ModelNotFound."""
-    raise NotImplementedError
+    try:
+        content = torch.load(path, weights_only=True)
+        if content.pop("format") != FORMAT:
+            raise ValueError("another format")
+        return CelebBasis(**content)
+    except Exception as error:
+        raise ModelNotFound(
+            f"{path} is no celeb basis that can be read. Build it with “python -m celeb_core basis”."
+        ) from error
 
 
 def compose(basis: CelebBasis, coefficients: Tensor) -> Tensor:
-    """Coefficients (..., k, p) -> words (..., k, d): v = mean + (a * std) @ components."""
-    raise NotImplementedError
+    """Coefficients (..., k, p) -> words (..., k, d): v = mean + (a * std) @ components.
+
+    METHOD.md §1.4 with coefficients in units of the celebrities' spread (§4).
+    """
+    mean, components, std = _parts(basis, coefficients)
+    return mean + torch.einsum("...kp,kpd->...kd", coefficients * std, components)
 
 
 def project(basis: CelebBasis, words: Tensor) -> Tensor:
-    """Words (..., k, d) -> coefficients (..., k, p): the left inverse of `compose`."""
-    raise NotImplementedError
+    """Words (..., k, d) -> coefficients (..., k, p): the left inverse of `compose`.
+
+    What lies outside the span of the celebrities is dropped.
+    """
+    mean, components, std = _parts(basis, words)
+    along = torch.einsum("...kd,kpd->...kp", words - mean, components)
+    return torch.where(std > 0, along / std.clamp_min(torch.finfo(std.dtype).tiny), 0.0)
 
 
 def words_of(person: str | Identity | Tensor, basis: CelebBasis, models: Models) -> Tensor:
-    """The words (k, d) of a celebrity name, an identity, or words themselves.
+    """The words (k, d) float32 of a celebrity name, an identity, or words themselves.
 
-    A name's words are its first k token embeddings; a one-token name gets the mean second word.
+    A name's words are its first k token embeddings; a one-token name gets the mean second word,
+    which is what the basis knows of a person's unspecified second word.
     Raises BasisMismatch, UnknownName (for an empty name).
     """
-    raise NotImplementedError
+    if isinstance(person, Tensor):
+        return person.float()
+    if isinstance(person, Identity):
+        if person.basis_id != basis.id:
+            raise BasisMismatch(person.name, basis.id, person.basis_id, person.base_model)
+        return compose(basis, person.coefficients.float())
+    ids = token_ids(person, models.tokenizer)[: basis.k]
+    if not ids:
+        raise UnknownName(person, (), len(basis.names))
+    words = basis.mean.clone()
+    words[: len(ids)] = embedding_table(models)[ids]
+    return words
 
 
 def interpolate(
@@ -56,4 +144,45 @@ def interpolate(
     models: Models,
 ) -> Tensor:
     """lam * a + (1 - lam) * b, word by word -> (k, d). METHOD.md §1.1."""
-    raise NotImplementedError
+    return lam * words_of(a, basis, models) + (1 - lam) * words_of(b, basis, models)
+
+
+def embedding_table(models: Models) -> Tensor:
+    """The text encoder's token embeddings (vocabulary, d), float32 on the CPU."""
+    weight: Tensor = models.text_encoder.get_input_embeddings().weight
+    return weight.detach().float().cpu()
+
+
+def _distinct_rows(names: Sequence[str], models: Models) -> list[Tensor]:
+    """Distinct token embeddings per position, in order of appearance: k x (m_j, d)."""
+    table = embedding_table(models)
+    seen: list[dict[int, None]] = [{} for _ in range(K)]
+    for name in names:
+        for position, token in enumerate(token_ids(name, models.tokenizer)[:K]):
+            seen[position][token] = None
+    return [table[list(tokens)] for tokens in seen]
+
+
+def _principal_components(rows: Tensor, p: int) -> tuple[Tensor, Tensor, Tensor]:
+    """PCA of (m, d) rows -> mean (d,), components (r, d), std (r,); r = min(p, rank)."""
+    rows = rows.half().double()
+    mean = rows.mean(0)
+    _, singular, components = torch.linalg.svd(rows - mean, full_matrices=False)
+    # Rounding to fp16 is the noise floor of the rows, so of their rank.
+    rank = int((singular > singular[0] * 1e-3).sum())
+    rank = min(rank, p, len(rows) - 1)
+    components = components[:rank]
+    largest = components.gather(1, components.abs().argmax(1, keepdim=True))
+    return mean, components * largest.sign(), singular[:rank] / (len(rows) - 1) ** 0.5
+
+
+def _pad(rows: Tensor, length: int) -> Tensor:
+    return torch.cat([rows, rows.new_zeros(length - len(rows), *rows.shape[1:])])
+
+
+def _parts(basis: CelebBasis, like: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    return (
+        basis.mean.to(like.device, like.dtype),
+        basis.components.to(like.device, like.dtype),
+        basis.std.to(like.device, like.dtype),
+    )

@@ -2,14 +2,40 @@
 
 from __future__ import annotations
 
+import hashlib
+import io
+import warnings
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
-from PIL import Image
+import numpy as np
+import torch
+from PIL import Image, ImageOps, UnidentifiedImageError
 
-from celeb_core.types import Face
+from celeb_core.errors import (
+    FacePackMissing,
+    NoFaceFound,
+    PhotoTooLarge,
+    PhotoUnreadable,
+    SeveralFaces,
+)
+from celeb_core.types import Box, Face
 
 PhotoSource = str | Path | bytes | Image.Image
+
+MAX_PIXELS = 150_000_000  # decoded; more is taken for a decompression bomb
+MAX_SIDE = 2048  # of the photo that the detector sees and the crop is cut from
+MIN_SIDE = 16  # a face in less could not be recognised by anybody
+
+
+@dataclass(frozen=True)
+class Framing:
+    """How a portrait frames a head, so that photos are cropped as the model draws people."""
+
+    side: float = 2.0  # side of the crop over the longer side of the face box
+    x: float = 0.5  # centre of the face in the crop
+    y: float = 0.5
 
 
 class FaceModel(Protocol):
@@ -23,25 +49,124 @@ class FaceModel(Protocol):
         ...
 
 
-def load_face_model(pack: str | Path, note: str = "", root: Path | None = None) -> FaceModel:
-    """Load an insightface pack (a folder with detector and 512-d recogniser ONNX files).
+class InsightFace:
+    """A `FaceModel` by `insightface.app.FaceAnalysis`, on the CPU."""
 
-    Raises FacePackMissing before insightface would try to download anything.
+    def __init__(self, analysis: Any, id: str, note: str, framing: Framing) -> None:
+        self.analysis, self.id, self.note, self.framing = analysis, id, note, framing
+
+    def find(self, photo: Image.Image) -> list[Face]:
+        """All faces of an upright RGB photo, left to right; empty if there is none."""
+        from insightface.utils.face_align import norm_crop
+
+        rgb = np.asarray(photo.convert("RGB"))
+        found = []
+        for raw in self.analysis.get(np.ascontiguousarray(rgb[:, :, ::-1])):  # it wants BGR
+            embedding = torch.from_numpy(np.array(raw.normed_embedding, dtype=np.float32))
+            if not torch.isfinite(embedding).all():
+                continue  # landmarks that fell together: alignment has no solution
+            if embedding.shape != (512,):
+                raise FacePackMissing(
+                    f"The recogniser of the face pack “{self.id}” gives {embedding.numel()} "
+                    "numbers per face, 512 are needed. Use a pack with an ArcFace recogniser."
+                )
+            box = _box(raw.bbox)
+            crop = portrait_box(box, photo.size, self.framing)
+            found.append(
+                Face(
+                    image=photo.convert("RGB").crop(tuple(round(edge) for edge in crop)),
+                    aligned=np.asarray(norm_crop(rgb, raw.kps, 112)),
+                    embedding=embedding,
+                    box=box,
+                    crop=crop,
+                    landmarks=np.asarray(raw.kps, dtype=np.float32),
+                    score=float(raw.det_score),
+                )
+            )
+        return sorted(found, key=lambda face: face.box[0] + face.box[2])
+
+
+def load_face_model(
+    pack: str | Path,
+    note: str = "",
+    root: Path | None = None,
+    framing: Framing | None = None,
+    det_size: tuple[int, int] | None = None,
+) -> FaceModel:
+    """Load an insightface pack: a folder with ONNX files, or a name under `<root>/models`.
+
+    `det_size` None lets insightface look at two scales. Raises FacePackMissing before
+    insightface would try to download anything.
     """
-    raise NotImplementedError
+    folder = Path(pack).expanduser()
+    if not folder.is_dir():
+        folder = (root or Path("~/.insightface")).expanduser() / "models" / str(pack)
+    files = sorted(folder.glob("*.onnx"))
+    if len(files) < 2:
+        raise FacePackMissing(
+            f"There is no face pack at {folder} (a detector and a recogniser, *.onnx). "
+            f"Download the insightface pack “{Path(pack).name}” and unpack its files there, "
+            "or name another folder."
+        )
+    from insightface.app import FaceAnalysis
+
+    # norm_crop still calls a skimage method that goes away in 2.2; our pin knows that.
+    warnings.filterwarnings("ignore", category=FutureWarning, module=r"insightface\.")
+    try:
+        analysis = FaceAnalysis(
+            name=str(folder),
+            allowed_modules=["detection", "recognition"],
+            providers=["CPUExecutionProvider"],
+        )
+    except AssertionError as error:
+        raise FacePackMissing(f"No face detector among the files of {folder}.") from error
+    if "recognition" not in analysis.models:
+        raise FacePackMissing(f"No face recogniser among the files of {folder}.")
+    analysis.prepare(ctx_id=-1, det_size=det_size)
+    recogniser = Path(analysis.models["recognition"].model_file)
+    digest = hashlib.sha256(recogniser.read_bytes()).hexdigest()[:8]
+    name = folder.name if folder.name != "faces" else folder.parent.name
+    return InsightFace(analysis, f"{name}-{digest}", note, framing or Framing())
 
 
 def open_photo(source: PhotoSource) -> Image.Image:
     """Decode any picture (JPEG, PNG, WebP, HEIC, CMYK, RGBA, 16 bit) to upright 8-bit RGB.
 
-    The longer side is at most 2,048 afterwards. Raises PhotoUnreadable, PhotoTooLarge.
+    The longer side is at most MAX_SIDE afterwards. Raises PhotoUnreadable, PhotoTooLarge.
     """
-    raise NotImplementedError
+    name = str(source) if isinstance(source, str | Path) else "the picture"
+    try:
+        photo = source if isinstance(source, Image.Image) else _open(source)
+        if photo.width * photo.height > MAX_PIXELS:
+            raise Image.DecompressionBombError
+        if min(photo.size) < MIN_SIDE:
+            raise PhotoUnreadable(
+                f"{name} has only {photo.width} x {photo.height} pixels. "
+                "Use a photo of at least 128 x 128."
+            )
+        photo = _to_rgb(ImageOps.exif_transpose(photo))  # a copy: the caller's picture stays
+        photo.thumbnail((MAX_SIDE, MAX_SIDE), reducing_gap=2.0)
+        return photo
+    except Image.DecompressionBombError as error:
+        raise PhotoTooLarge(
+            f"{name} has more than {MAX_PIXELS // 1_000_000} million pixels. "
+            "Save a smaller copy and use that."
+        ) from error
+    except FileNotFoundError as error:
+        raise PhotoUnreadable(f"There is no file {name}.") from error
+    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, EOFError) as error:
+        raise PhotoUnreadable(
+            f"{name} is no picture that can be read, or only a part of one. "
+            "Save it again as JPEG or PNG."
+        ) from error
 
 
 def find_faces(source: PhotoSource, model: FaceModel) -> list[Face]:
     """All faces of a photo, left to right. Raises NoFaceFound if there is none."""
-    raise NotImplementedError
+    faces = model.find(open_photo(source))
+    if not faces:
+        raise NoFaceFound(model.note)
+    return faces
 
 
 def find_face(source: PhotoSource, model: FaceModel, choose: int | None = None) -> Face:
@@ -49,4 +174,50 @@ def find_face(source: PhotoSource, model: FaceModel, choose: int | None = None) 
 
     Raises NoFaceFound, and SeveralFaces (which carries the faces) if nobody chose.
     """
-    raise NotImplementedError
+    faces = find_faces(source, model)
+    if choose is None and len(faces) == 1:
+        return faces[0]
+    if choose is None or not 1 <= choose <= len(faces):
+        raise SeveralFaces(faces)
+    return faces[choose - 1]
+
+
+def portrait_box(box: Box, size: tuple[int, int], framing: Framing) -> Box:
+    """The square of a photo of (width, height) that frames the face as a portrait does.
+
+    It stays inside the photo: shifted where the face is near an edge, smaller where the photo is.
+    """
+    left, top, right, bottom = box
+    width, height = size
+    side = min(max(right - left, bottom - top) * framing.side, float(min(size)))
+    x = min(max((left + right) / 2 - framing.x * side, 0.0), width - side)
+    y = min(max((top + bottom) / 2 - framing.y * side, 0.0), height - side)
+    return (x, y, x + side, y + side)
+
+
+def _open(source: str | Path | bytes) -> Image.Image:
+    from pillow_heif import register_heif_opener
+
+    register_heif_opener()
+    with warnings.catch_warnings():  # PIL warns where we have a limit of our own
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+        photo = Image.open(io.BytesIO(source) if isinstance(source, bytes) else source)
+    photo.draft("RGB", (MAX_SIDE, MAX_SIDE))  # JPEG: decode at a fraction of the size
+    return photo
+
+
+def _to_rgb(photo: Image.Image) -> Image.Image:
+    if photo.mode.startswith("I") or photo.mode == "F":  # 16 bits and more: keep the range
+        values = np.asarray(photo, dtype=np.float32)
+        top = 65535.0 if values.max() > 255 else 255.0
+        return Image.fromarray((values / top * 255).clip(0, 255).astype(np.uint8)).convert("RGB")
+    if "A" in photo.getbands() or "transparency" in photo.info:
+        photo = photo.convert("RGBA")
+        white = Image.new("RGBA", photo.size, "white")
+        return Image.alpha_composite(white, photo).convert("RGB")
+    return photo.convert("RGB")
+
+
+def _box(values: Any) -> Box:
+    left, top, right, bottom = (float(value) for value in values)
+    return (left, top, right, bottom)

@@ -2,37 +2,150 @@
 
 from __future__ import annotations
 
+import difflib
+import re
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
+import torch
 from torch import Tensor, nn
 
+from celeb_core.basis import token_ids, words_of
+from celeb_core.errors import PromptTooLong, UnknownName
 from celeb_core.types import CelebBasis, Identity, Prompt
 
 if TYPE_CHECKING:
     from celeb_core.models import Models
 
+PLACEHOLDER = re.compile(r"<([^<>]*)>")
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """A tokenised prompt: filler ids stand where the words of `slots` belong."""
+
+    ids: tuple[int, ...]  # (model_max_length,) with start, end and padding
+    slots: tuple[tuple[str, int], ...]  # name, column of its first word
+
 
 def placeholders(text: str) -> list[str]:
     """The names between < and >, in order, each once."""
-    raise NotImplementedError
+    return list(dict.fromkeys(name.strip() for name in PLACEHOLDER.findall(text)))
 
 
 def parse_prompt(text: str, people: Mapping[str, Identity | Tensor]) -> Prompt:
     """Bind the placeholders of a text. Raises UnknownName with the nearest known names."""
-    raise NotImplementedError
+    used = {}
+    for name in placeholders(text):
+        if name not in people:
+            folded = {known.casefold(): known for known in people}
+            near = difflib.get_close_matches(name.casefold(), list(folded), 3, 0.5)
+            raise UnknownName(name, [folded[match] for match in near], len(people))
+        used[name] = people[name]
+    return Prompt(text, used)
 
 
 def encode_prompt(prompt: Prompt, basis: CelebBasis, models: Models) -> Tensor:
     """Text states (1, 77, d). Raises PromptTooLong, BasisMismatch."""
-    raise NotImplementedError
+    words = {name: words_of(who, basis, models) for name, who in prompt.identities.items()}
+    tokens = tokenize(prompt.text, models.tokenizer, basis.k)
+    with torch.no_grad():
+        return encode_tokens([tokens], [words], models.text_encoder)
+
+
+def tokenize(text: str, tokenizer: Any, k: int) -> Tokens:
+    """Token ids of a text in which every `<name>` takes k places.
+
+    Raises PromptTooLong, which names the words beyond the tokenizer's model_max_length.
+    """
+    filler = next(i for i in range(len(tokenizer)) if i not in tokenizer.all_special_ids)
+    ids, slots = [tokenizer.bos_token_id], []
+    parts = PLACEHOLDER.split(text)  # text, name, text, name, ..., text
+    for index, part in enumerate(parts):
+        if index % 2:
+            slots.append((part.strip(), len(ids)))
+            ids += [filler] * k
+        else:
+            ids += token_ids(part, tokenizer)
+    limit = tokenizer.model_max_length
+    if len(ids) + 1 > limit:
+        raise PromptTooLong(len(ids) + 1, limit, _overflow(ids, slots, limit - 1, tokenizer, k))
+    ids.append(tokenizer.eos_token_id)
+    ids += [tokenizer.pad_token_id] * (limit - len(ids))
+    return Tokens(tuple(ids), tuple(slots))
+
+
+def encode_tokens(
+    tokens: Sequence[Tokens], words: Sequence[Mapping[str, Tensor]], text_encoder: nn.Module
+) -> Tensor:
+    """Text states (b, 77, d) of b prompts; words[i] maps the names of prompt i to (k, d).
+
+    Gradients flow to the words. The result is that of real tokens with these embeddings.
+    """
+    table = text_encoder.get_input_embeddings().weight  # type: ignore[operator]
+    ids = torch.tensor([prompt.ids for prompt in tokens], device=table.device)
+    rows, columns, values = [], [], []
+    for row, (prompt, people) in enumerate(zip(tokens, words, strict=True)):
+        for name, column in prompt.slots:
+            for offset, word in enumerate(people[name]):
+                rows.append(row)
+                columns.append(column + offset)
+                values.append(word.to(table.device, table.dtype))
+    if not values:
+        return text_encoder(ids)[0]  # type: ignore[no-any-return]
+    with inject_words(text_encoder, rows, columns, torch.stack(values)):
+        return text_encoder(ids)[0]  # type: ignore[no-any-return]
 
 
 @contextmanager
 def inject_words(
     text_encoder: nn.Module, rows: Sequence[int], columns: Sequence[int], words: Tensor
 ) -> Iterator[None]:
-    """Within the block, token embeddings at [rows[i], columns[i]] are words[i]; words (n, d)."""
-    raise NotImplementedError
-    yield
+    """Within the block, token embeddings at [rows[i], columns[i]] are words[i]; words (n, d).
+
+    A forward hook on the token embedding, for the calling thread only: a picture drawn while a
+    training runs in another thread sees the encoder as it is.
+    """
+    owner = threading.get_ident()
+    place = (
+        torch.tensor(rows, device=words.device),
+        torch.tensor(columns, device=words.device),
+    )
+
+    def replace(module: nn.Module, args: Any, output: Tensor) -> Tensor:
+        if threading.get_ident() != owner:
+            return output
+        return output.index_put(place, words)
+
+    handle = text_encoder.get_input_embeddings().register_forward_hook(replace)  # type: ignore[operator]
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+def _overflow(
+    ids: list[int], slots: list[tuple[str, int]], limit: int, tokenizer: Any, k: int
+) -> str:
+    """The text of the tokens from column `limit` on, names as placeholders."""
+    starts = dict((column, name) for name, column in slots)
+    parts, run = [], []
+    column = limit
+    # A person cut in the middle overflows as a whole.
+    for start, name in starts.items():
+        if start < limit < start + k:
+            parts.append(f"<{name}>")
+            column = start + k
+    while column < len(ids):
+        if column in starts:
+            parts += [tokenizer.decode(run)] if run else []
+            parts.append(f"<{starts[column]}>")
+            run, column = [], column + k
+        else:
+            run.append(ids[column])
+            column += 1
+    parts += [tokenizer.decode(run)] if run else []
+    return " ".join(part.strip() for part in parts if part.strip())
