@@ -9,10 +9,18 @@ prompt = parse_prompt("<ada> plays the guitar", people)
 generate(prompt, studio.models, studio.basis)[0].save("ada.png")
 """
 
-from celeb_core.basis import build_basis, compose, interpolate, load_basis, project, save_basis
-from celeb_core.basis import words_of as words_of
+from celeb_core.basis import (
+    build_basis,
+    compose,
+    interpolate,
+    load_basis,
+    project,
+    save_basis,
+    words_of,
+)
+from celeb_core.calibration import calibrate, load_calibration, save_calibration
 from celeb_core.errors import CelebError
-from celeb_core.evaluation import evaluate_quick, reference_faces, score_picture
+from celeb_core.evaluation import evaluate_quick
 from celeb_core.faces import FaceModel, find_face, find_faces, load_face_model, open_photo
 from celeb_core.identity import (
     delete_identity,
@@ -25,7 +33,8 @@ from celeb_core.identity import (
 from celeb_core.mapper import CoefficientMapper
 from celeb_core.models import Models, Studio, load_models, load_studio
 from celeb_core.prompt import encode_prompt, parse_prompt, placeholders
-from celeb_core.sampling import SCHEDULERS, generate
+from celeb_core.sampling import SCHEDULERS, generate, generate_each
+from celeb_core.scoring import reference_faces, score_picture
 from celeb_core.training import PRESETS, fit, fit_identities, save_checkpoint
 from celeb_core.types import (
     Calibration,
@@ -61,6 +70,7 @@ __all__ = [
     "TrainConfig",
     "TrainStep",
     "build_basis",
+    "calibrate",
     "compose",
     "delete_identity",
     "encode_prompt",
@@ -71,9 +81,11 @@ __all__ = [
     "fit",
     "fit_identities",
     "generate",
+    "generate_each",
     "interpolate",
     "list_identities",
     "load_basis",
+    "load_calibration",
     "load_face_model",
     "load_identity",
     "load_models",
@@ -85,6 +97,7 @@ __all__ = [
     "reference_faces",
     "rename_identity",
     "save_basis",
+    "save_calibration",
     "save_checkpoint",
     "save_identity",
     "score_picture",

@@ -92,7 +92,7 @@ def load_basis(path: Path) -> CelebBasis:
         return CelebBasis(**content)
     except Exception as error:
         raise ModelNotFound(
-            f"{path} is no celeb basis that can be read. Build it with “python -m celeb_core basis”."
+            f"{path} is no celeb basis that can be read. Build one: python -m celeb_core basis."
         ) from error
 
 

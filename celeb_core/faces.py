@@ -74,7 +74,7 @@ class InsightFace:
             crop = portrait_box(box, photo.size, self.framing)
             found.append(
                 Face(
-                    image=photo.convert("RGB").crop(tuple(round(edge) for edge in crop)),
+                    image=photo.convert("RGB").crop(_box(np.round(crop))),
                     aligned=np.asarray(norm_crop(rgb, raw.kps, 112)),
                     embedding=embedding,
                     box=box,

@@ -36,7 +36,7 @@ class CoefficientMapper(nn.Module):
     def __init__(self, basis: CelebBasis, norm: Norm = "free", seed: int = 0) -> None:
         super().__init__()
         self.norm, self.k, self.p = norm, basis.k, basis.p
-        self.linear = nn.utils.skip_init(nn.Linear, FACE_WIDTH, basis.k * basis.p)
+        self.linear = nn.Linear(FACE_WIDTH, basis.k * basis.p)
         spread = 1.0 if norm == "paper" else FACE_WIDTH**-0.5
         generator = torch.Generator().manual_seed(seed)
         with torch.no_grad():
@@ -50,7 +50,7 @@ class CoefficientMapper(nn.Module):
 
     def forward(self, face_embedding: Tensor) -> Tensor:
         """(b, 512) unit norm -> (b, k, p) in units of the celebrities' spread."""
-        raw = self.linear(face_embedding).unflatten(-1, (self.k, self.p))
+        raw: Tensor = self.linear(face_embedding).unflatten(-1, (self.k, self.p))
         if self.norm == "paper":
             unit = functional.normalize(functional.leaky_relu(raw, 0.2), dim=-1)
             return torch.where(self.std > 0, unit / self.std.clamp_min(1e-12), 0.0)

@@ -1,20 +1,34 @@
 """Every load: the diffusion model and its optional companions; device, dtype, caches.
 
 A model folder is a diffusers pipeline folder. Files that may lie beside `model_index.json`, each
-turning a feature on: `studio.json`, `faces/`, `clip/`, `judge.onnx`, `reader.onnx` + `.json`,
-`names.txt`, `calibration.safetensors`, `evaluation/`.
+turning a feature on: `studio.json` (title, note for people without a detected face, defaults),
+`faces/` (insightface pack), `clip/`, `judge.onnx`, `reader.onnx` + `reader.json`, `names.txt`,
+`calibration.safetensors`, `evaluation/`.
 """
 
 from __future__ import annotations
 
+import json
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from celeb_core.faces import FaceModel
+import torch
+
+from celeb_core.basis import basis_id, build_basis, load_basis, save_basis
+from celeb_core.calibration import load_calibration
+from celeb_core.errors import FeatureMissing, ModelNotFound, ModelUnsupported
+from celeb_core.faces import FaceModel, Framing, load_face_model
+from celeb_core.scoring import Examiners, load_examiners
 from celeb_core.types import Calibration, CelebBasis
 
 ASSETS = Path(__file__).resolve().parent.parent / "assets"
+BUNDLED = "toonville"
+STABLE_DIFFUSION = "stable-diffusion-v1-5/stable-diffusion-v1-5"
+SUPPORTED = ("StableDiffusionPipeline",)
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,6 +41,43 @@ class Models:
     folder: Path | None
     pipeline: Any  # diffusers.StableDiffusionPipeline
     names: tuple[str, ...]  # celebrities known to the model; may be empty
+    width: int  # pixels of a picture of one person
+    height: int
+    steps: int  # what SampleConfig's None means
+    guidance: float
+    scheduler_name: str | None  # a key of sampling.SCHEDULERS; None: its default
+    face_note: str  # what to say when no face is found
+    face_options: dict[str, Any]  # for load_face_model
+
+    @property
+    def tokenizer(self) -> Any:
+        """transformers.CLIPTokenizer."""
+        return self.pipeline.tokenizer
+
+    @property
+    def text_encoder(self) -> Any:
+        """transformers.CLIPTextModel."""
+        return self.pipeline.text_encoder
+
+    @property
+    def unet(self) -> Any:
+        """diffusers.UNet2DConditionModel."""
+        return self.pipeline.unet
+
+    @property
+    def vae(self) -> Any:
+        """diffusers.AutoencoderKL."""
+        return self.pipeline.vae
+
+    @property
+    def scheduler(self) -> Any:
+        """The scheduler as the model's folder configures it."""
+        return self.pipeline.scheduler
+
+    @property
+    def device(self) -> torch.device:
+        """Where the UNet is."""
+        return torch.device(self.unet.device)
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,6 +88,7 @@ class Studio:
     faces: FaceModel
     basis: CelebBasis
     calibration: Calibration | None
+    examiners: Examiners
 
 
 def load_models(
@@ -44,9 +96,42 @@ def load_models(
 ) -> Models:
     """Load "auto", "toonville", a diffusers folder, or a hub id.
 
-    Raises ModelNotFound, ModelUnsupported.
+    `device` None takes CUDA, then Apple's MPS, then the CPU; `dtype` ("float32", "bfloat16",
+    "float16") None is float32. Raises ModelNotFound, ModelUnsupported.
     """
-    raise NotImplementedError
+    place, note = _resolve(str(model))
+    index = _read_json(place / "model_index.json") if isinstance(place, Path) else {}
+    kind = index.get("_class_name", SUPPORTED[0])
+    if kind not in SUPPORTED:
+        raise ModelUnsupported(
+            f"{place} is a {kind}. Supported is {', '.join(SUPPORTED)} (Stable Diffusion 1.x "
+            "and 2.x and their fine-tunes). Choose such a model."
+        )
+    device = device or _best_device()
+    pipeline = _load_pipeline(place, getattr(torch, dtype or "float32"))
+    pipeline.to(device)
+    for part in (pipeline.text_encoder, pipeline.unet, pipeline.vae):
+        part.requires_grad_(False).eval()
+    folder = place if isinstance(place, Path) else None
+    about = _read_json(folder / "studio.json") if folder else {}
+    defaults = about.get("defaults", {})
+    side = _native_side(pipeline)
+    title = about.get("title") or (folder.name if folder else str(place))
+    return Models(
+        id=folder.name if folder else str(place),
+        title=title,
+        note=f"{title} on {device}: {note}",
+        folder=folder,
+        pipeline=pipeline,
+        names=_read_names(folder / "names.txt") if folder else (),
+        width=int(defaults.get("width", side)),
+        height=int(defaults.get("height", side)),
+        steps=int(defaults.get("steps", 30)),
+        guidance=float(defaults.get("guidance", 7.5)),
+        scheduler_name=defaults.get("scheduler"),
+        face_note=about.get("domain_note", ""),
+        face_options=about.get("faces", {}),
+    )
 
 
 def load_studio(
@@ -58,5 +143,138 @@ def load_studio(
     names: Path | None = None,
     cache: Path | None = None,
 ) -> Studio:
-    """Models, face pack, basis (built on first use and kept under `cache`) and calibration."""
-    raise NotImplementedError
+    """Models, face pack, basis (built on first use and kept under `cache`) and calibration.
+
+    Raises what `load_models`, `load_face_model` and `find_basis` raise.
+    """
+    models = load_models(model, device, dtype)
+    folder = models.folder
+    bundled_faces = folder / "faces" if folder else None
+    pack = face_pack or (bundled_faces if bundled_faces and bundled_faces.is_dir() else "buffalo_l")
+    options = dict(models.face_options)
+    faces = load_face_model(
+        pack,
+        models.face_note,
+        framing=Framing(**options["framing"]) if "framing" in options else None,
+        det_size=tuple(options["det_size"]) if options.get("det_size") else None,
+    )
+    basis = find_basis(models, names, cache)
+    places = [calibration_path(models, faces, cache)] if cache else []
+    places += [folder / "calibration.safetensors"] if folder else []
+    return Studio(models, faces, basis, load_calibration(places, faces.id), load_examiners(folder))
+
+
+def find_basis(
+    models: Models, names: Path | None = None, cache: Path | None = None, p: int = 512
+) -> CelebBasis:
+    """The model's basis: shipped with it, kept from an earlier run, or built now.
+
+    It is looked up by the hash of the names' word embeddings, so that a stored one of another
+    model or list is never used. Raises FeatureMissing without a list of names.
+    """
+    listed = _names_for(models, names)
+    wanted = basis_id(listed, models, p)
+    places = [ASSETS / "basis.pt"]
+    places += [models.folder / "basis.pt"] if models.folder else []
+    places += [cache / f"basis-{wanted}.pt"] if cache else []
+    for place in places:
+        if place.is_file() and (basis := load_basis(place)).id == wanted:
+            return basis
+    log.info("building the celeb basis of %d names", len(listed))
+    basis = build_basis(listed, models, p)
+    if cache:
+        save_basis(basis, cache / f"basis-{wanted}.pt")
+    return basis
+
+
+def calibration_path(models: Models, faces: FaceModel, cache: Path) -> Path:
+    """Where `calibrate` keeps the calibration of this model and recogniser."""
+    return cache / f"calibration-{models.id.replace('/', '--')}-{faces.id}.safetensors"
+
+
+def _resolve(model: str) -> tuple[Path | str, str]:
+    """Where to load from, and why: a folder, or a hub id."""
+    bundled = ASSETS / BUNDLED
+    if model == "auto":
+        if torch.cuda.is_available() and _is_cached(STABLE_DIFFUSION):
+            return STABLE_DIFFUSION, "there is a CUDA device and Stable Diffusion is downloaded"
+        why = "no CUDA device" if not torch.cuda.is_available() else "no Stable Diffusion here yet"
+        return bundled, f"the bundled model, because there is {why}"
+    path = bundled if model == BUNDLED else Path(model).expanduser()
+    if path.is_dir():
+        if not (path / "model_index.json").is_file():
+            raise ModelNotFound(
+                f"{path} holds no model_index.json. Name the folder of a diffusers pipeline."
+            )
+        return path.resolve(), "as asked"
+    if path.is_file():
+        raise ModelUnsupported(
+            f"{path} is a single file. Name a diffusers folder or a hub id instead."
+        )
+    if model.count("/") == 1 and not model.startswith((".", "/", "~")):
+        return model, "as asked"
+    raise ModelNotFound(
+        f"There is no model “{model}”. Name “auto”, “{BUNDLED}”, the folder of a diffusers "
+        "pipeline, or a hub id such as owner/model."
+    )
+
+
+def _load_pipeline(place: Path | str, dtype: torch.dtype) -> Any:
+    from diffusers import StableDiffusionPipeline
+
+    try:
+        return StableDiffusionPipeline.from_pretrained(
+            place,
+            dtype=dtype,
+            safety_checker=None,
+            requires_safety_checker=False,
+            local_files_only=isinstance(place, Path),
+        )
+    except OSError as error:
+        raise ModelNotFound(
+            f"The model {place} could not be loaded: {error}. Check the files, the name and the "
+            "connection, or use the bundled model: --model toonville."
+        ) from error
+
+
+def _is_cached(hub_id: str) -> bool:
+    from huggingface_hub import try_to_load_from_cache
+
+    return isinstance(try_to_load_from_cache(hub_id, "model_index.json"), str)
+
+
+def _best_device() -> str:
+    if torch.cuda.is_available():
+        return "cuda"
+    return "mps" if torch.backends.mps.is_available() else "cpu"
+
+
+def _native_side(pipeline: Any) -> int:
+    size = pipeline.unet.config.sample_size
+    return int(size if isinstance(size, int) else max(size)) * int(pipeline.vae_scale_factor)
+
+
+def _names_for(models: Models, names: Path | None) -> tuple[str, ...]:
+    if names is None and models.names:
+        return models.names
+    path = names or ASSETS / "celeb_names.txt"
+    if not path.is_file():
+        raise FeatureMissing(
+            f"A celeb basis needs a list of names, and there is none at {path}. "
+            "Name a text file with one celebrity per line: --names FILE."
+        )
+    return _read_names(path)
+
+
+def _read_names(path: Path) -> tuple[str, ...]:
+    if not path.is_file():
+        return ()
+    lines = (line.strip() for line in path.read_text(encoding="utf-8").splitlines())
+    return tuple(dict.fromkeys(line for line in lines if line))
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        return {}
+    content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return content

@@ -48,6 +48,21 @@ def parse_prompt(text: str, people: Mapping[str, Identity | Tensor]) -> Prompt:
     return Prompt(text, used)
 
 
+def known_names(text: str, names: Sequence[str]) -> list[str]:
+    """The celebrities whom a text mentions, each once; the longest name wins.
+
+    Names of several words are found in any case, single words only as written (“Will”, “will”).
+    """
+    if not names:
+        return []
+    forms = {name.casefold() if " " in name else name: name for name in names}
+    longest_first = sorted(names, key=len, reverse=True)
+    pattern = r"(?<!\w)(?:" + "|".join(map(re.escape, longest_first)) + r")(?!\w)"
+    found = re.findall(pattern, PLACEHOLDER.sub(" ", text), re.IGNORECASE)
+    known = [forms.get(match) or forms.get(match.casefold()) for match in found]
+    return list(dict.fromkeys(name for name in known if name))
+
+
 def encode_prompt(prompt: Prompt, basis: CelebBasis, models: Models) -> Tensor:
     """Text states (1, 77, d). Raises PromptTooLong, BasisMismatch."""
     words = {name: words_of(who, basis, models) for name, who in prompt.identities.items()}
@@ -132,7 +147,8 @@ def _overflow(
 ) -> str:
     """The text of the tokens from column `limit` on, names as placeholders."""
     starts = dict((column, name) for name, column in slots)
-    parts, run = [], []
+    parts: list[str] = []
+    run: list[int] = []
     column = limit
     # A person cut in the middle overflows as a whole.
     for start, name in starts.items():

@@ -2,18 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING
+import itertools
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
+import torch
 from PIL import Image
+from torch import Tensor
 
+from celeb_core.errors import ModelUnsupported
+from celeb_core.prompt import encode_prompt, known_names, parse_prompt
 from celeb_core.types import CelebBasis, Prompt, SampleConfig
 
 if TYPE_CHECKING:
     from celeb_core.models import Models
 
-SCHEDULERS: Mapping[str, str] = {}
-"""Name -> diffusers class: "dpm++ 2m karras" (the default), "ddim", "euler", "euler a", "unipc"."""
+DEFAULT_SCHEDULER = "dpm++ 2m karras"
+SCHEDULERS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
+    DEFAULT_SCHEDULER: (
+        "DPMSolverMultistepScheduler",
+        {"use_karras_sigmas": True, "algorithm_type": "dpmsolver++"},
+    ),
+    "dpm++ 2m": ("DPMSolverMultistepScheduler", {"algorithm_type": "dpmsolver++"}),
+    "ddim": ("DDIMScheduler", {}),
+    "euler": ("EulerDiscreteScheduler", {}),
+    "euler a": ("EulerAncestralDiscreteScheduler", {}),
+    "unipc": ("UniPCMultistepScheduler", {}),
+}
+"""Name -> diffusers class and what is set on it."""
+
+
+class _Stopped(Exception):
+    """Carries a stop request out of the pipeline."""
 
 
 def generate(
@@ -28,6 +48,116 @@ def generate(
     """Draw `config.num_images` pictures; picture i depends on seed + i only.
 
     `on_step(done, total)` counts denoising steps over all pictures. When `should_stop()` turns
-    true, the pictures finished so far are returned. Raises PromptTooLong, BasisMismatch.
+    true, the pictures finished so far are returned. Raises PromptTooLong, UnknownName,
+    BasisMismatch, ModelUnsupported.
     """
-    raise NotImplementedError
+    config = config or SampleConfig()
+    prompts = [prompt] * config.num_images
+    return generate_each(prompts, models, basis, config, on_step=on_step, should_stop=should_stop)
+
+
+def generate_each(
+    prompts: Sequence[Prompt],
+    models: Models,
+    basis: CelebBasis,
+    config: SampleConfig | None = None,
+    *,
+    on_step: Callable[[int, int], None] | None = None,
+    should_stop: Callable[[], bool] | None = None,
+) -> list[Image.Image]:
+    """Draw one picture for each prompt, number i from seed + i; otherwise like `generate`."""
+    config = config or SampleConfig()
+    steps = models.steps if config.steps is None else config.steps
+    states = _text_states(prompts, models, basis, config.negative_prompt)
+    sizes = [picture_size(prompt, models, config) for prompt in prompts]
+    pipeline = _pipeline(models, config.scheduler)
+    pictures: list[Image.Image] = []
+
+    def after_step(pipe: Any, index: int, timestep: Any, state: dict[str, Any]) -> dict[str, Any]:
+        if on_step is not None:
+            now = len(pictures) * steps + (index + 1) * len(batch)
+            on_step(now, len(prompts) * steps)
+        if should_stop is not None and should_stop():
+            raise _Stopped
+        return state
+
+    for batch in _batches(sizes, config.batch_size):
+        width, height = sizes[batch[0]]
+        try:
+            result = pipeline(
+                prompt_embeds=torch.cat([states[i][0] for i in batch]),
+                negative_prompt_embeds=torch.cat([states[i][1] for i in batch]),
+                num_inference_steps=steps,
+                guidance_scale=models.guidance if config.guidance is None else config.guidance,
+                width=width,
+                height=height,
+                # On the CPU, so that a seed is the same picture on every device.
+                generator=[torch.Generator().manual_seed(config.seed + i) for i in batch],
+                callback_on_step_end=after_step,
+            )
+        except _Stopped:
+            break
+        pictures += result.images
+    return pictures
+
+
+def picture_size(prompt: Prompt, models: Models, config: SampleConfig) -> tuple[int, int]:
+    """Width and height in pixels: as configured, or the model's, wider for two or more people.
+
+    Rounded to multiples that the VAE and the UNet halve without remainder.
+    """
+    people = len(prompt.identities) + len(known_names(prompt.text, models.names or ()))
+    width = config.width or models.width * (1.5 if people > 1 else 1.0)
+    height = config.height or models.height
+    unit = models.pipeline.vae_scale_factor * 2 ** (len(models.unet.config.down_block_types) - 1)
+    return max(unit, round(width / unit) * unit), max(unit, round(height / unit) * unit)
+
+
+def make_scheduler(models: Models, name: str | None = None) -> Any:
+    """A fresh scheduler; None is the model's default, or DPM-Solver++ where it is compatible.
+
+    Raises ModelUnsupported for an unknown name.
+    """
+    import diffusers
+
+    chosen = name or models.scheduler_name or DEFAULT_SCHEDULER
+    if chosen not in SCHEDULERS:
+        raise ModelUnsupported(
+            f"There is no scheduler “{chosen}”. Choose one of: {', '.join(SCHEDULERS)}."
+        )
+    kind, options = SCHEDULERS[chosen]
+    cls = getattr(diffusers, kind)
+    if name is None and cls not in models.scheduler.compatibles:
+        return type(models.scheduler).from_config(models.scheduler.config)
+    return cls.from_config(models.scheduler.config, **options)
+
+
+def _text_states(
+    prompts: Sequence[Prompt], models: Models, basis: CelebBasis, negative: str
+) -> list[tuple[Tensor, Tensor]]:
+    """Text states and negative ones (1, 77, d) per prompt; each distinct prompt encoded once."""
+    known: dict[int, tuple[Tensor, Tensor]] = {}
+    for prompt in prompts:
+        if id(prompt) not in known:
+            against = parse_prompt(negative, prompt.identities)
+            known[id(prompt)] = (
+                encode_prompt(prompt, basis, models),
+                encode_prompt(against, basis, models),
+            )
+    return [known[id(prompt)] for prompt in prompts]
+
+
+def _batches(sizes: Sequence[tuple[int, int]], most: int) -> Iterator[list[int]]:
+    """Indices in order, in runs of one size and at most `most`."""
+    for _, run in itertools.groupby(range(len(sizes)), key=lambda i: sizes[i]):
+        indices = list(run)
+        for first in range(0, len(indices), most):
+            yield indices[first : first + most]
+
+
+def _pipeline(models: Models, scheduler: str | None) -> Any:
+    """A pipeline of the same weights with a scheduler of its own: schedulers have state."""
+    parts = {**models.pipeline.components, "scheduler": make_scheduler(models, scheduler)}
+    pipeline = type(models.pipeline)(**parts, requires_safety_checker=False)
+    pipeline.set_progress_bar_config(disable=True)
+    return pipeline

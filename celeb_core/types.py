@@ -130,6 +130,7 @@ class TrainConfig:
     canvas: Literal["edge", "black"] = "edge"  # what is around a shrunk photo
     # the loss
     templates: Literal["studio", "paper"] = "studio"
+    prompts: int = 1  # distinct templates per person and step
     background: float = 0.2  # loss weight outside the face; 1 is no mask
     stratified: bool = True  # timesteps of a batch spread evenly instead of independently
 
@@ -153,8 +154,8 @@ class SampleConfig:
 class TrainStep:
     """The state after `step` updates; step 0 comes before the first one and has no losses.
 
-    `checkpoint()` copies what is needed to go on later. It reads the running training, so call
-    it before asking for the next step.
+    `checkpoint()` copies what is needed to go on later (see `save_checkpoint`). It reads the
+    running training, so call it before asking for the next step.
     """
 
     step: int
@@ -163,7 +164,9 @@ class TrainStep:
     seconds: float  # since the training began, all in
     seconds_left: float | None  # estimate; None while there is nothing to estimate from
     people: tuple[Identity, ...] = ()  # as they are now
-    checkpoint: Callable[[], dict[str, Tensor]] | None = field(default=None, repr=False)
+    checkpoint: Callable[[], tuple[dict[str, Tensor], dict[str, str]]] | None = field(
+        default=None, repr=False
+    )
     preview: Image.Image | None = None
 
     @property

@@ -1,0 +1,275 @@
+"""The command line over the same functions: python -m celeb_core COMMAND --help.
+
+Exit codes: 0 done, 1 something that the message says how to put right, 2 wrong usage,
+130 interrupted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import json
+import logging
+import re
+import sys
+import warnings
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from celeb_core.basis import interpolate, save_basis
+from celeb_core.calibration import calibrate, save_calibration
+from celeb_core.errors import CelebError
+from celeb_core.evaluation import (
+    as_table,
+    evaluate_interpolation,
+    evaluate_joint,
+    evaluate_quick,
+)
+from celeb_core.faces import find_face
+from celeb_core.files import write_atomically
+from celeb_core.identity import check_name, list_identities, save_identity
+from celeb_core.models import Studio, calibration_path, find_basis, load_models, load_studio
+from celeb_core.prompt import parse_prompt
+from celeb_core.sampling import SCHEDULERS, generate
+from celeb_core.training import PRESETS, fit_identities, save_checkpoint
+from celeb_core.types import Identity, Person, SampleConfig
+
+CACHE = Path("~/.cache/celeb-basis-studio")
+LIBRARY = Path("identities")
+PICTURES = Path("pictures")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command -> exit code."""
+    options = _parser().parse_args(arguments)
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    for noisy in ("transformers", "diffusers", "httpx"):
+        logging.getLogger(noisy).setLevel(logging.ERROR)
+    warnings.simplefilter("ignore", FutureWarning)
+    try:
+        options.run(options)
+    except CelebError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+    return 0
+
+
+def train(options: argparse.Namespace) -> None:
+    """Photos -> identity files."""
+    studio = _studio(options)
+    people = _people(options, studio)
+    config = replace(PRESETS[options.preset], seed=options.seed)
+    if options.steps is not None:
+        config = replace(config, steps=options.steps)
+    if options.max_seconds is not None:
+        config = replace(config, max_seconds=options.max_seconds)
+    steps = fit_identities(
+        people,
+        studio.models,
+        studio.basis,
+        config,
+        calibration=studio.calibration,
+        recogniser=studio.faces.id,
+        resume=options.resume,
+    )
+    with tqdm(total=config.steps, desc="training", unit="step") as bar:
+        for step in steps:
+            bar.update(step.step - bar.n)
+            if step.losses:
+                bar.set_postfix(loss=f"{step.loss:.4f}")
+    for identity in step.people:
+        print(save_identity(identity, options.out or LIBRARY))
+    if options.checkpoint:
+        save_checkpoint(step, options.checkpoint)
+
+
+def draw(options: argparse.Namespace) -> None:
+    """Prompt -> pictures."""
+    studio = _studio(options)
+    prompt = parse_prompt(options.prompt, list_identities(options.identities))
+    config = _sample_config(options)
+    with tqdm(desc="drawing", unit="step") as bar:
+        pictures = generate(
+            prompt, studio.models, studio.basis, config, on_step=lambda *at: _progress(bar, *at)
+        )
+    slug = re.sub(r"[^a-z0-9]+", "-", options.prompt.lower()).strip("-")[:60] or "picture"
+    folder = options.out or PICTURES
+    for index, picture in enumerate(pictures):
+        print(_save_picture(picture, folder / f"{slug}-{config.seed + index}.png"))
+
+
+def mix(options: argparse.Namespace) -> None:
+    """Two people -> a strip of pictures from a to b."""
+    studio = _studio(options)
+    library = list_identities(options.identities)
+    a, b = (_somebody(name, library) for name in (options.a, options.b))
+    config = replace(_sample_config(options), num_images=1)
+    folder = options.out or PICTURES
+    for index in tqdm(range(options.count), desc="mixing", unit="picture"):
+        lam = index / max(1, options.count - 1)
+        words = interpolate(b, a, lam, studio.basis, studio.models)
+        prompt = parse_prompt(options.template.format("<mix>"), {"mix": words})
+        picture = generate(prompt, studio.models, studio.basis, config)[0]
+        print(_save_picture(picture, folder / f"mix-{index:02}.png"))
+
+
+def basis(options: argparse.Namespace) -> None:
+    """Names -> the model's celeb basis."""
+    models = load_models(options.model, options.device)
+    built = find_basis(models, options.names, _cache(options), options.p)
+    if options.out:
+        save_basis(built, options.out)
+    print(f"{built.id}: {len(built.names)} names, {built.ranks} components of {options.p} asked")
+
+
+def calibration(options: argparse.Namespace) -> None:
+    """The model's own pictures of its celebrities -> the closed-form start."""
+    studio = _studio(options)
+    out = options.out or calibration_path(studio.models, studio.faces, _cache(options))
+    with tqdm(total=len(studio.basis.names), desc="calibrating", unit="name") as bar:
+        for done, result in calibrate(studio, options.count, options.seed):  # noqa: B007
+            bar.update(done - bar.n)
+    save_calibration(result, out)
+    seen = int((result.face_embeddings.norm(dim=1) > 0.5).sum())
+    print(f"{out}: faces of {seen} of {len(result.names)} celebrities")
+
+
+def evaluate(options: argparse.Namespace) -> None:
+    """The table of scores; without --quick also joint training and interpolation."""
+    studio = _studio(options)
+    result: dict[str, Any] = evaluate_quick(
+        studio, options.seed, options.people, lambda line: print(line, file=sys.stderr)
+    )
+    print(as_table(result))
+    if not options.quick:
+        result["joint"] = evaluate_joint(studio, options.seed)
+        result["interpolation"] = evaluate_interpolation(studio, options.seed)
+        print(json.dumps({key: result[key] for key in ("joint", "interpolation")}, indent=1))
+    if options.json:
+        write_atomically(options.json, json.dumps(result, indent=1).encode())
+
+
+def _studio(options: argparse.Namespace) -> Studio:
+    studio = load_studio(
+        options.model,
+        device=options.device,
+        face_pack=options.face_pack,
+        names=options.names,
+        cache=_cache(options),
+    )
+    logging.info(studio.models.note)
+    return studio
+
+
+def _cache(options: argparse.Namespace) -> Path:
+    folder: Path = options.cache
+    return folder.expanduser()
+
+
+def _people(options: argparse.Namespace, studio: Studio) -> list[Person]:
+    """One name for all photos (the same person), or one per photo (trained together)."""
+    names = [check_name(name) for name in options.name]
+    faces = [find_face(photo, studio.faces, options.face) for photo in options.photo]
+    if len(names) == 1:
+        return [Person(names[0], tuple(faces))]
+    if len(names) != len(faces):
+        raise CelebError(
+            f"There are {len(names)} names for {len(faces)} photos. Give one --name per photo, "
+            "or one for all photos of the same person."
+        )
+    return [Person(name, (face,)) for name, face in zip(names, faces, strict=True)]
+
+
+def _somebody(name: str, library: dict[str, Identity]) -> str | Identity:
+    """“<ada>” is of the library, anything else a celebrity's name."""
+    if name.startswith("<"):
+        identity = parse_prompt(name, library).identities[name.strip("<> ")]
+        assert isinstance(identity, Identity)
+        return identity
+    return name
+
+
+def _sample_config(options: argparse.Namespace) -> SampleConfig:
+    return SampleConfig(
+        num_images=options.count,
+        seed=options.seed,
+        steps=options.steps,
+        guidance=options.guidance,
+        negative_prompt=options.negative,
+        scheduler=options.scheduler,
+    )
+
+
+def _progress(bar: Any, done: int, total: int) -> None:
+    bar.total = total
+    bar.update(done - bar.n)
+
+
+def _save_picture(picture: Any, path: Path) -> Path:
+    buffer = io.BytesIO()
+    picture.save(buffer, format="PNG")
+    write_atomically(path, buffer.getvalue())
+    return path
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m celeb_core", description=__doc__)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    def command(name: str, run: Any, out: str) -> argparse.ArgumentParser:
+        sub = commands.add_parser(name, help=run.__doc__, description=run.__doc__)
+        sub.set_defaults(run=run)
+        sub.add_argument("--model", default="auto", help="auto, toonville, a folder or a hub id")
+        sub.add_argument("--device", help="cuda, mps or cpu; the best there is by default")
+        sub.add_argument("--names", type=Path, help="text file with one celebrity per line")
+        sub.add_argument("--face-pack", help="insightface pack: a name or a folder")
+        sub.add_argument("--cache", type=Path, default=CACHE, help="folder for built bases")
+        sub.add_argument("--seed", type=int, default=0)
+        sub.add_argument("--out", type=Path, help=out)
+        return sub
+
+    def pictures(sub: argparse.ArgumentParser, count: int) -> None:
+        sub.add_argument("--identities", type=Path, default=LIBRARY, help="folder of your people")
+        sub.add_argument("--count", type=int, default=count, help="number of pictures")
+        sub.add_argument("--steps", type=int)
+        sub.add_argument("--guidance", type=float)
+        sub.add_argument("--negative", default="", help="what should not be in the picture")
+        sub.add_argument("--scheduler", choices=list(SCHEDULERS))
+
+    sub = command("train", train, f"folder for the identities ({LIBRARY})")
+    sub.add_argument("photo", nargs="+", type=Path)
+    sub.add_argument("--name", action="append", required=True, help="once, or once per photo")
+    sub.add_argument("--face", type=int, help="which face of the photo, 1 is the leftmost")
+    sub.add_argument("--preset", choices=list(PRESETS), default="best")
+    sub.add_argument("--steps", type=int)
+    sub.add_argument("--max-seconds", type=float)
+    sub.add_argument("--checkpoint", type=Path, help="keep the state here, to go on later")
+    sub.add_argument("--resume", type=Path, help="go on from such a file")
+    sub = command("generate", draw, f"folder for the pictures ({PICTURES})")
+    sub.add_argument("prompt")
+    pictures(sub, 1)
+    sub = command("interpolate", mix, f"folder for the pictures ({PICTURES})")
+    sub.add_argument("a", help="a celebrity's name, or <name> of your library")
+    sub.add_argument("b")
+    sub.add_argument("--template", default="a photo of {}")
+    pictures(sub, 9)
+    sub = command("basis", basis, "write it here too (.pt)")
+    sub.add_argument("-p", type=int, default=512, help="components per word")
+    sub = command("calibrate", calibration, "file to write (.safetensors)")
+    sub.add_argument("--count", type=int, default=1, help="pictures per celebrity")
+    sub = command("evaluate", evaluate, "unused")
+    sub.add_argument("--quick", action="store_true", help="the table only")
+    sub.add_argument("--people", type=int, default=20)
+    sub.add_argument("--json", type=Path, help="write the numbers here")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

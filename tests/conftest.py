@@ -1,0 +1,255 @@
+"""A tiny world in the layout of a model folder: random weights, made on the spot, no network."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image, ImageDraw
+
+from celeb_core import Person, build_basis, find_face, load_studio
+from celeb_core.types import Calibration
+
+torch.set_num_threads(1)
+
+SYLLABLES = ("ba", "ne", "ti", "lo", "ru", "ska", "ven", "mir", "dol", "pay", "gre", "zin")
+PLAIN = """a photo of the face person plays guitar with and wearing sunglasses hat on beach in space
+picture portrait depiction image close up two people reads book next to smiling red shirt""".split()
+
+
+def celebrity_names() -> list[str]:
+    """36 of two words with shared first names, two of one, two of three."""
+    first = [a + b for a in SYLLABLES[:4] for b in SYLLABLES[4:7]]
+    last = [a + b for a in SYLLABLES[6:12] for b in SYLLABLES[:6]]
+    names = [f"{first[i % 12].title()} {word.title()}" for i, word in enumerate(last)]
+    return names + ["Grezin", "Dolven", "Balo Ven Mirru", "Nelo Ska Payti"]
+
+
+@pytest.fixture(scope="session")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A diffusers folder with faces/ and names.txt, as `assets/toonville` is laid out."""
+    folder = tmp_path_factory.mktemp("models") / "tinyville"
+    torch.manual_seed(0)
+    _pipeline(_tokenizer(folder)).save_pretrained(folder)
+    names = "\n".join(celebrity_names())
+    (folder / "names.txt").write_text(names, encoding="utf-8")
+    about = {
+        "title": "Tinyville",
+        "domain_note": "Tinyville knows only red squares.",
+        "defaults": {"steps": 2, "guidance": 3.0},
+        "faces": {"det_size": [128, 128], "framing": {"side": 2.0}},
+    }
+    (folder / "studio.json").write_text(json.dumps(about), encoding="utf-8")
+    (folder / "faces").mkdir()
+    _detector(folder / "faces" / "det.onnx")
+    _recogniser(folder / "faces" / "rec.onnx")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def studio(world: Path):
+    return load_studio(world, device="cpu")
+
+
+@pytest.fixture(scope="session")
+def models(studio):
+    return studio.models
+
+
+@pytest.fixture(scope="session")
+def basis(models):
+    return build_basis(celebrity_names(), models)
+
+
+@pytest.fixture(scope="session")
+def calibration(models, studio) -> Calibration:
+    generator = torch.Generator().manual_seed(1)
+    faces = torch.randn(len(models.names), 512, generator=generator)
+    unit = torch.nn.functional.normalize(faces, dim=1)
+    return Calibration(models.names, unit, models.id, studio.faces.id)
+
+
+def portrait(shade: int = 255, size: tuple[int, int] = (128, 128), at=(32, 32)) -> Image.Image:
+    """What the tiny detector takes for a face: a red square of 64 pixels, here with a dark nose."""
+    photo = Image.new("RGB", size, (20, 90, 120))
+    draw = ImageDraw.Draw(photo)
+    x, y = at
+    draw.rectangle((x, y, x + 63, y + 63), fill=(shade, 0, 0))
+    draw.rectangle((x + 24, y + 24, x + 32, y + 40), fill=(shade, 255 - shade, 60))
+    return photo
+
+
+@pytest.fixture(scope="session")
+def person(studio) -> Person:
+    return Person("ada", (find_face(portrait(), studio.faces),))
+
+
+@pytest.fixture(scope="session")
+def people(studio) -> list[Person]:
+    return [
+        Person(name, (find_face(portrait(shade), studio.faces),))
+        for name, shade in (("ada", 255), ("bob", 215), ("cleo", 190))
+    ]
+
+
+def _tokenizer(folder: Path):
+    """A CLIP tokenizer trained on the spot: every word of the tiny world is one token."""
+    from tokenizers import Tokenizer, models, pre_tokenizers, trainers
+    from transformers import CLIPTokenizer
+
+    bpe = Tokenizer(models.BPE(end_of_word_suffix="</w>"))
+    bpe.pre_tokenizer = pre_tokenizers.Whitespace()
+    alphabet = list("abcdefghijklmnopqrstuvwxyz0123456789,.'!?<>-")
+    trainer = trainers.BpeTrainer(
+        vocab_size=2000,
+        initial_alphabet=alphabet,
+        end_of_word_suffix="</w>",
+        show_progress=False,
+    )
+    words = [word for name in celebrity_names() for word in name.lower().split()] + PLAIN
+    bpe.train_from_iterator([" ".join(words)] * 3, trainer)
+    learned = json.loads(bpe.to_str())["model"]
+    pieces = list(learned["vocab"])
+    pieces += [c + "</w>" for c in alphabet if c + "</w>" not in learned["vocab"]]
+    pieces += ["<|startoftext|>", "<|endoftext|>"]  # the end token has the highest id, as in CLIP
+    merges = [tuple(pair) for pair in learned["merges"]]
+    vocab = {piece: index for index, piece in enumerate(dict.fromkeys(pieces))}
+    return CLIPTokenizer(vocab=vocab, merges=merges, model_max_length=77)
+
+
+def _pipeline(tokenizer):
+    from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline
+    from diffusers import UNet2DConditionModel as UNet
+    from transformers import CLIPTextConfig, CLIPTextModel
+
+    text = CLIPTextConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=48,
+        intermediate_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        max_position_embeddings=77,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+    unet = UNet(
+        sample_size=16,
+        in_channels=4,
+        out_channels=4,
+        layers_per_block=1,
+        block_out_channels=(32, 32),
+        down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"),
+        up_block_types=("UpBlock2D", "CrossAttnUpBlock2D"),
+        cross_attention_dim=48,
+        attention_head_dim=8,
+        norm_num_groups=8,
+    )
+    vae = AutoencoderKL(
+        block_out_channels=(8, 8, 8, 8),
+        down_block_types=("DownEncoderBlock2D",) * 4,
+        up_block_types=("UpDecoderBlock2D",) * 4,
+        latent_channels=4,
+        norm_num_groups=4,
+        sample_size=128,
+    )
+    scheduler = DDIMScheduler(
+        beta_start=0.00085,
+        beta_end=0.012,
+        beta_schedule="scaled_linear",
+        prediction_type="v_prediction",
+        clip_sample=False,
+        set_alpha_to_one=False,
+        steps_offset=1,
+    )
+    return StableDiffusionPipeline(
+        vae=vae,
+        text_encoder=CLIPTextModel(text).eval(),
+        tokenizer=tokenizer,
+        unet=unet,
+        scheduler=scheduler,
+        safety_checker=None,
+        feature_extractor=None,
+        requires_safety_checker=False,
+    )
+
+
+def _detector(path: Path) -> None:
+    """SCRFD's nine outputs. A cell of 32 pixels whose colour is red is the left upper quarter of
+    a face of 64 pixels: the score is the mean red of the 2 x 2 cells minus the other colours."""
+    from onnx import TensorProto, helper, numpy_helper, save
+
+    def constant(name, values):
+        return numpy_helper.from_array(np.asarray(values), name)
+
+    stored = [
+        constant("colours", np.array([4, -3, -3], np.float32).reshape(1, 3, 1, 1)),
+        constant("offset", np.array([-6], np.float32)),
+        constant("sharp", np.array(6, np.float32)),
+        constant("zero", np.array(0, np.float32)),
+        constant("flat", np.array([-1, 1], np.int64)),
+    ]
+    nodes, scores, boxes, points = [], [], [], []
+    corners = [(0.5, 0.6), (1.5, 0.6), (1.0, 1.0), (0.6, 1.5), (1.4, 1.5)]  # in cells of 32
+    for stride in (8, 16, 32):
+        s = str(stride)
+        nodes.append(
+            helper.make_node(
+                "AveragePool",
+                ["input"],
+                ["wide" + s],
+                kernel_shape=[64, 64],
+                strides=[stride, stride],
+                pads=[0, 0, 64 - stride, 64 - stride],
+                count_include_pad=1,
+            )
+        )
+        nodes.append(helper.make_node("Conv", ["wide" + s, "colours", "offset"], ["raw" + s]))
+        nodes.append(helper.make_node("Mul", ["raw" + s, "sharp"], ["logit" + s]))
+        nodes.append(helper.make_node("Sigmoid", ["logit" + s], ["one" + s]))
+        factor = "zero" if stride != 32 else "unit"
+        nodes.append(helper.make_node("Mul", ["one" + s, factor], ["used" + s]))
+        nodes.append(helper.make_node("Reshape", ["used" + s, "flat"], ["column" + s]))
+        # two anchors per cell, the second one never fires
+        nodes.append(helper.make_node("Mul", ["column" + s, "zero"], ["silent" + s]))
+        nodes.append(helper.make_node("Concat", ["column" + s, "silent" + s], ["both" + s], axis=1))
+        nodes.append(helper.make_node("Reshape", ["both" + s, "flat"], ["score" + s]))
+        nodes.append(helper.make_node("Mul", ["score" + s, "zero"], ["none" + s]))
+        nodes.append(helper.make_node("Add", ["none" + s, "box"], ["box" + s]))
+        nodes.append(helper.make_node("Add", ["none" + s, "points"], ["kps" + s]))
+        scores.append("score" + s)
+        boxes.append("box" + s)
+        points.append("kps" + s)
+    stored += [
+        constant("unit", np.array(1, np.float32)),
+        constant("box", np.array([[0, 0, 2, 2]], np.float32)),
+        constant("points", np.array([corners], np.float32).reshape(1, 10)),
+    ]
+    outputs = [
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, ["n" + name, width])
+        for names, width in ((scores, 1), (boxes, 4), (points, 10))
+        for name in names
+    ]
+    picture = helper.make_tensor_value_info("input", TensorProto.FLOAT, [1, 3, "h", "w"])
+    graph = helper.make_graph(nodes, "detector", [picture], outputs, stored)
+    save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9), path)
+
+
+def _recogniser(path: Path) -> None:
+    """A fixed random projection of the aligned face's 8 x 8 cells to 512 numbers."""
+    from onnx import TensorProto, helper, numpy_helper, save
+
+    weight = np.random.default_rng(0).normal(size=(3 * 14 * 14, 512)).astype(np.float32)
+    nodes = [
+        helper.make_node("AveragePool", ["x"], ["cells"], kernel_shape=[8, 8], strides=[8, 8]),
+        helper.make_node("Flatten", ["cells"], ["row"]),
+        helper.make_node("MatMul", ["row", "weight"], ["y"]),
+    ]
+    x = helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", 3, 112, 112])
+    y = helper.make_tensor_value_info("y", TensorProto.FLOAT, ["n", 512])
+    stored = [numpy_helper.from_array(weight, "weight")]
+    graph = helper.make_graph(nodes, "recogniser", [x], [y], stored)
+    save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9), path)
