@@ -19,7 +19,7 @@ from torch.nn import functional
 
 from celeb_core.files import write_atomically
 from celeb_core.prompt import parse_prompt
-from celeb_core.sampling import generate
+from celeb_core.sampling import generate_each
 from celeb_core.types import Calibration, Face, SampleConfig
 
 if TYPE_CHECKING:
@@ -32,29 +32,31 @@ log = logging.getLogger(__name__)
 
 
 def calibrate(
-    studio: Studio, pictures: int = 1, seed: int = 0, names: Sequence[str] | None = None
+    studio: Studio,
+    pictures: int = 1,
+    seed: int = 0,
+    names: Sequence[str] | None = None,
+    batch_size: int = 8,
 ) -> Iterator[tuple[int, Calibration]]:
-    """Draw each celebrity `pictures` times and embed the face -> (names done, result so far).
+    """Draw each celebrity `pictures` times and embed the faces -> (names done, result so far).
 
-    Another seed for each name, so that no two share their noise. A celebrity without a face
-    gets zeros, and the closed form leaves it out.
+    Every picture has its own noise. A celebrity without a face gets zeros, and the closed form
+    leaves it out.
     """
     names = tuple(studio.basis.names if names is None else names)
     embeddings = torch.zeros(len(names), 512)
-    for index, name in enumerate(names):
-        config = SampleConfig(num_images=pictures, seed=seed + index * pictures)
-        found = []
-        for picture in generate(
-            parse_prompt(PORTRAIT.format(name), {}), studio.models, studio.basis, config
-        ):
-            faces = studio.faces.find(picture)
-            found += [largest(faces).embedding] if faces else []
-        if found:
-            embeddings[index] = mean_direction(torch.stack(found))
-        yield (
-            index + 1,
-            Calibration(names, embeddings.clone(), studio.models.id, studio.faces.id),
-        )
+    for first in range(0, len(names), batch_size):
+        group = names[first : first + batch_size]
+        prompts = [parse_prompt(PORTRAIT.format(n), {}) for n in group for _ in range(pictures)]
+        config = SampleConfig(seed=seed + first * pictures, batch_size=batch_size)
+        drawn = generate_each(prompts, studio.models, studio.basis, config)
+        for index in range(len(group)):
+            own = drawn[index * pictures : (index + 1) * pictures]
+            found = [largest(faces).embedding for p in own if (faces := studio.faces.find(p))]
+            if found:
+                embeddings[first + index] = mean_direction(torch.stack(found))
+        result = Calibration(names, embeddings.clone(), studio.models.id, studio.faces.id)
+        yield first + len(group), result
 
 
 def largest(faces: Sequence[Face]) -> Face:

@@ -160,7 +160,13 @@ def evaluate_joint(studio: Studio, seed: int = 0, people: int = 10) -> dict[str,
     names = [f"<{person.name}>" for person in bench.people]
     single, seconds = _fit_each(studio, bench, PRESETS["best"])
     began = time.perf_counter()
-    joint = fit(bench.people, studio.models, studio.basis, calibration=studio.calibration)
+    joint = fit(
+        bench.people,
+        studio.models,
+        studio.basis,
+        PRESETS["best"],
+        calibration=studio.calibration,
+    )
     joint_seconds = time.perf_counter() - began
     targets = bench.gallery[bench.index]
     alone = _score(studio, bench, names, single, targets)

@@ -59,7 +59,8 @@ class InsightFace:
         """All faces of an upright RGB photo, left to right; empty if there is none."""
         from insightface.utils.face_align import norm_crop
 
-        rgb = np.asarray(photo.convert("RGB"))
+        photo = photo.convert("RGB")
+        rgb = np.asarray(photo)
         found = []
         for raw in self.analysis.get(np.ascontiguousarray(rgb[:, :, ::-1])):  # it wants BGR
             embedding = torch.from_numpy(np.array(raw.normed_embedding, dtype=np.float32))
@@ -74,7 +75,7 @@ class InsightFace:
             crop = portrait_box(box, photo.size, self.framing)
             found.append(
                 Face(
-                    image=photo.convert("RGB").crop(_box(np.round(crop))),
+                    image=photo.crop(_box(np.round(crop))),
                     aligned=np.asarray(norm_crop(rgb, raw.kps, 112)),
                     embedding=embedding,
                     box=box,
@@ -110,8 +111,6 @@ def load_face_model(
         )
     from insightface.app import FaceAnalysis
 
-    # norm_crop still calls a skimage method that goes away in 2.2; our pin knows that.
-    warnings.filterwarnings("ignore", category=FutureWarning, module=r"insightface\.")
     try:
         analysis = FaceAnalysis(
             name=str(folder),

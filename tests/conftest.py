@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image, ImageDraw
+from safetensors.torch import save_file
 
 from celeb_core import Person, build_basis, find_face, load_studio
 from celeb_core.types import Calibration
@@ -72,13 +74,15 @@ def calibration(models, studio) -> Calibration:
     return Calibration(models.names, unit, models.id, studio.faces.id)
 
 
-def portrait(shade: int = 255, size: tuple[int, int] = (128, 128), at=(32, 32)) -> Image.Image:
-    """What the tiny detector takes for a face: a red square of 64 pixels, here with a dark nose."""
-    photo = Image.new("RGB", size, (20, 90, 120))
+def portrait(shade: int = 255, side: int = 128, at: tuple[int, int] = (1, 1)) -> Image.Image:
+    """What the tiny detector takes for a face: a red square of half the photo's side, here with
+    a dark nose; `at` is its corner in quarters of the side."""
+    photo = Image.new("RGB", (side, side), (20, 90, 120))
     draw = ImageDraw.Draw(photo)
-    x, y = at
-    draw.rectangle((x, y, x + 63, y + 63), fill=(shade, 0, 0))
-    draw.rectangle((x + 24, y + 24, x + 32, y + 40), fill=(shade, 255 - shade, 60))
+    x, y, unit = at[0] * side // 4, at[1] * side // 4, side // 128
+    draw.rectangle((x, y, x + side // 2 - 1, y + side // 2 - 1), fill=(shade, 0, 0))
+    nose = (x + 24 * unit, y + 24 * unit, x + 32 * unit, y + 40 * unit)
+    draw.rectangle(nose, fill=(shade, 255 - shade, 60))
     return photo
 
 
@@ -93,6 +97,42 @@ def people(studio) -> list[Person]:
         Person(name, (find_face(portrait(shade), studio.faces),))
         for name, shade in (("ada", 255), ("bob", 215), ("cleo", 190))
     ]
+
+
+@pytest.fixture(scope="session")
+def measured_world(world: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny world with a judge, a reader, a CLIP and an evaluation set beside it."""
+    folder = tmp_path_factory.mktemp("measured") / "tinyville"
+    shutil.copytree(world, folder)
+    _projection(folder / "judge.onnx", "crop", {"traits": 24, "embedding": 128}, 112)
+    groups = {"expression": ["neutral", "smiling"], "scene": ["plain", "beach", "space"]}
+    (folder / "reader.json").write_text(json.dumps(groups), encoding="utf-8")
+    widths = {group: len(labels) for group, labels in groups.items()}
+    _projection(folder / "reader.onnx", "picture", widths, 128)
+    _clip(folder)
+    (folder / "evaluation").mkdir()
+    shades = range(255, 175, -4)  # 20 people
+    grid = Image.new("RGB", (20 * 128, 128))
+    for index, shade in enumerate(shades):
+        grid.paste(portrait(shade), (index * 128, 0))
+    grid.save(folder / "evaluation" / "people.png")
+    prompts = [
+        {"prompt": "{} on the beach", "expects": {"scene": "beach"}},
+        {"prompt": "{} smiling", "expects": {"expression": "smiling"}},
+    ]
+    (folder / "evaluation" / "prompts.json").write_text(json.dumps(prompts), encoding="utf-8")
+    studio = load_studio(folder, device="cpu")
+    seen = [find_face(portrait(shade), studio.faces) for shade in shades]
+    judge = studio.examiners.judge
+    gallery = [judge.embed(portrait(s), [f]) for s, f in zip(shades, seen, strict=True)]
+    celebrities = torch.nn.functional.normalize(torch.randn(40, 128), dim=1)
+    tensors = {
+        "traits": torch.zeros(20, 24),
+        "judge_embedding": torch.cat(gallery),
+        "celebrity_judge_embedding": celebrities,
+    }
+    save_file(tensors, folder / "evaluation" / "people.safetensors")
+    return folder
 
 
 def _tokenizer(folder: Path):
@@ -239,17 +279,57 @@ def _detector(path: Path) -> None:
 
 
 def _recogniser(path: Path) -> None:
-    """A fixed random projection of the aligned face's 8 x 8 cells to 512 numbers."""
+    _projection(path, "x", {"y": 512}, 112)
+
+
+def _projection(path: Path, name: str, outputs: dict[str, int], side: int) -> None:
+    """Fixed random projections of a picture's 14 x 14 cells; "embedding" has unit norm."""
     from onnx import TensorProto, helper, numpy_helper, save
 
-    weight = np.random.default_rng(0).normal(size=(3 * 14 * 14, 512)).astype(np.float32)
+    rng, cell = np.random.default_rng(0), side // 14
+    grid = (side - cell) // cell + 1
     nodes = [
-        helper.make_node("AveragePool", ["x"], ["cells"], kernel_shape=[8, 8], strides=[8, 8]),
+        helper.make_node(
+            "AveragePool", [name], ["cells"], kernel_shape=[cell, cell], strides=[cell, cell]
+        ),
         helper.make_node("Flatten", ["cells"], ["row"]),
-        helper.make_node("MatMul", ["row", "weight"], ["y"]),
     ]
-    x = helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", 3, 112, 112])
-    y = helper.make_tensor_value_info("y", TensorProto.FLOAT, ["n", 512])
-    stored = [numpy_helper.from_array(weight, "weight")]
-    graph = helper.make_graph(nodes, "recogniser", [x], [y], stored)
+    stored, results = [], []
+    for output, width in outputs.items():
+        weight = rng.normal(size=(3 * grid * grid, width)).astype(np.float32)
+        stored.append(numpy_helper.from_array(weight, "weight_" + output))
+        raw = output + "_raw" if output == "embedding" else output
+        nodes.append(helper.make_node("MatMul", ["row", "weight_" + output], [raw]))
+        if raw != output:
+            nodes.append(helper.make_node("LpNormalization", [raw], [output], axis=1, p=2))
+        results.append(helper.make_tensor_value_info(output, TensorProto.FLOAT, ["n", width]))
+    x = helper.make_tensor_value_info(name, TensorProto.FLOAT, ["n", 3, side, side])
+    graph = helper.make_graph(nodes, "projection", [x], results, stored)
     save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9), path)
+
+
+def _clip(folder: Path) -> None:
+    from transformers import CLIPConfig, CLIPImageProcessorPil, CLIPModel, CLIPTokenizer
+
+    tokenizer = CLIPTokenizer.from_pretrained(folder / "tokenizer")
+    small = {
+        "hidden_size": 32,
+        "intermediate_size": 32,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+    }
+    text = {
+        **small,
+        "vocab_size": len(tokenizer),
+        "max_position_embeddings": 77,
+        "bos_token_id": tokenizer.bos_token_id,
+        "eos_token_id": tokenizer.eos_token_id,
+        "pad_token_id": tokenizer.pad_token_id,
+    }
+    vision = {**small, "image_size": 32, "patch_size": 16}
+    config = CLIPConfig(text_config=text, vision_config=vision, projection_dim=16)
+    torch.manual_seed(0)
+    CLIPModel(config).save_pretrained(folder / "clip")
+    size = {"shortest_edge": 32}
+    processor = CLIPImageProcessorPil(size=size, crop_size={"height": 32, "width": 32})
+    processor.save_pretrained(folder / "clip")

@@ -1,0 +1,167 @@
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import pytest
+import torch
+from conftest import portrait
+from PIL import Image
+
+from celeb_core import find_face, find_faces, load_face_model, open_photo
+from celeb_core.errors import (
+    FacePackMissing,
+    NoFaceFound,
+    PhotoTooLarge,
+    PhotoUnreadable,
+    SeveralFaces,
+)
+from celeb_core.faces import Framing, portrait_box
+
+
+def encoded(photo: Image.Image, kind: str = "PNG", **options) -> bytes:
+    buffer = io.BytesIO()
+    photo.save(buffer, format=kind, **options)
+    return buffer.getvalue()
+
+
+def two_faces() -> Image.Image:
+    photo = portrait(255, at=(2, 2))
+    photo.paste(portrait(200, at=(0, 0)).crop((0, 0, 64, 64)), (0, 0))
+    return photo
+
+
+def test_face_of_a_portrait(studio):
+    face = find_face(portrait(), studio.faces)
+    assert face.box == (32.0, 32.0, 96.0, 96.0)
+    assert face.embedding.shape == (512,) and abs(float(face.embedding.norm()) - 1) < 1e-5
+    assert face.aligned.shape == (112, 112, 3) and face.landmarks.shape == (5, 2)
+    assert face.image.size == (128, 128) and face.image.mode == "RGB"
+
+
+def test_no_face_tells_what_the_model_knows(studio):
+    with pytest.raises(NoFaceFound, match="only red squares"):
+        find_face(Image.new("RGB", (128, 128), "blue"), studio.faces)
+
+
+def test_several_faces_are_carried_for_the_user_to_choose(studio):
+    with pytest.raises(SeveralFaces, match="1 to 2") as caught:
+        find_face(two_faces(), studio.faces)
+    left, right = caught.value.faces
+    assert left.box[0] < right.box[0]
+    assert torch.equal(find_face(two_faces(), studio.faces, choose=2).embedding, right.embedding)
+    with pytest.raises(SeveralFaces):
+        find_face(two_faces(), studio.faces, choose=3)
+
+
+@pytest.mark.parametrize(
+    ("kind", "mode", "options"),
+    [
+        ("PNG", "RGB", {}),
+        ("PNG", "RGBA", {}),
+        ("PNG", "P", {}),
+        ("JPEG", "RGB", {"quality": 95}),
+        ("JPEG", "CMYK", {"quality": 95}),
+        ("WEBP", "RGB", {"lossless": True}),
+        ("HEIF", "RGB", {"quality": 95}),
+        ("TIFF", "RGB", {}),
+        ("GIF", "P", {}),
+    ],
+)
+def test_every_usual_format_shows_the_same_face(kind, mode, options, studio):
+    if kind == "HEIF":
+        open_photo(encoded(portrait()))  # registers the format
+    face = find_face(encoded(portrait().convert(mode), kind, **options), studio.faces)
+    assert float(face.embedding @ find_face(portrait(), studio.faces).embedding) > 0.98
+
+
+def test_exif_rotation_is_undone(studio):
+    photo = portrait(255, at=(2, 1))
+    exif = Image.Exif()
+    exif[0x0112] = 6  # shown rotated by 90 degrees clockwise
+    face = find_face(
+        encoded(photo.transpose(Image.Transpose.ROTATE_90), "TIFF", exif=exif), studio.faces
+    )
+    assert face.box == (64.0, 32.0, 128.0, 96.0)
+
+
+def test_sixteen_bits_keep_their_range():
+    ramp = np.linspace(0, 65535, 64 * 64).reshape(64, 64).astype(np.uint16)
+    opened = np.asarray(open_photo(encoded(Image.fromarray(ramp))))
+    assert opened.min() == 0 and opened.max() == 255 and 100 < opened.mean() < 150
+
+
+def test_transparency_becomes_white():
+    assert (
+        open_photo(encoded(Image.new("RGBA", (64, 64), (0, 0, 0, 0)))).getpixel((5, 5))
+        == (255,) * 3
+    )
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        encoded(Image.new("RGB", (1, 1))),
+        encoded(portrait(), "JPEG")[:700],
+        encoded(portrait())[:300],
+        b"this is a text file named photo.jpg",
+        b"",
+    ],
+)
+def test_what_is_no_photo_says_so(content):
+    with pytest.raises(PhotoUnreadable):
+        open_photo(content)
+
+
+def test_missing_file(tmp_path):
+    with pytest.raises(PhotoUnreadable, match="no file"):
+        open_photo(tmp_path / "none.jpg")
+
+
+def test_a_hundred_megapixels_are_scaled_down():
+    photo = open_photo(encoded(Image.new("L", (10_000, 10_000), 128), compress_level=1))
+    assert photo.size == (2048, 2048) and photo.mode == "RGB"
+
+
+def test_decompression_bombs_are_refused():
+    bomb = encoded(Image.new("1", (20_000, 10_000)))
+    with pytest.raises(PhotoTooLarge, match="smaller copy"):
+        open_photo(bomb)
+
+
+def test_the_callers_picture_is_left_alone():
+    photo = Image.new("RGB", (3000, 100))
+    assert open_photo(photo).size == (2048, 68) and photo.size == (3000, 100)
+
+
+def test_portrait_box_stays_inside_the_photo():
+    framing = Framing(side=2.0, x=0.5, y=0.4)
+    assert portrait_box((100, 100, 140, 150), (400, 400), framing) == (70.0, 85.0, 170.0, 185.0)
+    assert portrait_box((0, 0, 40, 50), (400, 400), framing) == (0.0, 0.0, 100.0, 100.0)
+    assert portrait_box((10, 10, 90, 90), (120, 100), framing) == (0.0, 0.0, 100.0, 100.0)
+
+
+def test_missing_pack_is_found_before_any_download(tmp_path):
+    with pytest.raises(FacePackMissing, match="buffalo_l"):
+        load_face_model("buffalo_l", root=tmp_path)
+    with pytest.raises(FacePackMissing):
+        load_face_model(tmp_path)
+
+
+def test_incomplete_packs(world, tmp_path):
+    for name in ("a.onnx", "b.onnx"):
+        (tmp_path / name).write_bytes((world / "faces" / "rec.onnx").read_bytes())
+    with pytest.raises(FacePackMissing, match="detector"):
+        load_face_model(tmp_path)
+    for name in ("a.onnx", "b.onnx"):
+        (tmp_path / name).write_bytes((world / "faces" / "det.onnx").read_bytes())
+    with pytest.raises(FacePackMissing, match="recogniser"):
+        load_face_model(tmp_path)
+
+
+def test_two_photos_of_one_face_are_closer_than_two_faces(studio):
+    def embedding(shade, side=128):
+        return find_faces(portrait(shade, side), studio.faces)[0].embedding
+
+    same = embedding(255) @ embedding(255, 256)
+    assert same > 0.99 > embedding(255) @ embedding(190)

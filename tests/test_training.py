@@ -1,0 +1,278 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from conftest import celebrity_names
+
+from celeb_core import PRESETS, Person, TrainConfig, fit, fit_identities, save_checkpoint
+from celeb_core.basis import compose
+from celeb_core.errors import BadName, ResumeMismatch, TrainingDiverged
+from celeb_core.prompt import encode_tokens, tokenize
+from celeb_core.templates import PAPER
+from celeb_core.training import _Training
+from celeb_core.views import make_views
+
+FAST = TrainConfig(steps=4, batch_size=2, views=4, learning_rate=1e-2)
+
+
+def frozen_weights(models) -> list[torch.Tensor]:
+    parts = (models.text_encoder, models.unet, models.vae)
+    return [tensor.clone() for part in parts for tensor in part.state_dict().values()]
+
+
+def test_steps_start_at_zero_and_carry_everything(person, models, basis):
+    steps = list(fit_identities([person], models, basis, FAST, recogniser="rec"))
+    assert [step.step for step in steps] == [0, 1, 2, 3, 4]
+    assert not steps[0].losses and np.isnan(steps[0].loss)
+    assert all(list(step.losses) == ["ada"] and step.loss > 0 for step in steps[1:])
+    assert steps[1].seconds_left > 0 and steps[-1].seconds_left == 0
+    assert all(a.seconds < b.seconds for a, b in zip(steps, steps[1:], strict=False))
+    last = steps[-1].identities["ada"]
+    assert last.coefficients.shape == (basis.k, basis.p)
+    assert torch.equal(last.coefficients, last.coefficients.half().float())
+    assert (last.basis_id, last.base_model, last.recogniser) == (basis.id, models.id, "rec")
+    assert last.settings["trained"] == 4 and last.settings["batch_size"] == 2
+    assert not torch.equal(steps[0].people[0].coefficients, last.coefficients)
+
+
+def test_only_the_mapper_changes(person, models, basis):
+    before = frozen_weights(models)
+    fit([person], models, basis, FAST)
+    assert all(torch.equal(a, b) for a, b in zip(before, frozen_weights(models), strict=True))
+    parts = (models.text_encoder, models.unet, models.vae)
+    assert all(p.grad is None and not p.requires_grad for part in parts for p in part.parameters())
+
+
+def test_loss_falls(person, models, basis):
+    """On fixed noise and views; random weights leave the words little room, but some."""
+    config = replace(FAST, steps=20, batch_size=4, views=4, background=1.0, decay=False)
+    probe = _Training([person], models, basis, config, None, "")
+    latents, heads = probe._latents()
+
+    def loss(identity) -> float:
+        probe.generator.manual_seed(5)
+        probe.mapper.linear.weight.data.zero_()
+        probe.mapper.linear.bias.data.copy_(identity.coefficients.flatten())
+        with torch.no_grad():
+            return float(probe._losses(latents, heads).mean())
+
+    steps = list(fit_identities([person], models, basis, config))
+    assert loss(steps[-1].people[0]) < loss(steps[0].people[0])
+
+
+def test_same_seed_same_person(people, models, basis, calibration):
+    def coefficients(seed):
+        config = replace(FAST, seed=seed)
+        result = fit(people, models, basis, config, calibration=calibration)
+        return torch.stack([who.coefficients for who in result.values()])
+
+    assert torch.equal(coefficients(1), coefficients(1))
+    assert not torch.equal(coefficients(1), coefficients(2))
+
+
+@pytest.mark.parametrize("preset", ["best", "paper"])
+def test_resumed_training_equals_an_uninterrupted_one(preset, people, models, basis, tmp_path):
+    config = replace(PRESETS[preset], steps=4, batch_size=2)
+    whole = list(fit_identities(people[:2], models, basis, config))[-1]
+    for step in fit_identities(people[:2], models, basis, config):
+        if step.step == 2:
+            save_checkpoint(step, tmp_path / "run")
+            break
+    rest = list(fit_identities(people[:2], models, basis, config, resume=tmp_path / "run"))
+    assert [step.step for step in rest] == [2, 3, 4]
+    for name, identity in whole.identities.items():
+        assert torch.equal(rest[-1].identities[name].coefficients, identity.coefficients)
+
+
+def test_other_settings_cannot_resume(person, people, models, basis, tmp_path):
+    step = next(fit_identities([person], models, basis, FAST))
+    save_checkpoint(step, tmp_path / "run")
+    for who, config in (([person], replace(FAST, seed=9)), (people[:2], FAST)):
+        with pytest.raises(ResumeMismatch):
+            next(fit_identities(who, models, basis, config, resume=tmp_path / "run"))
+    (tmp_path / "run").write_bytes(b"broken")
+    with pytest.raises(ResumeMismatch, match="anew"):
+        next(fit_identities([person], models, basis, FAST, resume=tmp_path / "run"))
+
+
+def test_instant_is_the_closed_form_alone(person, models, basis, calibration):
+    steps = list(
+        fit_identities([person], models, basis, PRESETS["instant"], calibration=calibration)
+    )
+    assert len(steps) == 1 and steps[0].step == 0
+    trained = fit([person], models, basis, FAST, calibration=calibration)
+    assert not torch.equal(steps[0].people[0].coefficients, trained["ada"].coefficients)
+
+
+def test_closed_form_places_a_celebritys_face_at_the_celebrity(models, basis, calibration, person):
+    """With lambda small, a known face gives (nearly) the known words back."""
+    face = replace(person.faces[0], embedding=calibration.face_embeddings[0])
+    start = fit([Person("x", (face,))], models, basis, PRESETS["instant"], calibration=calibration)
+    other = replace(face, embedding=calibration.face_embeddings[7])
+    second = fit(
+        [Person("x", (other,))], models, basis, PRESETS["instant"], calibration=calibration
+    )
+    from celeb_core.basis import project, words_of
+
+    target = project(basis, words_of(celebrity_names()[0], basis, models))
+    near = (start["x"].coefficients - target).norm()
+    assert near < (second["x"].coefficients - target).norm()
+
+
+def test_budget_of_seconds_ends_early(person, models, basis):
+    config = replace(FAST, steps=10_000, max_seconds=0.5)
+    last = list(fit_identities([person], models, basis, config))[-1]
+    assert 0 < last.step < 10_000 and last.seconds < 2.0
+
+
+def test_names_must_be_good_and_distinct(person, models, basis):
+    for who in ([], [person, person], [Person("a/b", person.faces)]):
+        with pytest.raises(BadName):
+            next(fit_identities(who, models, basis, FAST))
+
+
+def test_joint_people_keep_their_own_faces(people, models, basis, calibration):
+    result = fit(people, models, basis, FAST, calibration=calibration)
+    assert list(result) == ["ada", "bob", "cleo"]
+    assert not torch.equal(result["ada"].coefficients, result["bob"].coefficients)
+
+
+def test_several_photos_of_one_person(people, models, basis):
+    both = Person("ada", people[0].faces + people[2].faces)
+    training = _Training([both], models, basis, FAST, None, "")
+    mean = people[0].faces[0].embedding + people[2].faces[0].embedding
+    assert torch.allclose(training.faces[0], mean / mean.norm(), atol=1e-6)
+
+
+def test_diverged_loss_is_an_error(person, models, basis, monkeypatch):
+    training = _Training([person], models, basis, FAST, None, "")
+    monkeypatch.setattr(training, "_losses", lambda *_: torch.tensor([float("nan")]))
+    with pytest.raises(TrainingDiverged, match="learning rate"):
+        training.update()
+
+
+def test_ema_without_bias_starts_at_the_first_sample(person, models, basis):
+    def kept(**changes):
+        config = replace(FAST, steps=1, **changes)
+        return fit([person], models, basis, config)["ada"].coefficients
+
+    assert torch.equal(kept(ema=0.99), kept(ema=0.0))
+    noisy = kept(ema=0.99, ema_from_noise=True) * basis.std
+    assert 0.8 < float(noisy[1].norm()) / basis.ranks[1] ** 0.5 < 1.2  # still the start's noise
+
+
+def test_paper_preset_is_the_official_recipe(person, models, basis):
+    paper = PRESETS["paper"]
+    assert (paper.steps, paper.batch_size, paper.learning_rate, paper.ema) == (400, 2, 1e-2, 0.99)
+    assert len(PAPER) == 81 == len(set(PAPER)) and all("face of {} person" in t for t in PAPER)
+    start = next(fit_identities([person], models, basis, replace(paper, ema_from_noise=False)))
+    words = compose(basis, start.people[0].coefficients)
+    assert torch.allclose((words - basis.mean)[1].norm(), torch.tensor(1.0), atol=1e-2)
+
+
+@pytest.mark.parametrize("kind", ["epsilon", "v_prediction", "sample"])
+def test_targets_of_all_prediction_types(kind, person, models, basis, monkeypatch):
+    """A network that returns the true target has no loss."""
+    training = _Training([person], models, basis, FAST, None, "")
+    training.noising.register_to_config(prediction_type=kind)
+    latents, heads = training._latents()
+    seen = {}
+
+    def add_noise(clean, noise, timesteps):
+        scale = training.noising.alphas_cumprod[timesteps].view(-1, 1, 1, 1)
+        seen["epsilon"], seen["sample"] = noise, clean
+        seen["v_prediction"] = scale.sqrt() * noise - (1 - scale).sqrt() * clean
+        return clean
+
+    monkeypatch.setattr(training.noising, "add_noise", add_noise)
+    fake = type("Fake", (), {"__call__": lambda self, *a, **k: (seen[kind],)})()
+    parts = {name: getattr(models, name) for name in ("tokenizer", "text_encoder", "vae")}
+    training.models = type("Bundle", (), {**parts, "unet": fake})()
+    assert float(training._losses(latents, heads)) < 1e-10
+
+
+def test_stratified_timesteps_cover_the_range(person, models, basis):
+    training = _Training([person], models, basis, FAST, None, "")
+    parts = (training._timesteps(10) // 100).sort().values
+    assert parts.tolist() == list(range(10))
+
+
+def test_background_counts_less_in_the_loss(person, models, basis, monkeypatch):
+    """An error outside the head counts `background` times one inside; the mean weight is one."""
+    training = _Training([person], models, basis, replace(FAST, background=0.25), None, "")
+    latents, heads = training._latents()
+    heads = (heads > 0.5).float()
+    inside = float(heads.mean())
+    assert 0.05 < inside < 0.95
+
+    def loss(error):
+        offset = error.expand_as(latents).flatten(0, 1)
+        truth = {}
+
+        def velocity(clean, noise, timesteps):
+            truth["target"] = noise
+            return noise
+
+        monkeypatch.setattr(training.noising, "get_velocity", velocity)
+        unet = type("Fake", (), {"__call__": lambda *a, **k: (truth["target"] + offset,)})()
+        parts = {name: getattr(models, name) for name in ("tokenizer", "text_encoder", "vae")}
+        training.models = type("Bundle", (), {**parts, "unet": unet})()
+        return float(training._losses(latents, heads))
+
+    in_head, outside, everywhere = loss(heads), loss(1 - heads), loss(torch.ones_like(heads))
+    assert abs(everywhere - 1) < 1e-4 and abs(in_head + outside - 1) < 1e-3
+    per_area = (in_head / inside) / (outside / (1 - inside))
+    assert 3.5 < per_area < 4.5
+
+
+def test_views_are_augmented_and_deterministic(person):
+    config = TrainConfig()
+
+    def views(seed):
+        return make_views(person.faces, 6, (128, 128), config, np.random.default_rng(seed))
+
+    first = views(0)
+    assert first.pixels.shape == (6, 3, 128, 128) and first.heads.shape == (6, 1, 128, 128)
+    assert first.pixels.min() >= -1 and first.pixels.max() <= 1
+    assert torch.equal(first.pixels, views(0).pixels)
+    assert not torch.equal(first.pixels, views(1).pixels)
+    assert all(not torch.equal(first.pixels[0], other) for other in first.pixels[1:])
+    # the head's mask is where the red face is
+    red = (first.pixels[:, 0] > 0.3) & (first.pixels[:, 1] < 0)
+    assert (first.heads[:, 0][red] == 1).float().mean() > 0.95
+
+
+def test_wide_views_and_black_canvas(person):
+    config = replace(PRESETS["paper"], smallest=0.3)
+    views = make_views(person.faces, 8, (192, 128), config, np.random.default_rng(0))
+    assert views.pixels.shape == (8, 3, 128, 192)
+    assert ((views.pixels == -1).all(1)).float().mean() > 0.2
+
+
+def test_text_states_are_encoded_once_per_distinct_prompt(people, models, basis, monkeypatch):
+    import celeb_core.training as module
+
+    counts = []
+
+    def counting(tokens, words, encoder):
+        counts.append(len(tokens))
+        return encode_tokens(tokens, words, encoder)
+
+    monkeypatch.setattr(module, "encode_tokens", counting)
+    fit(people, models, basis, replace(FAST, steps=1, batch_size=8))
+    assert counts == [3]
+
+
+def test_words_in_training_are_the_words_in_prompts(person, models, basis):
+    training = _Training([person], models, basis, replace(FAST, templates="studio"), None, "")
+    states = training._text_states(1, 2)
+    words = compose(basis, training.mapper(training.faces))[0]
+    from celeb_core.templates import STUDIO
+
+    tokens = [tokenize(t.format("<x>"), models.tokenizer, basis.k) for t in STUDIO]
+    expected = encode_tokens(tokens, [{"x": words}] * len(tokens), models.text_encoder)
+    distances = (expected - states[:1]).detach().flatten(1).norm(dim=1)
+    assert float(distances.min()) < 1e-4 and torch.equal(states[0], states[1])
