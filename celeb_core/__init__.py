@@ -19,6 +19,7 @@ from celeb_core.basis import (
     words_of,
 )
 from celeb_core.calibration import calibrate, load_calibration, save_calibration
+from celeb_core.checkpoints import save_checkpoint
 from celeb_core.errors import CelebError
 from celeb_core.evaluation import evaluate_quick
 from celeb_core.faces import FaceModel, find_face, find_faces, load_face_model, open_photo
@@ -32,10 +33,11 @@ from celeb_core.identity import (
 )
 from celeb_core.mapper import CoefficientMapper
 from celeb_core.models import Models, Studio, load_models, load_studio
+from celeb_core.presets import PRESETS
 from celeb_core.prompt import encode_prompt, parse_prompt, placeholders
 from celeb_core.sampling import SCHEDULERS, generate, generate_each
 from celeb_core.scoring import reference_faces, score_picture
-from celeb_core.training import PRESETS, fit, fit_identities, save_checkpoint
+from celeb_core.training import fit, fit_identities
 from celeb_core.types import (
     Calibration,
     CelebBasis,

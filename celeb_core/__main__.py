@@ -22,6 +22,7 @@ from tqdm import tqdm
 
 from celeb_core.basis import interpolate, save_basis
 from celeb_core.calibration import calibrate, save_calibration
+from celeb_core.checkpoints import save_checkpoint
 from celeb_core.errors import CelebError
 from celeb_core.evaluation import (
     as_table,
@@ -33,14 +34,16 @@ from celeb_core.faces import find_face
 from celeb_core.files import write_atomically
 from celeb_core.identity import check_name, list_identities, save_identity
 from celeb_core.models import Studio, calibration_path, find_basis, load_models, load_studio
+from celeb_core.presets import PRESETS
 from celeb_core.prompt import parse_prompt
 from celeb_core.sampling import SCHEDULERS, generate
-from celeb_core.training import PRESETS, fit_identities, save_checkpoint
+from celeb_core.training import fit_identities
 from celeb_core.types import Identity, Person, SampleConfig
 
 CACHE = Path("~/.cache/celeb-basis-studio")
 LIBRARY = Path("identities")
 PICTURES = Path("pictures")
+CHECKPOINT_EVERY = 10  # steps
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -82,12 +85,14 @@ def train(options: argparse.Namespace) -> None:
     with tqdm(total=config.steps, desc="training", unit="step") as bar:
         for step in steps:
             bar.update(step.step - bar.n)
+            if options.checkpoint and (
+                step.step % CHECKPOINT_EVERY == 0 or step.step == step.steps
+            ):
+                save_checkpoint(step, options.checkpoint)
             if step.losses:
                 bar.set_postfix(loss=f"{step.loss:.4f}")
     for identity in step.people:
         print(save_identity(identity, options.out or LIBRARY))
-    if options.checkpoint:
-        save_checkpoint(step, options.checkpoint)
 
 
 def draw(options: argparse.Namespace) -> None:

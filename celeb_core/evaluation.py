@@ -25,10 +25,11 @@ from celeb_core.basis import interpolate
 from celeb_core.calibration import PORTRAIT, largest
 from celeb_core.errors import FeatureMissing
 from celeb_core.faces import find_face
+from celeb_core.presets import PRESETS
 from celeb_core.prompt import parse_prompt
 from celeb_core.sampling import generate_each
 from celeb_core.scoring import Judge, Reader, match_faces
-from celeb_core.training import PRESETS, fit
+from celeb_core.training import fit
 from celeb_core.types import Identity, Person, Prompt, SampleConfig, TrainConfig
 
 if TYPE_CHECKING:

@@ -93,10 +93,12 @@ def load_face_model(
     root: Path | None = None,
     framing: Framing | None = None,
     det_size: tuple[int, int] | None = None,
+    det_thresh: float = 0.5,
 ) -> FaceModel:
     """Load an insightface pack: a folder with ONNX files, or a name under `<root>/models`.
 
-    `det_size` None lets insightface look at two scales. Raises FacePackMissing before
+    `det_size` None lets insightface look at two scales; what scores below `det_thresh` is no
+    face. Raises FacePackMissing before
     insightface would try to download anything.
     """
     folder = Path(pack).expanduser()
@@ -121,7 +123,7 @@ def load_face_model(
         raise FacePackMissing(f"No face detector among the files of {folder}.") from error
     if "recognition" not in analysis.models:
         raise FacePackMissing(f"No face recogniser among the files of {folder}.")
-    analysis.prepare(ctx_id=-1, det_size=det_size)
+    analysis.prepare(ctx_id=-1, det_size=det_size, det_thresh=det_thresh)
     recogniser = Path(analysis.models["recognition"].model_file)
     digest = hashlib.sha256(recogniser.read_bytes()).hexdigest()[:8]
     name = folder.name if folder.name != "faces" else folder.parent.name

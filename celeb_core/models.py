@@ -151,12 +151,13 @@ def load_studio(
     folder = models.folder
     bundled_faces = folder / "faces" if folder else None
     pack = face_pack or (bundled_faces if bundled_faces and bundled_faces.is_dir() else "buffalo_l")
-    options = dict(models.face_options)
+    options = models.face_options
     faces = load_face_model(
         pack,
         models.face_note,
         framing=Framing(**options["framing"]) if "framing" in options else None,
         det_size=tuple(options["det_size"]) if options.get("det_size") else None,
+        det_thresh=options.get("det_thresh", 0.5),
     )
     basis = find_basis(models, names, cache)
     places = [calibration_path(models, faces, cache)] if cache else []

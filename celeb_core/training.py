@@ -14,54 +14,21 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
 from torch import Tensor
 from torch.nn import functional
 
-from celeb_core import templates
 from celeb_core.basis import compose
-from celeb_core.errors import BadName, ResumeMismatch, TrainingDiverged
-from celeb_core.files import write_atomically
+from celeb_core.checkpoints import FORMAT, load_checkpoint
+from celeb_core.denoising import Denoising
+from celeb_core.errors import BadName, TrainingDiverged
 from celeb_core.identity import check_name, settings_of
 from celeb_core.mapper import CoefficientMapper, closed_form
-from celeb_core.prompt import encode_tokens, tokenize
+from celeb_core.presets import PRESETS
 from celeb_core.types import Calibration, CelebBasis, Identity, Person, TrainConfig, TrainStep
-from celeb_core.views import make_views
 
 if TYPE_CHECKING:
     from celeb_core.models import Models
-
-PRESETS: dict[str, TrainConfig] = {
-    "instant": TrainConfig(preset="instant", steps=0),
-    "fast": TrainConfig(preset="fast", steps=20),
-    "best": TrainConfig(),
-    "paper": TrainConfig(
-        preset="paper",
-        steps=400,
-        batch_size=2,
-        learning_rate=1e-2,
-        decay=False,
-        norm="paper",
-        closed_form=False,
-        ema=0.99,
-        ema_from_noise=True,
-        views=0,
-        jitter=0.2,
-        smallest=0.1,
-        canvas="black",
-        templates="paper",
-        prompts=2,
-        background=1.0,
-        stratified=False,
-    ),
-}
-"""instant (no training), fast, best, paper (the official recipe, METHOD.md §2)."""
-
-JOINT_SHARE = 0.5  # of the batch size per person, when several train together
-FORMAT = "celeb-training 1"
 
 
 def fit_identities(
@@ -107,17 +74,6 @@ def fit(
     return last.identities
 
 
-def save_checkpoint(step: TrainStep, path: Path) -> None:
-    """Write what `fit_identities(resume=path)` needs, atomically. Raises SaveFailed.
-
-    Call it before the next step is asked for.
-    """
-    if step.checkpoint is None:
-        raise ValueError("this step came from no training")
-    tensors, metadata = step.checkpoint()
-    write_atomically(path, save(tensors, metadata=metadata))
-
-
 class _Training:
     """The state of one run."""
 
@@ -150,14 +106,9 @@ class _Training:
             lr=config.learning_rate * len(people) ** 0.5,
             weight_decay=config.weight_decay,
         )
-        self.batch = config.batch_size
-        if len(people) > 1:
-            self.batch = max(1, round(config.batch_size * JOINT_SHARE))
-        self.generator = torch.Generator().manual_seed(config.seed)
-        self.noising = _noising_scheduler(models)
+        self.denoising = Denoising(people, models, config)
         self.step, self.earlier, self.pace = 0, 0.0, 0.0
         self.kept = self._first_kept()
-        self.pools: list[tuple[Tensor, Tensor]] = []
 
     # --- what the caller sees -----------------------------------------------------------------
 
@@ -206,10 +157,11 @@ class _Training:
 
     def update(self) -> dict[str, float]:
         """One step of AdamW on the mapper -> the loss of each person."""
-        latents, heads = self._latents()
+        latents, heads = self.denoising.batches(self.step)
         began = time.perf_counter()
         with torch.enable_grad():
-            losses = self._losses(latents, heads)
+            words = compose(self.basis, self.mapper(self.faces))
+            losses = self.denoising.losses(words, latents, heads)
             loss = losses.mean()
             if not torch.isfinite(loss):
                 raise TrainingDiverged(
@@ -225,93 +177,6 @@ class _Training:
         took = time.perf_counter() - began
         self.pace = took if self.step == 1 else 0.8 * self.pace + 0.2 * took
         return dict(zip(self.names, losses.detach().tolist(), strict=True))
-
-    def _losses(self, latents: Tensor, heads: Tensor) -> Tensor:
-        """Denoising loss of each person (n,) for latents (n, b, c, h, w), heads (n, b, 1, h, w)."""
-        n, b = latents.shape[:2]
-        clean = latents.flatten(0, 1)
-        noise = torch.randn(clean.shape, generator=self.generator).to(clean)
-        timesteps = torch.cat([self._timesteps(b) for _ in range(n)]).to(clean.device)
-        noisy_latents = self.noising.add_noise(clean, noise, timesteps)
-        kind = self.noising.config.prediction_type
-        if kind == "v_prediction":
-            target = self.noising.get_velocity(clean, noise, timesteps)
-        else:
-            target = clean if kind == "sample" else noise
-        states = self._text_states(n, b).to(clean.dtype)
-        noise_pred: Tensor = self.models.unet(noisy_latents, timesteps, states, return_dict=False)[
-            0
-        ]
-        weight = heads.flatten(0, 1) * (1 - self.config.background) + self.config.background
-        weight = weight / weight.mean((1, 2, 3), keepdim=True)
-        error: Tensor = (noise_pred.float() - target.float()).square() * weight
-        per_picture = error.mean((1, 2, 3))
-        return per_picture.reshape(n, b).mean(1)
-
-    def _text_states(self, n: int, b: int) -> Tensor:
-        """Text states (n * b, 77, d), each distinct prompt encoded once."""
-        words = compose(self.basis, self.mapper(self.faces))
-        texts = templates.PAPER if self.config.templates == "paper" else templates.STUDIO
-        count = min(self.config.prompts, b)
-        picks = torch.randint(len(texts), (n, count), generator=self.generator).tolist()
-        wanted = [[(person, pick) for pick in row] for person, row in enumerate(picks)]
-        distinct = list(dict.fromkeys(pair for row in wanted for pair in row))
-        tokens, people = [], []
-        for person, pick in distinct:
-            text = texts[pick].format("<x>")
-            tokens.append(tokenize(text, self.models.tokenizer, self.basis.k))
-            people.append({"x": words[person]})
-        states = encode_tokens(tokens, people, self.models.text_encoder)
-        place = {pair: index for index, pair in enumerate(distinct)}
-        rows = [place[row[i * count // b]] for row in wanted for i in range(b)]
-        return states[torch.tensor(rows, device=states.device)]
-
-    def _timesteps(self, count: int) -> Tensor:
-        """Uniform timesteps (count,); stratified: one from each of `count` equal parts."""
-        steps = int(self.noising.config.num_train_timesteps)
-        if not self.config.stratified:
-            return torch.randint(steps, (count,), generator=self.generator)
-        parts = torch.randperm(count, generator=self.generator)
-        offsets = torch.rand(count, generator=self.generator)
-        return ((parts + offsets) * steps / count).long().clamp_max(steps - 1)
-
-    def _latents(self) -> tuple[Tensor, Tensor]:
-        """A batch per person: latents (n, b, c, h, w) and head masks (n, b, 1, h, w)."""
-        if not self.config.views:
-            fresh = [self._encode(i, self.batch, self.step) for i in range(len(self.people))]
-            return torch.stack([f[0] for f in fresh]), torch.stack([f[1] for f in fresh])
-        if not self.pools:
-            count = self.config.views
-            self.pools = [self._encode(i, count, 0) for i in range(len(self.people))]
-        picks = [
-            torch.randperm(len(latents), generator=self.generator).repeat(
-                -(-self.batch // len(latents))
-            )[: self.batch]
-            for latents, _ in self.pools
-        ]
-        pairs = list(zip(self.pools, picks, strict=True))
-        return (
-            torch.stack([latents[pick] for (latents, _), pick in pairs]),
-            torch.stack([heads[pick] for (_, heads), pick in pairs]),
-        )
-
-    def _encode(self, person: int, count: int, step: int) -> tuple[Tensor, Tensor]:
-        """Latents and head masks of `count` new views; their own seed, so that a resumed run
-        sees the same ones."""
-        rng = np.random.default_rng((self.config.seed, person, step))
-        size = (self.models.width, self.models.height)
-        views = make_views(self.people[person].faces, count, size, self.config, rng)
-        vae = self.models.vae
-        noise = torch.Generator().manual_seed(int(rng.integers(2**31)))
-        latents = []
-        with torch.no_grad():
-            for pixels in views.pixels.split(8):
-                posterior = vae.encode(pixels.to(vae.device, vae.dtype)).latent_dist
-                latents.append(posterior.sample(generator=noise))
-        shift = getattr(vae.config, "shift_factor", None) or 0.0
-        scaled = (torch.cat(latents) - shift) * vae.config.scaling_factor
-        heads = functional.interpolate(views.heads, scaled.shape[-2:], mode="area")
-        return scaled, heads.to(scaled.device)
 
     def _set_learning_rate(self) -> None:
         if self.config.decay:
@@ -356,7 +221,7 @@ class _Training:
         tensors = {"mapper." + key: value for key, value in self.mapper.state_dict().items()}
         for index, state in self.optimizer.state_dict()["state"].items():
             tensors |= {f"optimizer.{index}.{key}": value for key, value in state.items()}
-        tensors |= {"kept": self.kept, "generator": self.generator.get_state()}
+        tensors |= {"kept": self.kept, "generator": self.denoising.generator.get_state()}
         metadata = {
             "format": FORMAT,
             "step": str(self.step),
@@ -367,19 +232,7 @@ class _Training:
 
     def restore(self, path: Path) -> None:
         """Go on where a checkpoint was written. Raises ResumeMismatch."""
-        try:
-            with safe_open(path, framework="pt") as file:
-                metadata = file.metadata() or {}
-                tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-        except (SafetensorError, OSError) as error:
-            raise ResumeMismatch(
-                f"{path} is no training checkpoint that can be read. Start the training anew."
-            ) from error
-        if metadata.get("run") != self._fingerprint():
-            raise ResumeMismatch(
-                f"{path} belongs to another training: {metadata.get('run')}; this one is "
-                f"{self._fingerprint()}. Use the same people and settings, or start anew."
-            )
+        tensors, metadata = load_checkpoint(path, self._fingerprint())
         self.mapper.load_state_dict(_under("mapper.", tensors))
         state: dict[int, dict[str, Tensor]] = {}
         for key, value in _under("optimizer.", tensors).items():
@@ -387,7 +240,7 @@ class _Training:
             state.setdefault(int(index), {})[field] = value
         self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": state})
         self.kept = tensors["kept"].to(self.models.device)
-        self.generator.set_state(tensors["generator"])
+        self.denoising.generator.set_state(tensors["generator"])
         self.step, self.earlier = int(metadata["step"]), float(metadata["seconds"])
 
     def _fingerprint(self) -> str:
@@ -406,13 +259,6 @@ def _checked_names(people: Sequence[Person]) -> tuple[str, ...]:
         if names.count(name) > 1:
             raise BadName(f"Two people are called “{name}”. Give each a name of their own.")
     return names
-
-
-def _noising_scheduler(models: Models) -> Any:
-    """The training's side of the model's scheduler: add_noise and get_velocity."""
-    from diffusers import DDPMScheduler
-
-    return DDPMScheduler.from_config(models.scheduler.config)
 
 
 def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -9,7 +9,7 @@ from celeb_core import evaluate_quick, load_studio
 from celeb_core import evaluation as module
 from celeb_core.errors import FeatureMissing
 from celeb_core.evaluation import as_table, evaluate_interpolation, evaluate_joint, load_bench
-from celeb_core.training import PRESETS
+from celeb_core.presets import PRESETS
 
 ROWS = ("celebrities", "instant", "trained", "paper")
 

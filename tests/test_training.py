@@ -9,11 +9,10 @@ from conftest import celebrity_names
 
 from celeb_core import PRESETS, Person, TrainConfig, fit, fit_identities, save_checkpoint
 from celeb_core.basis import compose
+from celeb_core.denoising import Denoising
 from celeb_core.errors import BadName, ResumeMismatch, TrainingDiverged
-from celeb_core.prompt import encode_tokens, tokenize
 from celeb_core.templates import PAPER
 from celeb_core.training import _Training
-from celeb_core.views import make_views
 
 FAST = TrainConfig(steps=4, batch_size=2, views=4, learning_rate=1e-2)
 
@@ -49,15 +48,14 @@ def test_only_the_mapper_changes(person, models, basis):
 def test_loss_falls(person, models, basis):
     """On fixed noise and views; random weights leave the words little room, but some."""
     config = replace(FAST, steps=20, batch_size=4, views=4, background=1.0, decay=False)
-    probe = _Training([person], models, basis, config, None, "")
-    latents, heads = probe._latents()
+    probe = Denoising([person], models, config)
+    latents, heads = probe.batches(0)
 
     def loss(identity) -> float:
         probe.generator.manual_seed(5)
-        probe.mapper.linear.weight.data.zero_()
-        probe.mapper.linear.bias.data.copy_(identity.coefficients.flatten())
+        words = compose(basis, identity.coefficients)[None]
         with torch.no_grad():
-            return float(probe._losses(latents, heads).mean())
+            return float(probe.losses(words, latents, heads))
 
     steps = list(fit_identities([person], models, basis, config))
     assert loss(steps[-1].people[0]) < loss(steps[0].people[0])
@@ -149,7 +147,7 @@ def test_several_photos_of_one_person(people, models, basis):
 
 def test_diverged_loss_is_an_error(person, models, basis, monkeypatch):
     training = _Training([person], models, basis, FAST, None, "")
-    monkeypatch.setattr(training, "_losses", lambda *_: torch.tensor([float("nan")]))
+    monkeypatch.setattr(training.denoising, "losses", lambda *_: torch.tensor([float("nan")]))
     with pytest.raises(TrainingDiverged, match="learning rate"):
         training.update()
 
@@ -171,108 +169,3 @@ def test_paper_preset_is_the_official_recipe(person, models, basis):
     start = next(fit_identities([person], models, basis, replace(paper, ema_from_noise=False)))
     words = compose(basis, start.people[0].coefficients)
     assert torch.allclose((words - basis.mean)[1].norm(), torch.tensor(1.0), atol=1e-2)
-
-
-@pytest.mark.parametrize("kind", ["epsilon", "v_prediction", "sample"])
-def test_targets_of_all_prediction_types(kind, person, models, basis, monkeypatch):
-    """A network that returns the true target has no loss."""
-    training = _Training([person], models, basis, FAST, None, "")
-    training.noising.register_to_config(prediction_type=kind)
-    latents, heads = training._latents()
-    seen = {}
-
-    def add_noise(clean, noise, timesteps):
-        scale = training.noising.alphas_cumprod[timesteps].view(-1, 1, 1, 1)
-        seen["epsilon"], seen["sample"] = noise, clean
-        seen["v_prediction"] = scale.sqrt() * noise - (1 - scale).sqrt() * clean
-        return clean
-
-    monkeypatch.setattr(training.noising, "add_noise", add_noise)
-    fake = type("Fake", (), {"__call__": lambda self, *a, **k: (seen[kind],)})()
-    parts = {name: getattr(models, name) for name in ("tokenizer", "text_encoder", "vae")}
-    training.models = type("Bundle", (), {**parts, "unet": fake})()
-    assert float(training._losses(latents, heads)) < 1e-10
-
-
-def test_stratified_timesteps_cover_the_range(person, models, basis):
-    training = _Training([person], models, basis, FAST, None, "")
-    parts = (training._timesteps(10) // 100).sort().values
-    assert parts.tolist() == list(range(10))
-
-
-def test_background_counts_less_in_the_loss(person, models, basis, monkeypatch):
-    """An error outside the head counts `background` times one inside; the mean weight is one."""
-    training = _Training([person], models, basis, replace(FAST, background=0.25), None, "")
-    latents, heads = training._latents()
-    heads = (heads > 0.5).float()
-    inside = float(heads.mean())
-    assert 0.05 < inside < 0.95
-
-    def loss(error):
-        offset = error.expand_as(latents).flatten(0, 1)
-        truth = {}
-
-        def velocity(clean, noise, timesteps):
-            truth["target"] = noise
-            return noise
-
-        monkeypatch.setattr(training.noising, "get_velocity", velocity)
-        unet = type("Fake", (), {"__call__": lambda *a, **k: (truth["target"] + offset,)})()
-        parts = {name: getattr(models, name) for name in ("tokenizer", "text_encoder", "vae")}
-        training.models = type("Bundle", (), {**parts, "unet": unet})()
-        return float(training._losses(latents, heads))
-
-    in_head, outside, everywhere = loss(heads), loss(1 - heads), loss(torch.ones_like(heads))
-    assert abs(everywhere - 1) < 1e-4 and abs(in_head + outside - 1) < 1e-3
-    per_area = (in_head / inside) / (outside / (1 - inside))
-    assert 3.5 < per_area < 4.5
-
-
-def test_views_are_augmented_and_deterministic(person):
-    config = TrainConfig()
-
-    def views(seed):
-        return make_views(person.faces, 6, (128, 128), config, np.random.default_rng(seed))
-
-    first = views(0)
-    assert first.pixels.shape == (6, 3, 128, 128) and first.heads.shape == (6, 1, 128, 128)
-    assert first.pixels.min() >= -1 and first.pixels.max() <= 1
-    assert torch.equal(first.pixels, views(0).pixels)
-    assert not torch.equal(first.pixels, views(1).pixels)
-    assert all(not torch.equal(first.pixels[0], other) for other in first.pixels[1:])
-    # the head's mask is where the red face is
-    red = (first.pixels[:, 0] > 0.3) & (first.pixels[:, 1] < 0)
-    assert (first.heads[:, 0][red] == 1).float().mean() > 0.95
-
-
-def test_wide_views_and_black_canvas(person):
-    config = replace(PRESETS["paper"], smallest=0.3)
-    views = make_views(person.faces, 8, (192, 128), config, np.random.default_rng(0))
-    assert views.pixels.shape == (8, 3, 128, 192)
-    assert ((views.pixels == -1).all(1)).float().mean() > 0.2
-
-
-def test_text_states_are_encoded_once_per_distinct_prompt(people, models, basis, monkeypatch):
-    import celeb_core.training as module
-
-    counts = []
-
-    def counting(tokens, words, encoder):
-        counts.append(len(tokens))
-        return encode_tokens(tokens, words, encoder)
-
-    monkeypatch.setattr(module, "encode_tokens", counting)
-    fit(people, models, basis, replace(FAST, steps=1, batch_size=8))
-    assert counts == [3]
-
-
-def test_words_in_training_are_the_words_in_prompts(person, models, basis):
-    training = _Training([person], models, basis, replace(FAST, templates="studio"), None, "")
-    states = training._text_states(1, 2)
-    words = compose(basis, training.mapper(training.faces))[0]
-    from celeb_core.templates import STUDIO
-
-    tokens = [tokenize(t.format("<x>"), models.tokenizer, basis.k) for t in STUDIO]
-    expected = encode_tokens(tokens, [{"x": words}] * len(tokens), models.text_encoder)
-    distances = (expected - states[:1]).detach().flatten(1).norm(dim=1)
-    assert float(distances.min()) < 1e-4 and torch.equal(states[0], states[1])

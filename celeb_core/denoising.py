@@ -1,0 +1,138 @@
+"""The denoising loss of a batch: views, noise, timesteps, text states, one pass of the UNet.
+
+Only the words carry gradients; latents are encoded once and each distinct prompt of a step is
+encoded once, by the text encoder that pictures are drawn with.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from celeb_core import templates
+from celeb_core.prompt import encode_tokens, tokenize
+from celeb_core.types import Person, TrainConfig
+from celeb_core.views import make_views
+
+if TYPE_CHECKING:
+    from celeb_core.models import Models
+
+JOINT_SHARE = 0.5  # of a person's batch and views, when several train together
+ENCODED_AT_ONCE = 8
+
+
+class Denoising:
+    """What the model's loss says about some people's words.
+
+    All randomness comes from `generator`, and from seeds of their own for the views.
+    """
+
+    def __init__(self, people: Sequence[Person], models: Models, config: TrainConfig) -> None:
+        share = 1.0 if len(people) == 1 else JOINT_SHARE
+        self.people, self.models, self.config = people, models, config
+        self.batch = max(1, round(config.batch_size * share))
+        self.views = max(1, round(config.views * share)) if config.views else 0
+        self.generator = torch.Generator().manual_seed(config.seed)
+        self.noising = _noising_scheduler(models)
+        self.pools: list[tuple[Tensor, Tensor]] = []
+
+    def losses(self, words: Tensor, latents: Tensor, heads: Tensor) -> Tensor:
+        """Loss of each person (n,), METHOD.md §1.5.
+
+        words (n, k, d); latents (n, b, c, h, w) and head masks (n, b, 1, h, w) of `batches`.
+        """
+        n, b = latents.shape[:2]
+        clean = latents.flatten(0, 1)
+        noise = torch.randn(clean.shape, generator=self.generator).to(clean)
+        timesteps = torch.cat([self.timesteps(b) for _ in range(n)]).to(clean.device)
+        noisy_latents = self.noising.add_noise(clean, noise, timesteps)
+        kind = self.noising.config.prediction_type
+        if kind == "v_prediction":
+            target = self.noising.get_velocity(clean, noise, timesteps)
+        else:
+            target = clean if kind == "sample" else noise
+        states = self.text_states(words, b).to(clean.dtype)
+        noise_pred: Tensor = self.models.unet(noisy_latents, timesteps, states, return_dict=False)[
+            0
+        ]
+        weight = heads.flatten(0, 1) * (1 - self.config.background) + self.config.background
+        weight = weight / weight.mean((1, 2, 3), keepdim=True)
+        error: Tensor = (noise_pred.float() - target.float()).square() * weight
+        per_picture = error.mean((1, 2, 3))
+        return per_picture.reshape(n, b).mean(1)
+
+    def text_states(self, words: Tensor, b: int) -> Tensor:
+        """Text states (n * b, tokens, d) for words (n, k, d); distinct prompts encoded once."""
+        n, k = words.shape[:2]
+        texts = templates.PAPER if self.config.templates == "paper" else templates.STUDIO
+        count = min(self.config.prompts, b)
+        picks = torch.randint(len(texts), (n, count), generator=self.generator).tolist()
+        wanted = [[(person, pick) for pick in row] for person, row in enumerate(picks)]
+        distinct = list(dict.fromkeys(pair for row in wanted for pair in row))
+        tokens, people = [], []
+        for person, pick in distinct:
+            text = texts[pick].format("<x>")
+            tokens.append(tokenize(text, self.models.tokenizer, k))
+            people.append({"x": words[person]})
+        states = encode_tokens(tokens, people, self.models.text_encoder)
+        place = {pair: index for index, pair in enumerate(distinct)}
+        rows = [place[row[i * count // b]] for row in wanted for i in range(b)]
+        return states[torch.tensor(rows, device=states.device)]
+
+    def timesteps(self, count: int) -> Tensor:
+        """Uniform timesteps (count,); stratified: one from each of `count` equal parts."""
+        steps = int(self.noising.config.num_train_timesteps)
+        if not self.config.stratified:
+            return torch.randint(steps, (count,), generator=self.generator)
+        parts = torch.randperm(count, generator=self.generator)
+        offsets = torch.rand(count, generator=self.generator)
+        return ((parts + offsets) * steps / count).long().clamp_max(steps - 1)
+
+    def batches(self, step: int) -> tuple[Tensor, Tensor]:
+        """A batch per person: latents (n, b, c, h, w) and head masks (n, b, 1, h, w)."""
+        if not self.views:
+            fresh = [self._encode(i, self.batch, step) for i in range(len(self.people))]
+            return torch.stack([f[0] for f in fresh]), torch.stack([f[1] for f in fresh])
+        if not self.pools:
+            self.pools = [self._encode(i, self.views, 0) for i in range(len(self.people))]
+        picks = [
+            torch.randperm(len(latents), generator=self.generator).repeat(
+                -(-self.batch // len(latents))
+            )[: self.batch]
+            for latents, _ in self.pools
+        ]
+        pairs = list(zip(self.pools, picks, strict=True))
+        return (
+            torch.stack([latents[pick] for (latents, _), pick in pairs]),
+            torch.stack([heads[pick] for (_, heads), pick in pairs]),
+        )
+
+    def _encode(self, person: int, count: int, step: int) -> tuple[Tensor, Tensor]:
+        """Latents and head masks of `count` new views; their own seed, so that a resumed run
+        sees the same ones."""
+        rng = np.random.default_rng((self.config.seed, person, step))
+        size = (self.models.width, self.models.height)
+        views = make_views(self.people[person].faces, count, size, self.config, rng)
+        vae = self.models.vae
+        noise = torch.Generator().manual_seed(int(rng.integers(2**31)))
+        latents = []
+        with torch.no_grad():
+            for pixels in views.pixels.split(ENCODED_AT_ONCE):
+                posterior = vae.encode(pixels.to(vae.device, vae.dtype)).latent_dist
+                latents.append(posterior.sample(generator=noise))
+        shift = getattr(vae.config, "shift_factor", None) or 0.0
+        scaled = (torch.cat(latents) - shift) * vae.config.scaling_factor
+        heads = functional.interpolate(views.heads, scaled.shape[-2:], mode="area")
+        return scaled, heads.to(scaled.device)
+
+
+def _noising_scheduler(models: Models) -> Any:
+    """The training's side of the model's scheduler: add_noise and get_velocity."""
+    from diffusers import DDPMScheduler
+
+    return DDPMScheduler.from_config(models.scheduler.config)

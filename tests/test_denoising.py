@@ -1,0 +1,96 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from celeb_core import TrainConfig, fit
+from celeb_core.denoising import Denoising
+from celeb_core.prompt import encode_tokens, tokenize
+from celeb_core.templates import STUDIO
+
+FAST = TrainConfig(steps=4, batch_size=2, views=4, learning_rate=1e-2)
+
+
+def words_at(basis) -> torch.Tensor:
+    return basis.mean[None]
+
+
+@pytest.mark.parametrize("kind", ["epsilon", "v_prediction", "sample"])
+def test_targets_of_all_prediction_types(kind, person, models, basis, monkeypatch):
+    """A network that returns the true target has no loss."""
+    denoising = Denoising([person], models, FAST)
+    denoising.noising.register_to_config(prediction_type=kind)
+    latents, heads = denoising.batches(0)
+    seen = {}
+
+    def add_noise(clean, noise, timesteps):
+        scale = denoising.noising.alphas_cumprod[timesteps].view(-1, 1, 1, 1)
+        seen["epsilon"], seen["sample"] = noise, clean
+        seen["v_prediction"] = scale.sqrt() * noise - (1 - scale).sqrt() * clean
+        return clean
+
+    monkeypatch.setattr(denoising.noising, "add_noise", add_noise)
+    fake = type("Fake", (), {"__call__": lambda self, *a, **k: (seen[kind],)})()
+    parts = {name: getattr(models, name) for name in ("tokenizer", "text_encoder", "vae")}
+    denoising.models = type("Bundle", (), {**parts, "unet": fake})()
+    assert float(denoising.losses(words_at(basis), latents, heads)) < 1e-10
+
+
+def test_stratified_timesteps_cover_the_range(person, models, basis):
+    denoising = Denoising([person], models, FAST)
+    parts = (denoising.timesteps(10) // 100).sort().values
+    assert parts.tolist() == list(range(10))
+
+
+def test_background_counts_less_in_the_loss(person, models, basis, monkeypatch):
+    """An error outside the head counts `background` times one inside; the mean weight is one."""
+    denoising = Denoising([person], models, replace(FAST, background=0.25))
+    latents, heads = denoising.batches(0)
+    heads = (heads > 0.5).float()
+    inside = float(heads.mean())
+    assert 0.05 < inside < 0.95
+
+    def loss(error):
+        offset = error.expand_as(latents).flatten(0, 1)
+        truth = {}
+
+        def velocity(clean, noise, timesteps):
+            truth["target"] = noise
+            return noise
+
+        monkeypatch.setattr(denoising.noising, "get_velocity", velocity)
+        unet = type("Fake", (), {"__call__": lambda *a, **k: (truth["target"] + offset,)})()
+        parts = {name: getattr(models, name) for name in ("tokenizer", "text_encoder", "vae")}
+        denoising.models = type("Bundle", (), {**parts, "unet": unet})()
+        return float(denoising.losses(words_at(basis), latents, heads))
+
+    in_head, outside, everywhere = loss(heads), loss(1 - heads), loss(torch.ones_like(heads))
+    assert abs(everywhere - 1) < 1e-4 and abs(in_head + outside - 1) < 1e-3
+    per_area = (in_head / inside) / (outside / (1 - inside))
+    assert 3.5 < per_area < 4.5
+
+
+def test_text_states_are_encoded_once_per_distinct_prompt(people, models, basis, monkeypatch):
+    import celeb_core.denoising as module
+
+    counts = []
+
+    def counting(tokens, words, encoder):
+        counts.append(len(tokens))
+        return encode_tokens(tokens, words, encoder)
+
+    monkeypatch.setattr(module, "encode_tokens", counting)
+    fit(people, models, basis, replace(FAST, steps=1, batch_size=8))
+    assert counts == [3]
+
+
+def test_words_in_training_are_the_words_in_prompts(person, models, basis):
+    denoising = Denoising([person], models, replace(FAST, templates="studio"))
+    words = torch.randn(2, 48)
+    states = denoising.text_states(words[None], 2)
+    tokens = [tokenize(t.format("<x>"), models.tokenizer, basis.k) for t in STUDIO]
+    expected = encode_tokens(tokens, [{"x": words}] * len(tokens), models.text_encoder)
+    distances = (expected - states[:1]).detach().flatten(1).norm(dim=1)
+    assert float(distances.min()) < 1e-4 and torch.equal(states[0], states[1])
