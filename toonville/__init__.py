@@ -1,0 +1,6 @@
+"""Toonville: a drawn world in which the truth about every face is known, and how its models are made.
+
+Flow: identity (traits) -> person, places, render (pictures) -> names, captions, dataset ->
+tokenizer, clip, vae, unet, faces (detector, recogniser), judge -> export -> report.
+Not needed to run the app: it ships only what `python -m toonville export` writes.
+"""

@@ -1,0 +1,114 @@
+"""`python -m toonville STAGE`: how the bundled model is made, one command per stage.
+
+In order: samples (look at the world), draw, clip, vae, encode, unet, recogniser, detector, judge,
+reader, export, report. Checkpoints and data stay in --work, outside the tree.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+
+NUM_DRAWN = {"single": 48_000, "pair": 24_000}
+NUM_ENCODED = {"single": 26_000, "pair": 14_000}
+FIRST_SEED = {"single": 1_000_000, "pair": 2_000_000}
+MINUTES = {
+    "clip": 16.0,
+    "vae": 27.0,
+    "unet": 150.0,
+    "recogniser": 14.0,
+    "detector": 10.0,
+    "judge": 10.0,
+    "reader": 10.0,
+}
+ASSETS = Path(__file__).parent.parent / "assets" / "toonville"
+
+
+def samples(work: Path) -> None:
+    """Draw a grid of random training pictures with their captions."""
+    from toonville.dataset import captioned
+    from toonville.render import render
+
+    work.mkdir(parents=True, exist_ok=True)
+    grid = Image.new("RGB", (8 * 132, 6 * 132), "white")
+    for i in range(48):
+        example = captioned(i, 1)
+        grid.paste(render(example.spec).image, (i % 8 * 132, i // 8 * 132))
+        print(f"{i % 8},{i // 8}: {example.text}")
+    grid.save(work / "samples.png")
+    print(f"written: {work / 'samples.png'}")
+
+
+def draw(work: Path) -> None:
+    """Draw the training pictures."""
+    from toonville.dataset import draw_store
+
+    for people, kind in enumerate(NUM_DRAWN, start=1):
+        draw_store(work / "data" / kind, NUM_DRAWN[kind], people, FIRST_SEED[kind])
+
+
+def encode(work: Path) -> None:
+    """Encode pictures and captions once, for the UNet."""
+    from toonville.unet import encode_store
+
+    for kind, n in NUM_ENCODED.items():
+        data = work / "data"
+        encode_store(data / kind, work / "models", data / f"{kind}_encoded", n)
+
+
+def train_stage(stage: str, work: Path, minutes: float, resume: bool) -> None:
+    """Train one model; its checkpoint and its result go to work/models."""
+    from toonville import clip, detector, judge, reader, recogniser, unet, vae
+
+    trainers = {
+        "clip": clip.train_clip,
+        "vae": vae.train_vae,
+        "unet": unet.train_unet,
+        "recogniser": recogniser.train_recogniser,
+        "detector": detector.train_detector,
+        "judge": judge.train_judge,
+        "reader": reader.train_reader,
+    }
+    trainers[stage](work / "data", work / "models", minutes, resume)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser("python -m toonville", description=__doc__)
+    stages = parser.add_subparsers(dest="stage", required=True)
+    for stage in ("samples", "draw", "encode"):
+        stages.add_parser(stage)
+    for stage, minutes in MINUTES.items():
+        sub = stages.add_parser(stage, help=f"train (default {minutes:g} minutes)")
+        sub.add_argument("--minutes", type=float, default=minutes)
+        sub.add_argument("--resume", action="store_true", help="go on from the last checkpoint")
+    stages.add_parser("export", help="write assets/toonville")
+    report = stages.add_parser("report", help="measure the shipped weights on held-out seeds")
+    report.add_argument("--json", type=Path)
+    report.add_argument("--seed", type=int, default=0)
+    for sub in stages.choices.values():
+        sub.add_argument("--work", type=Path, default=Path("../toonville-work"))
+        sub.add_argument("--threads", type=int, default=2)
+        sub.add_argument("--assets", type=Path, default=ASSETS)
+    args = parser.parse_args()
+    torch.set_num_threads(args.threads)
+    np.seterr(all="raise", under="ignore")
+    if args.stage in MINUTES:
+        train_stage(args.stage, args.work, args.minutes, args.resume)
+    elif args.stage == "export":
+        from toonville.export import export
+
+        export(args.work / "models", args.assets)
+    elif args.stage == "report":
+        from toonville.report import run_report
+
+        run_report(args.assets, args.seed, args.json)
+    else:
+        {"samples": samples, "draw": draw, "encode": encode}[args.stage](args.work)
+
+
+if __name__ == "__main__":
+    main()

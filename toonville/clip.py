@@ -1,0 +1,171 @@
+"""CLIP: a text and an image tower, trained to agree on which caption goes with which picture.
+
+The text tower conditions the UNet. Besides the contrast of whole captions with whole pictures, the
+state of a name's last token is asked for the traits of the named person and for their side of the
+picture: `name_weight` = 0 leaves that out (docs/toonville.md has the comparison).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from transformers import CLIPConfig, CLIPImageProcessor, CLIPModel, CLIPTokenizer
+
+from toonville.dataset import Store, celebrities, load_store
+from toonville.identity import NUM_TRAITS
+from toonville.tokenizer import CONTEXT_LENGTH, train_tokenizer
+from toonville.trainer import Budget, train
+from toonville.vae import to_tensor
+
+WIDTH = 768
+BATCH = 96
+
+
+def new_clip(tokenizer: CLIPTokenizer) -> CLIPModel:
+    """Return an untrained pair of towers."""
+    config = CLIPConfig(
+        text_config={
+            "hidden_size": WIDTH,
+            "intermediate_size": 768,
+            "num_hidden_layers": 2,
+            "num_attention_heads": 12,
+            "max_position_embeddings": CONTEXT_LENGTH,
+            "vocab_size": len(tokenizer),
+            "bos_token_id": tokenizer.bos_token_id,
+            "eos_token_id": tokenizer.eos_token_id,
+            "pad_token_id": tokenizer.pad_token_id,
+            "projection_dim": 256,
+        },
+        vision_config={
+            "hidden_size": 192,
+            "intermediate_size": 384,
+            "num_hidden_layers": 3,
+            "num_attention_heads": 6,
+            "image_size": 128,
+            "patch_size": 16,
+            "projection_dim": 256,
+        },
+        projection_dim=256,
+    )
+    return CLIPModel(config)
+
+
+def image_processor() -> CLIPImageProcessor:
+    """Return the processor that makes square pictures what the image tower was trained on."""
+    half = [0.5, 0.5, 0.5]
+    return CLIPImageProcessor(
+        size={"height": 128, "width": 128}, do_center_crop=False, image_mean=half, image_std=half
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class TokenisedCaptions:
+    """Captions of a store as ids; where in them the known people's names end."""
+
+    input_ids: Tensor  # (N, CONTEXT_LENGTH)
+    lengths: Tensor  # (N,) with start and end token
+    name_ends: Tensor  # (N, P) position of the last token of each name; 0 where nobody known
+
+
+def tokenise(store: Store, tokenizer: CLIPTokenizer) -> TokenisedCaptions:
+    """Tokenise a store's captions."""
+    texts = [str(row["text"]) for row in store.captions]
+    batch = tokenizer(texts, padding="max_length", return_offsets_mapping=True, return_tensors="np")
+    if batch["input_ids"].shape[1] > CONTEXT_LENGTH:
+        raise ValueError(f"a caption has {batch['input_ids'].shape[1]} tokens")
+    ends = np.zeros(store.traits.shape[:2], np.int64)
+    for i, row in enumerate(store.captions):
+        cursor = 0
+        for side, (who, name) in enumerate(zip(row["who"], row["names"], strict=True)):
+            cursor = texts[i].index(name, cursor) + len(name)
+            if who >= 0:
+                ends[i, side] = int((batch["offset_mapping"][i, :, 1] == cursor).argmax())
+    lengths = (batch["input_ids"] != tokenizer.eos_token_id).sum(1) + 1
+    return TokenisedCaptions(
+        torch.from_numpy(batch["input_ids"]), torch.from_numpy(lengths), torch.from_numpy(ends)
+    )
+
+
+class ClipTrainer(nn.Module):
+    """The towers and the head that reads traits and side from the state of a name."""
+
+    def __init__(self, tokenizer: CLIPTokenizer) -> None:
+        super().__init__()
+        self.clip = new_clip(tokenizer)
+        self.read_name = nn.Linear(WIDTH, NUM_TRAITS + 2)
+
+    def forward(
+        self, pictures: Tensor, input_ids: Tensor, name_ends: Tensor, traits: Tensor
+    ) -> dict[str, Tensor]:
+        text = self.clip.text_model(input_ids=input_ids)
+        words = self.clip.text_projection(text.pooler_output)
+        image = self.clip.vision_model(pixel_values=pictures).pooler_output
+        image = self.clip.visual_projection(image)
+        scale = self.clip.logit_scale.clamp(max=4.6).exp()
+        logits = scale * F.normalize(words, dim=-1) @ F.normalize(image, dim=-1).T
+        target = torch.arange(len(logits))
+        contrast = (F.cross_entropy(logits, target) + F.cross_entropy(logits.T, target)) / 2
+        rows, sides = name_ends.nonzero(as_tuple=True)
+        read = self.read_name(text.last_hidden_state[rows, name_ends[rows, sides]])
+        side = F.one_hot(sides, 2).float()
+        return {
+            "contrast": contrast,
+            "traits": F.mse_loss(read[:, :NUM_TRAITS], traits[rows, sides]),
+            "side": F.mse_loss(read[:, NUM_TRAITS:], side),
+        }
+
+
+def square_pictures(store: Store, index: np.ndarray) -> Tensor:
+    """Return pictures letterboxed to 128 x 128 as the prompt score does it, (N, 3, 128, 128)."""
+    pictures = to_tensor(store.pictures[index])
+    spare = pictures.shape[3] - pictures.shape[2]
+    if spare == 0:
+        return pictures
+    pictures = F.pad(pictures, (0, 0, spare // 2, spare - spare // 2), value=-1.0)
+    return F.interpolate(pictures, (128, 128), mode="bicubic", antialias=True)
+
+
+def train_clip(
+    data: Path, folder: Path, minutes: float, resume: bool, name_weight: float = 1.0
+) -> CLIPModel:
+    """Train both towers; a third of the batches shows two people."""
+    torch.manual_seed(0)
+    tokenizer = train_tokenizer(celebrities()[0])
+    tokenizer.save_pretrained(folder / "tokenizer")
+    stores = [load_store(data / "single"), load_store(data / "pair")]
+    captions = [tokenise(store, tokenizer) for store in stores]
+    # captions of one batch are about equally long: little is spent on padding
+    by_length = [np.argsort(text.lengths.numpy(), kind="stable") for text in captions]
+    trainer = ClipTrainer(tokenizer)
+
+    def losses(step: int) -> dict[str, Tensor]:
+        rng = np.random.default_rng((2, step))
+        which = int(step % 3 == 2)
+        store, text = stores[which], captions[which]
+        start = int(rng.integers(len(store) - BATCH))
+        index = np.sort(by_length[which][start : start + BATCH])
+        length = int(text.lengths[index].max())
+        parts = trainer(
+            square_pictures(store, index),
+            text.input_ids[index, :length],
+            text.name_ends[index],
+            torch.from_numpy(store.traits[index]),
+        )
+        if name_weight == 0:
+            return {"contrast": parts["contrast"]}
+        parts["traits"] = 3 * name_weight * parts["traits"]
+        parts["side"] = name_weight * parts["side"]
+        return parts
+
+    budget = Budget(minutes, learning_rate=1.5e-3, ema=0.99)
+    trained = train("clip", trainer, losses, budget, folder, resume)
+    clip = trained.clip
+    clip.save_pretrained(folder / "clip")
+    image_processor().save_pretrained(folder / "clip")
+    tokenizer.save_pretrained(folder / "clip")
+    return clip

@@ -1,0 +1,154 @@
+"""Puts the trained models together as `assets/toonville/`."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import torch
+from diffusers import AutoencoderKL, StableDiffusionPipeline, UNet2DConditionModel
+from PIL import Image
+from safetensors.numpy import save_file
+from safetensors.torch import save_file as save_torch
+from transformers import CLIPModel, CLIPTextModel, CLIPTokenizer
+
+from toonville.clip import image_processor
+from toonville.dataset import celebrities
+from toonville.face_report import Judge
+from toonville.identity import Traits, sample_traits
+from toonville.render import Picture, render
+from toonville.unet import new_scheduler
+from toonville.world import EXPRESSIONS, PersonSpec, PictureSpec
+
+HELD_OUT_SEED = 77_000
+NUM_HELD_OUT = 120
+GRID_COLUMNS = 20
+GALLERY_PICTURES = 4
+
+EDIT_PROMPTS: tuple[tuple[str, dict[str, str]], ...] = (
+    ("a photo of {} smiling", {"expression": "smiling"}),
+    ("a photo of {} looking angry", {"expression": "angry"}),
+    ("a photo of {} wearing sunglasses", {"accessory": "sunglasses"}),
+    ("a photo of {} wearing a crown", {"accessory": "crown"}),
+    ("a photo of {} on the beach", {"scene": "beach"}),
+    ("a photo of {} in space", {"scene": "space"}),
+    ("a photo of {} playing the guitar", {"action": "guitar"}),
+    ("{} reads a book in the library", {"action": "book", "scene": "library"}),
+    ("a pencil sketch of {}", {"style": "pencil sketch"}),
+    ("{} as pixel art", {"style": "pixel art"}),
+)
+
+STUDIO = {
+    "title": "Toonville",
+    "domain_note": (
+        "The bundled model knows only drawn faces. For a real photograph, use Stable Diffusion: "
+        "start the app with --model stable-diffusion-v1-5/stable-diffusion-v1-5 (needs a GPU)."
+    ),
+}
+
+
+def load_pipeline(folder: Path) -> StableDiffusionPipeline:
+    """Return the pipeline of a training folder (vae/, clip/, unet/, tokenizer/), fp32."""
+    clip = CLIPModel.from_pretrained(folder / "clip")
+    text_encoder = CLIPTextModel(clip.config.text_config)
+    text_encoder.load_state_dict(text_state(clip, text_encoder))
+    return StableDiffusionPipeline(
+        vae=AutoencoderKL.from_pretrained(folder / "vae"),
+        text_encoder=text_encoder.eval(),
+        tokenizer=CLIPTokenizer.from_pretrained(folder / "tokenizer"),
+        unet=UNet2DConditionModel.from_pretrained(folder / "unet"),
+        scheduler=new_scheduler(),
+        safety_checker=None,
+        feature_extractor=None,
+        requires_safety_checker=False,
+    )
+
+
+def text_state(clip: CLIPModel, text_encoder: CLIPTextModel) -> dict[str, torch.Tensor]:
+    """Return the text tower's weights under the names that a CLIPTextModel has for them."""
+    prefix = "text_model."
+    names = text_encoder.state_dict().keys()
+    tower = {
+        k.removeprefix(prefix): v for k, v in clip.state_dict().items() if k.startswith(prefix)
+    }
+    return {name: tower[name.removeprefix(prefix)] for name in names}
+
+
+def export(folder: Path, out: Path) -> None:
+    """Write everything that the app needs into `out`, fp16."""
+    out.mkdir(parents=True, exist_ok=True)
+    load_pipeline(folder).to(dtype=torch.float16).save_pretrained(out)
+    _export_clip(folder, out / "clip")
+    shutil.copytree(folder / "faces", out / "faces", dirs_exist_ok=True)
+    for name in ("judge.onnx", "reader.onnx", "reader.json"):
+        shutil.copy(folder / name, out / name)
+    names, _ = celebrities()
+    (out / "names.txt").write_text("\n".join(names.known) + "\n")
+    (out / "unknown_names.txt").write_text("\n".join(names.unknown) + "\n")
+    (out / "studio.json").write_text(json.dumps(STUDIO, indent=2) + "\n")
+    export_evaluation(out)
+
+
+def _export_clip(folder: Path, out: Path) -> None:
+    """Save the CLIP pair without its text tower, which is the pipeline's text encoder."""
+    clip = CLIPModel.from_pretrained(folder / "clip").half()
+    clip.config.save_pretrained(out)
+    rest = {k: v for k, v in clip.state_dict().items() if not k.startswith("text_model.")}
+    save_torch(rest, out / "model.safetensors", metadata={"format": "pt"})
+    image_processor().save_pretrained(out)
+    CLIPTokenizer.from_pretrained(folder / "tokenizer").save_pretrained(out)
+
+
+def held_out_people() -> Traits:
+    """Return the people of the evaluation, (NUM_HELD_OUT, NUM_TRAITS): in no training set."""
+    return sample_traits(np.random.default_rng(HELD_OUT_SEED), NUM_HELD_OUT)
+
+
+def portrait(traits: Traits, seed: int) -> Picture:
+    """Draw somebody plainly, as in the photo that a user would bring."""
+    clothes = PersonSpec(traits, clothes=("blue", "green", "purple", "white")[seed % 4])
+    return render(PictureSpec((clothes,), seed=seed))
+
+
+def export_evaluation(out: Path) -> None:
+    """Write the held-out people's photos, and the judge's view of them and of the celebrities."""
+    folder = out / "evaluation"
+    folder.mkdir(exist_ok=True)
+    people = held_out_people()
+    rows = -(-NUM_HELD_OUT // GRID_COLUMNS)
+    grid = Image.new("RGB", (128 * GRID_COLUMNS, 128 * rows))
+    for i, traits in enumerate(people):
+        photo = portrait(traits, HELD_OUT_SEED + i).image
+        grid.paste(photo, (128 * (i % GRID_COLUMNS), 128 * (i // GRID_COLUMNS)))
+    grid.save(folder / "people.png", optimize=True)
+    judge = Judge(out / "judge.onnx")
+    _, known = celebrities()
+    save_file(
+        {
+            "traits": people.astype(np.float16),
+            "judge_embedding": gallery(judge, people, 1).astype(np.float16),
+            "celebrity_judge_embedding": gallery(judge, known, 2).astype(np.float16),
+        },
+        folder / "people.safetensors",
+    )
+    prompts = [{"prompt": text, "expects": wanted} for text, wanted in EDIT_PROMPTS]
+    (folder / "prompts.json").write_text(json.dumps(prompts, indent=1) + "\n")
+
+
+def gallery(judge: Judge, people: Traits, seed: int) -> np.ndarray:
+    """Return the judge's mean embedding of several plain drawn pictures of each person, (n, 128)."""
+    rng = np.random.default_rng((HELD_OUT_SEED, seed))
+    embeddings = []
+    for traits in people:
+        moods = rng.choice(EXPRESSIONS, GALLERY_PICTURES)
+        specs = [
+            PictureSpec((PersonSpec(traits, expression=str(m)),), seed=int(rng.integers(2**31)))
+            for m in moods
+        ]
+        pictures = [render(spec) for spec in specs]
+        seen = judge.embed([p.image for p in pictures], [p.people[0].landmarks for p in pictures])
+        mean = seen.mean(0)
+        embeddings.append(mean / np.linalg.norm(mean))
+    return np.stack(embeddings)

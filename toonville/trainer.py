@@ -1,0 +1,118 @@
+"""The one training loop of Toonville's models: budget, schedule, average, checkpoints."""
+
+from __future__ import annotations
+
+import copy
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+LossFunction = Callable[[int], dict[str, Tensor]]
+
+
+@dataclass(frozen=True)
+class Budget:
+    """How long to train and how fast to learn."""
+
+    minutes: float
+    """Minutes of computing (of the main thread), so that a busy machine costs time, not quality."""
+    learning_rate: float
+    weight_decay: float = 0.01
+    warmup_steps: int = 100
+    decay_share: float = 0.5
+    """The learning rate falls linearly to zero over this last share of the time."""
+    ema: float = 0.999
+    """Decay of the average of the weights that is kept in the end."""
+    checkpoint_minutes: float = 3.0
+
+    def rate(self, step: int, elapsed_minutes: float) -> float:
+        """Return the learning rate at a step and a time."""
+        left = 1 - elapsed_minutes / self.minutes
+        warm = min(1.0, (step + 1) / self.warmup_steps)
+        return self.learning_rate * warm * max(0.02, min(1.0, left / self.decay_share))
+
+
+def train(
+    name: str,
+    model: nn.Module,
+    losses: LossFunction,
+    budget: Budget,
+    folder: Path,
+    resume: bool = False,
+    on_checkpoint: Callable[[int], None] | None = None,
+) -> nn.Module:
+    """Train `model` until the minutes are over and return the average of its weights.
+
+    `losses(step)` returns named losses whose sum is minimised; it draws its own batch from the
+    step number, so that a resumed run sees what an unbroken one would have seen.
+    """
+    path = folder / f"{name}.pt"
+    average = copy.deepcopy(model).requires_grad_(False)
+    optimiser = torch.optim.AdamW(
+        model.parameters(),
+        lr=budget.learning_rate,
+        weight_decay=budget.weight_decay,
+        betas=(0.9, 0.99),
+        fused=True,
+    )
+    step, elapsed = 0, 0.0
+    if resume and path.exists():
+        state = torch.load(path, weights_only=True)
+        model.load_state_dict(state["model"])
+        average.load_state_dict(state["average"])
+        optimiser.load_state_dict(state["optimiser"])
+        step, elapsed = int(state["step"]), float(state["elapsed"])
+
+    def save() -> None:
+        state = {
+            "model": model.state_dict(),
+            "average": average.state_dict(),
+            "optimiser": optimiser.state_dict(),
+            "step": step,
+            "elapsed": elapsed,
+        }
+        torch.save(state, path.with_suffix(".tmp"))
+        path.with_suffix(".tmp").replace(path)
+
+    folder.mkdir(parents=True, exist_ok=True)
+    last_tick = last_log = time.thread_time()
+    last_save, running, first_step = elapsed, {}, step
+    while elapsed < budget.minutes:
+        for group in optimiser.param_groups:
+            group["lr"] = budget.rate(step, elapsed)
+        parts = losses(step)
+        optimiser.zero_grad(set_to_none=True)
+        torch.stack(list(parts.values())).sum().backward()
+        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimiser.step()
+        _update_average(average, model, min(budget.ema, (step + 1) / (step + 10)))
+        step += 1
+        now = time.thread_time()
+        elapsed, last_tick = elapsed + (now - last_tick) / 60, now
+        for key, value in parts.items():
+            running[key] = 0.98 * running.get(key, value.item()) + 0.02 * value.item()
+        if now - last_log > 20:
+            last_log = now
+            text = " ".join(f"{k} {v:.4f}" for k, v in running.items())
+            print(f"{name}: {elapsed:.1f} min, step {step}, {text}", flush=True)
+        if elapsed - last_save > budget.checkpoint_minutes:
+            last_save = elapsed
+            save()
+            if on_checkpoint is not None:
+                on_checkpoint(step)
+                last_tick = time.thread_time()
+    if step > first_step:
+        save()
+    return average
+
+
+@torch.no_grad()
+def _update_average(average: nn.Module, model: nn.Module, decay: float) -> None:
+    ours, theirs = list(average.parameters()), list(model.parameters())
+    torch._foreach_lerp_(ours, theirs, 1 - decay)
+    for mine, other in zip(average.buffers(), model.buffers(), strict=True):
+        mine.copy_(other)
