@@ -132,7 +132,7 @@ def words_of(person: str | Identity | Tensor, basis: CelebBasis, models: Models)
     if not ids:
         raise UnknownName(person, (), len(basis.names))
     words = basis.mean.clone()
-    words[: len(ids)] = embedding_table(models)[ids]
+    words[: len(ids)] = token_embeddings(ids, models)
     return words
 
 
@@ -147,20 +147,19 @@ def interpolate(
     return lam * words_of(a, basis, models) + (1 - lam) * words_of(b, basis, models)
 
 
-def embedding_table(models: Models) -> Tensor:
-    """The text encoder's token embeddings (vocabulary, d), float32 on the CPU."""
+def token_embeddings(ids: Sequence[int], models: Models) -> Tensor:
+    """The text encoder's embeddings of some tokens (n, d), float32 on the CPU."""
     weight: Tensor = models.text_encoder.get_input_embeddings().weight
-    return weight.detach().float().cpu()
+    return weight.detach()[list(ids)].float().cpu()
 
 
 def _distinct_rows(names: Sequence[str], models: Models) -> list[Tensor]:
     """Distinct token embeddings per position, in order of appearance: k x (m_j, d)."""
-    table = embedding_table(models)
     seen: list[dict[int, None]] = [{} for _ in range(K)]
     for name in names:
         for position, token in enumerate(token_ids(name, models.tokenizer)[:K]):
             seen[position][token] = None
-    return [table[list(tokens)] for tokens in seen]
+    return [token_embeddings(list(tokens), models) for tokens in seen]
 
 
 def _principal_components(rows: Tensor, p: int) -> tuple[Tensor, Tensor, Tensor]:

@@ -20,7 +20,7 @@ from torch.nn import functional
 from celeb_core.files import write_atomically
 from celeb_core.prompt import parse_prompt
 from celeb_core.sampling import generate_each
-from celeb_core.types import Calibration, Face, SampleConfig
+from celeb_core.types import Calibration, Face, Framing, SampleConfig
 
 if TYPE_CHECKING:
     from celeb_core.models import Studio
@@ -44,6 +44,7 @@ def calibrate(
     leaves it out.
     """
     names = tuple(studio.basis.names if names is None else names)
+    framings: list[tuple[float, float, float]] = []
     embeddings = torch.zeros(len(names), 512)
     for first in range(0, len(names), batch_size):
         group = names[first : first + batch_size]
@@ -52,11 +53,25 @@ def calibrate(
         drawn = generate_each(prompts, studio.models, studio.basis, config)
         for index in range(len(group)):
             own = drawn[index * pictures : (index + 1) * pictures]
-            found = [largest(faces).embedding for p in own if (faces := studio.faces.find(p))]
+            found = [largest(faces) for p in own if (faces := studio.faces.find(p))]
             if found:
-                embeddings[first + index] = mean_direction(torch.stack(found))
-        result = Calibration(names, embeddings.clone(), studio.models.id, studio.faces.id)
-        yield first + len(group), result
+                mean = mean_direction(torch.stack([face.embedding for face in found]))
+                embeddings[first + index] = mean
+            framings += [_framing(face, own[0].height) for face in found]
+        middle = torch.tensor(framings or [(2.0, 0.5, 0.5)]).median(0).values.tolist()
+        yield (
+            first + len(group),
+            Calibration(
+                names, embeddings.clone(), studio.models.id, studio.faces.id, Framing(*middle)
+            ),
+        )
+
+
+def _framing(face: Face, side: int) -> tuple[float, float, float]:
+    """How a square picture frames its face: the three numbers of `Framing`."""
+    left, top, right, bottom = face.box
+    ratio = side / max(right - left, bottom - top)
+    return ratio, (left + right) / 2 / side, (top + bottom) / 2 / side
 
 
 def largest(faces: Sequence[Face]) -> Face:
@@ -76,6 +91,7 @@ def save_calibration(calibration: Calibration, path: Path) -> None:
         "names": json.dumps(calibration.names),
         "base_model": calibration.base_model,
         "recogniser": calibration.recogniser,
+        "framing": json.dumps(vars(calibration.framing)),
     }
     tensors = {"face_embeddings": calibration.face_embeddings.half().contiguous()}
     write_atomically(path, save(tensors, metadata=metadata))
@@ -97,5 +113,6 @@ def load_calibration(places: Sequence[Path], recogniser: str) -> Calibration | N
             log.warning("ignored: %s was made with another recogniser; run calibrate again", path)
             continue
         names = tuple(json.loads(metadata["names"]))
-        return Calibration(names, embeddings, metadata["base_model"], recogniser)
+        framing = Framing(**json.loads(metadata["framing"]))
+        return Calibration(names, embeddings, metadata["base_model"], recogniser, framing)
     return None

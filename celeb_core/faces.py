@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import io
 import warnings
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -20,7 +19,7 @@ from celeb_core.errors import (
     PhotoUnreadable,
     SeveralFaces,
 )
-from celeb_core.types import Box, Face
+from celeb_core.types import Box, Face, Framing
 
 PhotoSource = str | Path | bytes | Image.Image
 
@@ -29,20 +28,12 @@ MAX_SIDE = 2048  # of the photo that the detector sees and the crop is cut from
 MIN_SIDE = 16  # a face in less could not be recognised by anybody
 
 
-@dataclass(frozen=True)
-class Framing:
-    """How a portrait frames a head, so that photos are cropped as the model draws people."""
-
-    side: float = 2.0  # side of the crop over the longer side of the face box
-    x: float = 0.5  # centre of the face in the crop
-    y: float = 0.5
-
-
 class FaceModel(Protocol):
     """What finds and embeds faces. `load_face_model` gives one; tests give fakes."""
 
     id: str  # names the recogniser: embeddings of different ids cannot be compared
     note: str  # what a user should know when no face is found
+    framing: Framing  # how `Face.image` is cut out
 
     def find(self, photo: Image.Image) -> list[Face]:
         """All faces of an upright RGB photo, left to right; empty if there is none."""

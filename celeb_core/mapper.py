@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from celeb_core.models import Models
 
 FACE_WIDTH = 512
-LAMBDAS = tuple(10 ** (exponent / 4) for exponent in range(-8, 13))  # 0.01 to 1000
+LAMBDAS = tuple(10 ** (exponent / 2) for exponent in range(-4, 7))  # 0.01 to 1000
 
 
 class CoefficientMapper(nn.Module):
@@ -75,9 +75,9 @@ def closed_form(
             f"The calibration has faces of {len(names)} celebrities only. "
             "Run “python -m celeb_core calibrate” again."
         )
-    faces = calibration.face_embeddings[seen].double()
+    faces = calibration.face_embeddings[seen]
     words = torch.stack([words_of(name, basis, models) for name in names])
-    targets = project(basis, words).double().flatten(1)
+    targets = project(basis, words).flatten(1)
     weight, bias, lam = ridge(faces, targets)
     with torch.no_grad():
         mapper.linear.weight.copy_(weight)

@@ -19,9 +19,9 @@ import torch
 from celeb_core.basis import basis_id, build_basis, load_basis, save_basis
 from celeb_core.calibration import load_calibration
 from celeb_core.errors import FeatureMissing, ModelNotFound, ModelUnsupported
-from celeb_core.faces import FaceModel, Framing, load_face_model
+from celeb_core.faces import FaceModel, load_face_model
 from celeb_core.scoring import Examiners, load_examiners
-from celeb_core.types import Calibration, CelebBasis
+from celeb_core.types import Calibration, CelebBasis, Framing
 
 ASSETS = Path(__file__).resolve().parent.parent / "assets"
 BUNDLED = "toonville"
@@ -162,7 +162,10 @@ def load_studio(
     basis = find_basis(models, names, cache)
     places = [calibration_path(models, faces, cache)] if cache else []
     places += [folder / "calibration.safetensors"] if folder else []
-    return Studio(models, faces, basis, load_calibration(places, faces.id), load_examiners(folder))
+    calibration = load_calibration(places, faces.id)
+    if calibration is not None and "framing" not in options:
+        faces.framing = calibration.framing  # photos are cut as the model draws portraits
+    return Studio(models, faces, basis, calibration, load_examiners(folder))
 
 
 def find_basis(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import re
 import threading
+import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -33,7 +34,7 @@ class Tokens:
 
 def placeholders(text: str) -> list[str]:
     """The names between < and >, in order, each once."""
-    return list(dict.fromkeys(name.strip() for name in PLACEHOLDER.findall(text)))
+    return list(dict.fromkeys(_normal(name) for name in PLACEHOLDER.findall(text)))
 
 
 def parse_prompt(text: str, people: Mapping[str, Identity | Tensor]) -> Prompt:
@@ -81,7 +82,7 @@ def tokenize(text: str, tokenizer: Any, k: int) -> Tokens:
     parts = PLACEHOLDER.split(text)  # text, name, text, name, ..., text
     for index, part in enumerate(parts):
         if index % 2:
-            slots.append((part.strip(), len(ids)))
+            slots.append((_normal(part), len(ids)))
             ids += [filler] * k
         else:
             ids += token_ids(part, tokenizer)
@@ -140,6 +141,11 @@ def inject_words(
         yield
     finally:
         handle.remove()
+
+
+def _normal(name: str) -> str:
+    """As `identity.check_name` writes names: composed, trimmed."""
+    return unicodedata.normalize("NFC", name).strip()
 
 
 def _overflow(

@@ -69,7 +69,7 @@ def generate_each(
     config = config or SampleConfig()
     steps = models.steps if config.steps is None else config.steps
     states = _text_states(prompts, models, basis, config.negative_prompt)
-    sizes = [picture_size(prompt, models, config) for prompt in prompts]
+    sizes = [picture_size(prompt, models, basis.names, config) for prompt in prompts]
     pipeline = _pipeline(models, config.scheduler)
     pictures: list[Image.Image] = []
 
@@ -101,12 +101,16 @@ def generate_each(
     return pictures
 
 
-def picture_size(prompt: Prompt, models: Models, config: SampleConfig) -> tuple[int, int]:
+def picture_size(
+    prompt: Prompt, models: Models, names: Sequence[str], config: SampleConfig
+) -> tuple[int, int]:
     """Width and height in pixels: as configured, or the model's, wider for two or more people.
+
+    People are the prompt's identities and the celebrities among `names` that it mentions.
 
     Rounded to multiples that the VAE and the UNet halve without remainder.
     """
-    people = len(prompt.identities) + len(known_names(prompt.text, models.names or ()))
+    people = len(prompt.identities) + len(known_names(prompt.text, names))
     width = config.width or models.width * (1.5 if people > 1 else 1.0)
     height = config.height or models.height
     unit = models.pipeline.vae_scale_factor * 2 ** (len(models.unet.config.down_block_types) - 1)

@@ -7,6 +7,7 @@ files of a model folder; without them their scores are None.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -186,7 +187,7 @@ def strip_people(text: str, names: Sequence[str] = ()) -> str:
     """The prompt without its people, placeholders and celebrities alike (METHOD.md §2)."""
     text = PLACEHOLDER.sub(" ", text)
     for name in known_names(text, names):
-        text = text.replace(name, " ")
+        text = re.sub(re.escape(name), " ", text, flags=re.IGNORECASE)
     return " ".join(text.split())
 
 

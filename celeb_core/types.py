@@ -22,6 +22,15 @@ Norm: TypeAlias = Literal["paper", "radius-learned", "free"]
 """How the mapper's output is bounded; see `celeb_core.mapper`."""
 
 
+@dataclass(frozen=True)
+class Framing:
+    """How a portrait frames a head, so that photos are cropped as the model draws people."""
+
+    side: float = 2.0  # side of the crop over the longer side of the face box
+    x: float = 0.5  # centre of the face in the crop, as a share of its side
+    y: float = 0.5
+
+
 @dataclass(frozen=True, eq=False)
 class Face:
     """One face of a photo. Boxes and landmarks are in pixels of the (upright) photo."""
@@ -90,6 +99,7 @@ class Calibration:
     face_embeddings: Tensor  # (n, 512) float32, unit norm; zeros where no face was found
     base_model: str
     recogniser: str
+    framing: Framing = Framing()  # of the pictures
 
 
 @dataclass(frozen=True, eq=False)

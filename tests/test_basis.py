@@ -8,7 +8,7 @@ import torch
 from conftest import celebrity_names
 
 from celeb_core import Identity, build_basis, compose, interpolate, load_basis, project, save_basis
-from celeb_core.basis import basis_id, embedding_table, token_ids, words_of
+from celeb_core.basis import basis_id, token_embeddings, token_ids, words_of
 from celeb_core.errors import BasisMismatch, ModelError, ModelNotFound
 
 
@@ -32,9 +32,8 @@ def test_p_is_capped_at_the_rank_of_the_distinct_words(basis, models):
 
 
 def test_same_numbers_as_numpys_pca(basis, models):
-    table = embedding_table(models).half().double().numpy()
     tokens = dict.fromkeys(token_ids(n, models.tokenizer)[0] for n in celebrity_names())
-    rows = table[list(tokens)]
+    rows = token_embeddings(list(tokens), models).half().double().numpy()
     centred = rows - rows.mean(0)
     values = np.linalg.eigvalsh(centred.T @ centred / (len(rows) - 1))[::-1]
     spread = np.sqrt(values.clip(0))
@@ -65,12 +64,12 @@ def test_celebrities_are_in_the_span(basis, models):
 def test_one_token_names_get_the_mean_second_word(basis, models):
     words = words_of("Grezin", basis, models)
     assert torch.equal(words[1], basis.mean[1])
-    assert torch.equal(words[0], embedding_table(models)[token_ids("Grezin", models.tokenizer)[0]])
+    assert torch.equal(words[0], token_embeddings(token_ids("Grezin", models.tokenizer), models)[0])
 
 
 def test_longer_names_are_cut_to_two_words(basis, models):
     ids = token_ids("Balo Ven Mirru", models.tokenizer)
-    assert torch.equal(words_of("Balo Ven Mirru", basis, models), embedding_table(models)[ids[:2]])
+    assert torch.equal(words_of("Balo Ven Mirru", basis, models), token_embeddings(ids[:2], models))
 
 
 def test_interpolation_is_word_by_word_between_all_kinds(basis, models):

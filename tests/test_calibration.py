@@ -7,6 +7,7 @@ from PIL import Image
 from celeb_core import calibrate, find_face, load_calibration, save_calibration
 from celeb_core import calibration as module
 from celeb_core.calibration import largest
+from celeb_core.types import Framing
 
 
 def test_calibration_embeds_what_the_model_draws(studio, monkeypatch):
@@ -27,6 +28,7 @@ def test_calibration_embeds_what_the_model_draws(studio, monkeypatch):
     assert torch.allclose(result.face_embeddings[0], expected, atol=1e-5)
     assert result.face_embeddings[1].norm() == 0
     assert (result.names, result.recogniser) == (tuple(names), studio.faces.id)
+    assert result.framing == Framing(2.0, 0.5, 0.5)
 
 
 def test_calibration_really_draws(studio):
@@ -40,7 +42,7 @@ def test_file_round_trip_and_other_recognisers(calibration, tmp_path):
     assert path.stat().st_size < 1100 * len(calibration.names) + 3000
     places = [tmp_path / "none", path]
     again = load_calibration(places, calibration.recogniser)
-    assert again.names == calibration.names
+    assert again.names == calibration.names and again.framing == calibration.framing
     assert torch.allclose(again.face_embeddings, calibration.face_embeddings, atol=1e-3)
     assert load_calibration(places, "another") is None
     path.write_bytes(b"broken")

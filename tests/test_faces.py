@@ -16,7 +16,8 @@ from celeb_core.errors import (
     PhotoUnreadable,
     SeveralFaces,
 )
-from celeb_core.faces import Framing, portrait_box
+from celeb_core.faces import portrait_box
+from celeb_core.types import Framing
 
 
 def encoded(photo: Image.Image, kind: str = "PNG", **options) -> bytes:

@@ -4,15 +4,17 @@ import json
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 import torch
 from conftest import celebrity_names
 
-from celeb_core import load_models, load_studio, save_basis
+from celeb_core import load_models, load_studio, save_basis, save_calibration
 from celeb_core import models as module
 from celeb_core.errors import FacePackMissing, FeatureMissing, ModelNotFound, ModelUnsupported
 from celeb_core.models import find_basis
+from celeb_core.types import Framing
 
 
 def test_what_a_folder_says_about_itself(models):
@@ -86,6 +88,20 @@ def test_own_list_of_names(models, tmp_path):
     assert find_basis(models, path).names == tuple(celebrity_names()[:20])
     with pytest.raises(FeatureMissing, match="--names"):
         find_basis(models, tmp_path / "none.txt")
+
+
+def test_photos_are_framed_as_the_calibration_saw_portraits(world, calibration, tmp_path):
+    folder = tmp_path / "tinyville"
+    shutil.copytree(world, folder)
+    shown = replace(calibration, framing=Framing(2.5, 0.5, 0.4))
+    save_calibration(shown, folder / "calibration.safetensors")
+    assert load_studio(folder, device="cpu").faces.framing.side == 2.0  # studio.json decides
+    about = json.loads((folder / "studio.json").read_text())
+    del about["faces"]["framing"]
+    (folder / "studio.json").write_text(json.dumps(about))
+    studio = load_studio(folder, device="cpu")
+    assert studio.faces.framing == Framing(2.5, 0.5, 0.4)
+    assert studio.calibration is not None and studio.calibration.names == calibration.names
 
 
 def test_unknown_face_pack(world):

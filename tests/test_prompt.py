@@ -90,7 +90,8 @@ def test_only_placeholders_of_known_people(basis):
     assert caught.value.nearest == ("ada",)
     with pytest.raises(UnknownName, match="train"):
         parse_prompt("<ada>", {})
-    assert placeholders("<ada> and <bob> and <ada>") == ["ada", "bob"]
+    assert placeholders("<ada> and < bob> and <ada>") == ["ada", "bob"]
+    assert placeholders("<Jose\u0301>") == ["Jos\u00e9"]  # however the accent was typed
 
 
 def test_too_long_prompts_name_what_overflows(models, basis):

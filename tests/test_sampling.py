@@ -97,7 +97,8 @@ def test_stopping_returns_what_is_finished(prompt, models, basis):
 def test_two_people_get_a_wider_canvas(ada, models):
     def size(text, **config):
         people = {"ada": ada, "bob": ada}
-        return picture_size(parse_prompt(text, people), models, SampleConfig(**config))
+        prompt = parse_prompt(text, people)
+        return picture_size(prompt, models, celebrity_names(), SampleConfig(**config))
 
     name, other = celebrity_names()[:2]
     assert size("<ada>") == size("<ada> and <ada>") == size(name) == (128, 128)
