@@ -50,9 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command -> exit code."""
     options = _parser().parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
-    for noisy in ("transformers", "diffusers", "httpx"):
-        logging.getLogger(noisy).setLevel(logging.ERROR)
-    warnings.simplefilter("ignore", FutureWarning)
+    _hush()
     try:
         options.run(options)
     except CelebError as error:
@@ -159,6 +157,18 @@ def evaluate(options: argparse.Namespace) -> None:
         print(json.dumps({key: result[key] for key in ("joint", "interpolation")}, indent=1))
     if options.json:
         write_atomically(options.json, json.dumps(result, indent=1).encode())
+
+
+def _hush() -> None:
+    """Libraries' notices and bars of their own would drown ours."""
+    import diffusers.utils.logging
+    import transformers.utils.logging
+
+    for library in (transformers.utils.logging, diffusers.utils.logging):
+        library.set_verbosity_error()
+        library.disable_progress_bar()
+    logging.getLogger("httpx").setLevel(logging.ERROR)
+    warnings.simplefilter("ignore", FutureWarning)
 
 
 def _studio(options: argparse.Namespace) -> Studio:
