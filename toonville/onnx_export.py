@@ -1,0 +1,66 @@
+"""Networks to ONNX files that plain onnxruntime loads."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import onnx
+import torch
+from onnx import TensorProto, helper, numpy_helper
+from torch import nn
+
+HALF_FROM = 1024  # numbers in a tensor, for it to be worth storing in half precision
+
+
+def export(
+    model: nn.Module,
+    path: Path,
+    example: torch.Tensor,
+    input_name: str,
+    output_names: Sequence[str],
+    dynamic: Sequence[int] = (0,),
+    half: bool = True,
+) -> None:
+    """Write a model of one picture tensor to `path`; the axes in `dynamic` stay free.
+
+    With `half`, weights are stored as float16 and cast to float32 when the file is loaded.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    model = model.eval().to(memory_format=torch.contiguous_format)
+    axes = {axis: torch.export.Dim.DYNAMIC for axis in dynamic}
+    program = torch.onnx.export(
+        model,
+        (example,),
+        dynamo=True,
+        optimize=True,
+        external_data=False,
+        input_names=[input_name],
+        output_names=list(output_names),
+        dynamic_shapes=(axes,),
+        verbose=False,
+    )
+    assert program is not None
+    graph = program.model_proto
+    if half:
+        store_in_half(graph)
+    onnx.checker.check_model(graph)
+    onnx.save(graph, path)
+
+
+def store_in_half(model: onnx.ModelProto) -> None:
+    """Replace the large float32 weights of a model by float16 ones and a cast, in place."""
+    casts = []
+    for weight in model.graph.initializer:
+        values = numpy_helper.to_array(weight)
+        if weight.data_type != TensorProto.FLOAT or values.size < HALF_FROM:
+            continue
+        name = weight.name
+        weight.CopyFrom(numpy_helper.from_array(values.astype(np.float16), f"{name}_half"))
+        cast = helper.make_node("Cast", [f"{name}_half"], [name], to=TensorProto.FLOAT)
+        casts.append(cast)
+    nodes = [*casts, *model.graph.node]
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)
+    del model.graph.value_info[:]
