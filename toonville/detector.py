@@ -1,0 +1,167 @@
+"""The face detector, with the outputs of SCRFD (Guo et al. 2021), for drawn faces.
+
+One small network looks at the picture at a half, a quarter and an eighth of its size, and finds
+faces of 10 to 56 pixels there: those are strides 8, 16 and 32, and faces of 20 to 450 pixels.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from toonville.augment import damage
+from toonville.detector_data import NO_FACE, SIDE, WHOLE, paint_canvases
+from toonville.layers import Residual, conv
+from toonville.onnx_export import export
+from toonville.trainer import Budget, train
+from toonville.vae import to_tensor
+
+DETECTOR_SIZE = (256, 256)
+"""The det_size to use: a drawn picture has its faces in the middle of the range there."""
+
+LEVELS = (2, 4, 8)  # reductions of the picture
+CELL = 4  # reduced pixels: the stride of an output is its level's reduction times this
+ANCHOR_RANGES = ((10.0, 26.0), (22.0, 56.0))  # sizes of a face in reduced pixels, per anchor
+ANCHOR_UNITS = (3.5, 8.0)  # cells: outputs are multiples of these
+TOLERANCE = 1.3  # sizes outside of a range by up to this factor are neither right nor wrong
+CENTRE, NEAR = 0.16, 0.42  # of the size: how far from the middle cells must, and may, fire
+VALUES = 4 + 10  # box, landmarks
+NUM_CANVASES, SEED = 20_000, 303
+BATCH = 48
+
+
+class Detector(nn.Module):
+    """A picture to SCRFD's nine outputs."""
+
+    def __init__(self, widths: tuple[int, int, int, int] = (16, 32, 48, 64)) -> None:
+        super().__init__()
+        a, b, c, d = widths
+        anchors = len(ANCHOR_RANGES)
+        self.to4 = nn.Sequential(conv(3, a, 2), conv(a, b, 2))
+        self.to8 = nn.Sequential(conv(b, c, 2), Residual(c))
+        self.to16 = nn.Sequential(conv(c, d, 2), Residual(d), Residual(d))
+        self.from16, self.at8 = nn.Conv2d(d, c, 1), conv(c, c)
+        self.from8, self.at4 = nn.Conv2d(c, b, 1), conv(b, c)
+        self.score = nn.Conv2d(c, anchors, 1)
+        self.values = nn.Conv2d(c, anchors * VALUES, 1)
+        nn.init.constant_(self.score.bias, -4.0)  # type: ignore[arg-type]
+        units = torch.tensor(ANCHOR_UNITS).repeat_interleave(VALUES).view(1, -1, 1, 1)
+        self.register_buffer("units", units, persistent=False)
+
+    def look(self, reduced: Tensor) -> tuple[Tensor, Tensor]:
+        """At one level, (N, 3, H, W): logits (N, 2, H/4, W/4) and values (N, 28, H/4, W/4).
+
+        Values are in cells, from the cell's upper left corner: the box's left, top, right and
+        bottom distances, then x and y of five landmarks.
+        """
+        x4 = self.to4(reduced)
+        x8 = self.to8(x4)
+        x16 = self.to16(x8)
+        x8 = self.at8(x8 + _double(self.from16(x16), x8))
+        x4 = self.at4(x4 + _double(self.from8(x8), x4))
+        return self.score(x4), self.values(x4) * self.units
+
+    def forward(self, picture: Tensor) -> tuple[Tensor, ...]:
+        """(1, 3, H, W) of (x - 127.5) / 128, RGB, sides multiples of 32, to three scores [n, 1],
+        three boxes [n, 4], three sets of landmarks [n, 10], for strides 8, 16, 32."""
+        scores, boxes, points = [], [], []
+        for level in LEVELS:
+            logits, values = self.look(F.avg_pool2d(picture, level))
+            rows = values.permute(0, 2, 3, 1).reshape(-1, VALUES)
+            scores.append(logits.sigmoid().permute(0, 2, 3, 1).reshape(-1, 1))
+            boxes.append(rows[:, :4])
+            points.append(rows[:, 4:])
+        return (*scores, *boxes, *points)
+
+
+def _double(x: Tensor, like: Tensor) -> Tensor:
+    """Enlarge twice, and cut off what an odd size has not."""
+    x = F.interpolate(x, scale_factor=2.0, mode="nearest")
+    return x[:, :, : like.shape[2], : like.shape[3]]
+
+
+def targets(labels: NDArray[np.float32], side: int = SIDE) -> tuple[Tensor, Tensor]:
+    """Labels (N, faces, 15) to what the cells should say.
+
+    Returns wanted (N, 2, h, w), 1 where a face is, 0 where none is, -1 where it does not matter,
+    and values (N, 2, 14, h, w), right where wanted is 1.
+    """
+    n, cells = len(labels), side // CELL
+    wanted = np.zeros((n, 2, cells, cells), np.float32)
+    values = np.zeros((n, 2, VALUES, cells, cells), np.float32)
+    corner = np.stack(np.meshgrid(np.arange(cells), np.arange(cells)))  # x, y of each cell
+    for i, face in zip(*np.nonzero(labels[..., -1] != NO_FACE), strict=True):
+        row = labels[i, face] / CELL
+        box, points, whole = row[:4], row[4:14], labels[i, face, -1] == WHOLE
+        size = float(max(box[2] - box[0], box[3] - box[1]))
+        middle = (box[:2] + box[2:]) / 2 - 0.5  # cell 3 covers 3 to 4
+        distance = np.hypot(*(corner - middle[:, None, None]))
+        for anchor, (low, high) in enumerate(ANCHOR_RANGES):
+            low, high = low / CELL, high / CELL
+            if not low / TOLERANCE < size < high * TOLERANCE:
+                continue
+            layer = wanted[i, anchor]
+            near = distance < max(NEAR * size, 1.0)
+            layer[near & (layer == 0)] = -1
+            if whole and low <= size <= high:
+                centre = distance <= max(CENTRE * size, float(distance.min()) + 1e-3)
+                layer[centre] = 1
+                boxes = np.stack([*(corner - box[:2, None, None]), *(box[2:, None, None] - corner)])
+                landmarks = points.reshape(5, 2, 1, 1) - corner
+                all_values = np.concatenate([boxes, landmarks.reshape(10, cells, cells)])
+                values[i, anchor][:, centre] = all_values[:, centre]
+    return torch.from_numpy(wanted), torch.from_numpy(values)
+
+
+def detection_losses(
+    logits: Tensor, values: Tensor, wanted: Tensor, right: Tensor
+) -> dict[str, Tensor]:
+    """Focal cross-entropy of the scores, and L1 of boxes and landmarks over the face's size."""
+    n, _, h, w = logits.shape
+    counts = wanted >= 0
+    target = wanted.clamp(min=0)
+    error = (logits.sigmoid() - target).abs() ** 1.5
+    entropy = F.binary_cross_entropy_with_logits(logits, target, reduction="none")
+    positive = wanted == 1
+    total = positive.sum().clamp(min=1)
+    by_anchor = values.view(n, 2, VALUES, h, w).movedim(2, -1)[positive]
+    truth = right.movedim(2, -1)[positive]
+    size = (truth[:, 2:4] + truth[:, :2]).amax(1, keepdim=True)
+    gap = (by_anchor - truth) / size
+    return {
+        "score": (error * entropy * counts).sum() / total,
+        "box": 2 * F.smooth_l1_loss(gap[:, :4], torch.zeros_like(gap[:, :4]), beta=0.02),
+        "landmarks": 10 * F.smooth_l1_loss(gap[:, 4:], torch.zeros_like(gap[:, 4:]), beta=0.01),
+    }
+
+
+def train_detector(data: Path, folder: Path, minutes: float, resume: bool) -> Detector:
+    """Train on canvases of drawn pictures and write `<folder>/faces/det.onnx`."""
+    torch.manual_seed(1)
+    paint_canvases(data, data / "canvases", NUM_CANVASES, SEED)
+    canvases = np.load(data / "canvases" / "canvases.npy", mmap_mode="r")
+    labels = np.load(data / "canvases" / "labels.npy")
+    detector = Detector().to(memory_format=torch.channels_last)
+
+    def losses(step: int) -> dict[str, Tensor]:
+        index = np.random.default_rng((SEED, step)).integers(len(canvases), size=BATCH)
+        generator = torch.Generator().manual_seed(step)
+        pictures = damage(to_tensor(canvases[index]), generator, strength=0.7)
+        pictures = pictures.contiguous(memory_format=torch.channels_last)
+        return detection_losses(*detector.look(pictures), *targets(labels[index]))
+
+    budget = Budget(minutes, learning_rate=3e-3, ema=0.998)
+    trained: Detector = train("detector", detector, losses, budget, folder, resume)  # type: ignore[assignment]
+    export_detector(trained, folder / "faces" / "det.onnx")
+    return trained
+
+
+def export_detector(detector: Detector, path: Path) -> None:
+    """Write a detector; height and width of its picture are free (multiples of 32)."""
+    names = [f"{kind}_{4 * level}" for kind in ("score", "box", "kps") for level in LEVELS]
+    export(detector, path, torch.zeros(1, 3, 192, 256), "picture", names, dynamic=(2, 3))

@@ -1,0 +1,217 @@
+"""What the face detector learns from: drawn pictures of any size, on any background or none."""
+
+from __future__ import annotations
+
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from toonville.alignment import similarity
+from toonville.canvas import Canvas
+from toonville.dataset import Store, load_store
+from toonville.identity import Traits
+from toonville.look import face_curve, look_of
+from toonville.places import PAINTERS
+from toonville.world import PersonSpec
+
+Image = NDArray[np.uint8]
+Label = NDArray[np.float32]
+"""left, top, right, bottom, x and y of five landmarks, and one of WHOLE, PARTIAL, NO_FACE."""
+
+LABEL_WIDTH = 15
+WHOLE, PARTIAL, NO_FACE = 1.0, -1.0, 0.0
+MAX_FACES = 8
+CHUNK = 1000
+
+SIDE = 96  # of a training canvas
+EMPTY_SHARE = 0.15  # of the canvases
+MOSAIC_SHARE = 0.3
+PAIR_SHARE = 0.35
+ROTATED_SHARE = 0.3
+MAX_ROTATION = 15.0  # degrees
+
+
+def face_outline(traits: Traits, landmarks: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return the outline (44, 2) of a drawn face from its traits and where its landmarks are.
+
+    Eyes and nose lie still in the head's own frame, whatever the expression.
+    """
+    spec = PersonSpec(traits)
+    look = look_of(spec)
+    still = np.array([(-look.eye_x, look.eye_y), (look.eye_x, look.eye_y), (0.0, look.nose_tip)])
+    matrix = similarity(still, landmarks[:3])
+    return (face_curve(spec, look) @ matrix[:, :2].T + matrix[:, 2]).astype(np.float32)
+
+
+def background(rng: np.random.Generator, side: int = 192) -> Image:
+    """Return a picture without people, (side, side, 3)."""
+    kind = rng.integers(6)
+    if kind <= 1:
+        canvas = Canvas(side, side)
+        PAINTERS[list(PAINTERS)[rng.integers(len(PAINTERS))]](canvas, rng)
+        return np.asarray(canvas.picture())
+    if kind == 2:
+        return _shapes(rng, side)
+    if kind == 3:
+        return _text(rng, side)
+    return _clouds(rng, side, detail=float(rng.uniform(0.6, 2.2)))
+
+
+def _colour(rng: np.random.Generator) -> tuple[int, int, int]:
+    r, g, b = rng.integers(0, 256, 3).tolist()
+    return r, g, b
+
+
+def _clouds(rng: np.random.Generator, side: int, detail: float) -> Image:
+    """Noise whose amplitude falls with frequency as in photographs, in random colours."""
+    f = np.hypot(np.fft.fftfreq(side)[:, None], np.fft.rfftfreq(side)[None]) + 1 / side
+    waves = rng.normal(size=(3, *f.shape)) + 1j * rng.normal(size=(3, *f.shape))
+    layers = np.fft.irfft2(waves / f**detail, (side, side))
+    layers /= layers.std((1, 2), keepdims=True)
+    mixed = np.einsum("ck,kij->ijc", rng.normal(size=(3, 3)), layers)
+    return np.clip(rng.uniform(60, 200, 3) + 40 * mixed, 0, 255).astype(np.uint8)
+
+
+def _shapes(rng: np.random.Generator, side: int) -> Image:
+    """Flat discs, bars and polygons in random colours: some are eyes or faces to a naive eye."""
+    image = np.full((side, side, 3), _colour(rng), np.uint8)
+    for _ in range(rng.integers(5, 50)):
+        x, y = rng.integers(0, side, 2).tolist()
+        size = int(np.exp(rng.uniform(np.log(2), np.log(side / 3))))
+        kind = rng.integers(3)
+        if kind == 0:
+            axes = (size, max(1, int(size * rng.uniform(0.5, 1.6))))
+            cv2.ellipse(image, (x, y), axes, 0, 0, 360, _colour(rng), -1, cv2.LINE_AA)
+            if rng.random() < 0.5:
+                cv2.circle(image, (x, y), max(1, size // 2), _colour(rng), -1, cv2.LINE_AA)
+        elif kind == 1:
+            corner = (x + size, y + int(rng.integers(1, side)))
+            cv2.rectangle(image, (x, y), corner, _colour(rng), -1)
+        else:
+            points = rng.normal(size=(int(rng.integers(3, 7)), 2)) * size + (x, y)
+            cv2.fillPoly(image, [points.astype(np.int32)], _colour(rng), cv2.LINE_AA)
+    return image
+
+
+def _text(rng: np.random.Generator, side: int) -> Image:
+    image = np.full((side, side, 3), _colour(rng), np.uint8)
+    for y in range(10, side, int(rng.integers(12, 40))):
+        letters = "".join(chr(c) for c in rng.integers(33, 126, 30))
+        size = float(rng.uniform(0.3, 1.2))
+        cv2.putText(image, letters, (2, y), 0, size, _colour(rng), 1, cv2.LINE_AA)
+    return image
+
+
+@dataclass(frozen=True, eq=False)
+class Painter:
+    """Paints training canvases: drawn pictures, resized, turned and laid on backgrounds.
+
+    Points are continuous coordinates: pixel i covers [i, i + 1).
+    """
+
+    stores: tuple[Store, Store]
+    backgrounds: NDArray[np.uint8]  # (B, side, side, 3)
+
+    def paint(self, rng: np.random.Generator) -> tuple[Image, list[Label]]:
+        """Return a canvas (SIDE, SIDE, 3) and its faces, of 4 pixels and more."""
+        image = self._backdrop(rng)
+        if rng.random() < EMPTY_SHARE:
+            return image, []
+        if rng.random() > MOSAIC_SHARE:
+            return self._place(rng, image, 30, 240)
+        labels: list[Label] = []
+        half = SIDE // 2
+        for x, y in ((0, 0), (half, 0), (0, half), (half, half)):
+            part, found = self._place(rng, image[y : y + half, x : x + half], 22, 100)
+            image[y : y + half, x : x + half] = part
+            labels += [label + np.float32([*[x, y] * 7, 0]) for label in found]
+        return image, labels
+
+    def _backdrop(self, rng: np.random.Generator) -> Image:
+        if rng.random() < 0.3:  # as where FaceAnalysis fills up a canvas
+            return np.zeros((SIDE, SIDE, 3), np.uint8)
+        whole = self.backgrounds[rng.integers(len(self.backgrounds))]
+        size = int(rng.integers(SIDE, len(whole) + 1))
+        x, y = rng.integers(0, len(whole) - size + 1, 2)
+        part = whole[y : y + size, x : x + size]
+        return cv2.resize(part, (SIDE, SIDE), interpolation=cv2.INTER_AREA)
+
+    def _place(
+        self, rng: np.random.Generator, image: Image, smallest: int, largest: int
+    ) -> tuple[Image, list[Label]]:
+        """Lay a random picture over `image`, its height of smallest..largest pixels."""
+        store = self.stores[int(rng.random() < PAIR_SHARE)]
+        index = int(rng.integers(len(store)))
+        picture = np.asarray(store.pictures[index])
+        height, width = picture.shape[:2]
+        scale = float(np.exp(rng.uniform(np.log(smallest), np.log(largest))) / height)
+        if scale < 1:
+            size = (round(width * scale), round(height * scale))
+            method = cv2.INTER_AREA if rng.random() < 0.7 else cv2.INTER_LINEAR
+            picture = cv2.resize(picture, size, interpolation=method)
+        ratio = np.array([picture.shape[1] / width, picture.shape[0] / height])
+        matrix = _placement(rng, picture.shape[1::-1], max(1.0, scale), len(image))
+        painted = cv2.warpAffine(picture, matrix, image.shape[1::-1])
+        cover = cv2.warpAffine(np.ones(picture.shape[:2], np.float32), matrix, image.shape[1::-1])
+        image = np.round(painted + image * (1 - cover[..., None])).clip(0, 255).astype(np.uint8)
+        labels = []
+        for traits, landmarks in zip(store.traits[index], store.landmarks[index], strict=True):
+            points = np.concatenate([landmarks, face_outline(traits, landmarks)])
+            points = (points * ratio - 0.5) @ matrix[:, :2].T + matrix[:, 2] + 0.5
+            labels.append(_label(points[:5], points[5:], len(image)))
+        return image, labels
+
+
+def _placement(
+    rng: np.random.Generator, size: tuple[int, int], zoom: float, side: int
+) -> NDArray[np.float64]:
+    """Return the matrix (2, 3) that turns, enlarges and moves a picture of (width, height)."""
+    turn = rng.uniform(-MAX_ROTATION, MAX_ROTATION) if rng.random() < ROTATED_SHARE else 0.0
+    middle = (size[0] / 2, size[1] / 2)
+    matrix: NDArray[np.float64] = cv2.getRotationMatrix2D(middle, turn, zoom)
+    extent = zoom * np.array(size)
+    free = side - extent
+    corner = rng.uniform(np.minimum(free, 0) - 0.15 * side, np.maximum(free, 0) + 0.15 * side)
+    if rng.random() < 0.25:  # where FaceAnalysis puts it
+        corner = np.zeros(2)
+    matrix[:, 2] += corner + extent / 2 - middle
+    return matrix
+
+
+def _label(landmarks: NDArray[np.float64], outline: NDArray[np.float64], side: int) -> Label:
+    box = np.concatenate([outline.min(0), outline.max(0)])
+    inside = np.clip(box, 0, side)
+    shown = np.prod(inside[2:] - inside[:2]) / np.prod(box[2:] - box[:2])
+    whole = shown > 0.85 and ((landmarks > 0) & (landmarks < side)).all()
+    kind = WHOLE if whole else PARTIAL if shown > 0.25 else NO_FACE
+    return np.array([*box, *landmarks.ravel(), kind], dtype=np.float32)
+
+
+def paint_canvases(data: Path, folder: Path, n: int, seed: int, workers: int = 2) -> None:
+    """Paint n canvases of `<data>/single` and `<data>/pair` into a folder, unless it has them."""
+    if (folder / "canvases.npy").exists():
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    jobs = [(data, (seed, start), min(CHUNK, n - start)) for start in range(0, n, CHUNK)]
+    with ProcessPoolExecutor(workers) as pool:
+        parts = list(pool.map(_paint_chunk, jobs))
+    np.save(folder / "labels.npy", np.concatenate([labels for _, labels in parts]))
+    np.save(folder / "canvases.npy", np.concatenate([images for images, _ in parts]))
+
+
+def _paint_chunk(job: tuple[Path, tuple[int, int], int]) -> tuple[Image, NDArray[np.float32]]:
+    data, seed, n = job
+    rng = np.random.default_rng(seed)
+    stores = (load_store(data / "single"), load_store(data / "pair"))
+    painter = Painter(stores, np.stack([background(rng) for _ in range(n // 8)]))
+    images = np.zeros((n, SIDE, SIDE, 3), np.uint8)
+    labels = np.zeros((n, MAX_FACES, LABEL_WIDTH), np.float32)
+    for i in range(n):
+        images[i], found = painter.paint(rng)
+        if found:
+            labels[i, : len(found)] = found
+    return images, labels
