@@ -22,21 +22,21 @@ from toonville.vae import LATENT_CHANNELS, to_tensor
 CAPTION_DROPOUT = 0.1
 FACE_WEIGHT = 3.0
 MIN_SNR = 5.0
-BATCH = {"single": 48, "pair": 32}
+BATCH = {"single": 32, "pair": 20}
 PAIR_SHARE = 0.4
 
 
 def new_unet() -> UNet2DConditionModel:
-    """Return an untrained UNet: convolutions at 16 x 16, attention (and most parameters) at 8 x 8."""
+    """Return an untrained UNet: convolutions at 16 x 16, attention at 8 x 8."""
     return UNet2DConditionModel(
         sample_size=16,
         in_channels=LATENT_CHANNELS,
         out_channels=LATENT_CHANNELS,
-        block_out_channels=(96, 192),
+        block_out_channels=(96, 160),
         down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
         up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
         layers_per_block=1,
-        attention_head_dim=(3, 6),  # diffusers' name for the number of heads
+        attention_head_dim=(3, 5),  # diffusers' name for the number of heads
         cross_attention_dim=WIDTH,
         norm_num_groups=16,
     )
@@ -66,30 +66,43 @@ class Encoded:
 
 
 @torch.no_grad()
+def encode_texts(data: Path, folder: Path, out: Path, n: int) -> None:
+    """Write the text states of the first n captions of a store, and of the empty caption."""
+    captions = load_store(data).captions[:n]
+    text_encoder = CLIPModel.from_pretrained(folder / "clip").text_model
+    tokenizer = CLIPTokenizer.from_pretrained(folder / "tokenizer")
+
+    def states_of(texts: list[str]) -> np.ndarray:
+        ids = tokenizer(texts, padding="max_length", return_tensors="pt").input_ids
+        return text_encoder(input_ids=ids).last_hidden_state.half().numpy()
+
+    shape = (n, CONTEXT_LENGTH, WIDTH)
+    states = np.lib.format.open_memmap(out / "text_states.npy", "w+", np.float16, shape)
+    for start in range(0, n, 64):
+        texts = [str(row["text"]) for row in captions[start : start + 64]]
+        states[start : start + len(texts)] = states_of(texts)
+    np.save(out / "empty.npy", states_of([""])[0])
+
+
+@torch.no_grad()
+def encode_pictures(data: Path, folder: Path, out: Path, n: int) -> None:
+    """Write the latents of the first n pictures of a store."""
+    pictures = load_store(data).pictures[:n]
+    vae = AutoencoderKL.from_pretrained(folder / "vae")
+    shape = (n, LATENT_CHANNELS, pictures.shape[1] // 8, pictures.shape[2] // 8)
+    latents = np.lib.format.open_memmap(out / "latents.npy", "w+", np.float16, shape)
+    for start in range(0, n, 64):
+        batch = to_tensor(pictures[start : start + 64])
+        latents[start : start + len(batch)] = vae.encode(batch).latent_dist.mean.half().numpy()
+
+
 def encode_store(data: Path, folder: Path, out: Path, n: int) -> None:
-    """Encode the first n pictures and captions of a store once; done already: left alone."""
+    """Encode the first n pictures and captions of a store, once; done already: left alone."""
     if (out / "done.json").exists():
         return
     out.mkdir(parents=True, exist_ok=True)
-    store = load_store(data)
-    vae = AutoencoderKL.from_pretrained(folder / "vae")
-    text_encoder = CLIPModel.from_pretrained(folder / "clip").text_model
-    tokenizer = CLIPTokenizer.from_pretrained(folder / "tokenizer")
-    height, width = (side // 8 for side in store.pictures.shape[1:3])
-    latents = np.lib.format.open_memmap(
-        out / "latents.npy", "w+", np.float16, (n, LATENT_CHANNELS, height, width)
-    )
-    states = np.lib.format.open_memmap(
-        out / "text_states.npy", "w+", np.float16, (n, CONTEXT_LENGTH, WIDTH)
-    )
-    for start in range(0, n, 64):
-        rows = slice(start, min(start + 64, n))
-        latents[rows] = vae.encode(to_tensor(store.pictures[rows])).latent_dist.mean.half().numpy()
-        texts = [str(row["text"]) for row in store.captions[rows]]
-        ids = tokenizer(texts, padding="max_length", return_tensors="pt").input_ids
-        states[rows] = text_encoder(input_ids=ids).last_hidden_state.half().numpy()
-    ids = tokenizer("", padding="max_length", return_tensors="pt").input_ids
-    np.save(out / "empty.npy", text_encoder(input_ids=ids).last_hidden_state[0].half().numpy())
+    encode_texts(data, folder, out, n)
+    encode_pictures(data, folder, out, n)
     (out / "done.json").write_text(json.dumps({"n": n}))
 
 
@@ -148,7 +161,7 @@ def train_unet(data: Path, folder: Path, minutes: float, resume: bool) -> UNet2D
         generator = torch.Generator().manual_seed(int(rng.integers(2**31)))
         return {kind: diffusion_loss(unet, scheduler, batch, generator)}
 
-    budget = Budget(minutes, learning_rate=8e-4, ema=0.9995, weight_decay=0.01)
+    budget = Budget(minutes, learning_rate=8e-4, ema=0.999, weight_decay=0.01)
     trained = train("unet", unet, losses, budget, folder, resume)
     trained.save_pretrained(folder / "unet")
     return trained

@@ -30,7 +30,7 @@ def new_vae() -> AutoencoderKL:
         up_block_types=("UpDecoderBlock2D",) * 4,
         latent_channels=LATENT_CHANNELS,
         layers_per_block=1,
-        norm_num_groups=8,
+        norm_num_groups=1,  # per-group norms of few channels hide the colours of large areas
         mid_block_add_attention=False,
         sample_size=128,
         scaling_factor=1.0,
