@@ -1,0 +1,102 @@
+"""Celeb Basis Studio: python app.py, then open the page that it names."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import secrets
+import sys
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+
+os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # read by gradio when it is imported
+
+from celeb_core import CelebError, load_studio  # noqa: E402
+from ui.page import Page  # noqa: E402
+from ui.studio import Shared  # noqa: E402
+from ui.theme import CSS, THEME  # noqa: E402
+from ui.workspace import PRIVATE_FOLDER  # noqa: E402
+
+CACHE = Path("~/.cache/celeb-basis-studio").expanduser()
+AT_HOME = ("127.0.0.1", "localhost", "::1")
+LARGEST_UPLOAD = "100mb"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Load the models and serve the page until interrupted -> exit code."""
+    options = parser().parse_args(arguments)
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    for noisy in ("httpx", "transformers", "diffusers"):
+        logging.getLogger(noisy).setLevel(logging.ERROR)
+    warnings.simplefilter("ignore", FutureWarning)
+    try:
+        core = load_studio(options.model, device=options.device, cache=CACHE)
+    except CelebError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    logging.info(core.models.note)
+    at_home = options.host in AT_HOME and not options.share
+    launch(Shared(core, options.identities, apart=not at_home), options)
+    return 0
+
+
+def launch(shared: Shared, options: argparse.Namespace) -> None:
+    """Serve the page. Away from home every browser session is on its own."""
+    page = Page(shared).build()
+    page.queue(max_size=32, api_open=False).launch(
+        server_name=options.host,
+        server_port=options.port,
+        share=options.share,
+        auth=credentials(options),
+        theme=THEME,
+        css=CSS,
+        max_file_size=LARGEST_UPLOAD,
+        allowed_paths=[] if shared.apart else outside([shared.pictures, shared.library]),
+        blocked_paths=[str(shared.library.resolve() / PRIVATE_FOLDER)],
+        run_history=False,
+        enable_monitoring=False,
+        footer_links=["settings"],
+        show_error=False,
+        strict_cors=True,
+        ssr_mode=False,
+        pwa=False,
+    )
+
+
+def outside(folders: Sequence[Path]) -> list[str]:
+    """Those of the folders that gradio would not show pictures from unasked."""
+    known = Path.cwd()
+    return [str(folder) for folder in folders if not folder.resolve().is_relative_to(known)]
+
+
+def credentials(options: argparse.Namespace) -> tuple[str, str] | None:
+    """Name and password. A share link is open to the world, so it never goes without."""
+    if options.auth:
+        name, _, password = options.auth.partition(":")
+        return name, password
+    if not options.share:
+        return None
+    password = secrets.token_urlsafe(12)
+    print(f"The share link asks for a password. Name: studio, password: {password}")
+    return "studio", password
+
+
+def parser() -> argparse.ArgumentParser:
+    """The options."""
+    options = argparse.ArgumentParser(prog="python app.py", description=__doc__)
+    options.add_argument("--model", default="auto", help="auto, toonville, a folder or a hub id")
+    options.add_argument("--host", default="127.0.0.1", help="0.0.0.0: for the whole network")
+    options.add_argument("--port", type=int, help="7860 or the next free one by default")
+    options.add_argument("--share", action="store_true", help="a public link, with a password")
+    options.add_argument("--auth", metavar="NAME:PASSWORD", help="ask for these")
+    options.add_argument(
+        "--identities", type=Path, default=Path("identities"), help="folder of your people"
+    )
+    options.add_argument("--device", help="cuda, mps or cpu; the best there is by default")
+    return options
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""The page: one file per tab, widgets -> celeb_core -> widgets. No tensors here."""

@@ -1,0 +1,302 @@
+"""Faces: photos in, faces found and framed, one chosen and named, into the training list."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from celeb_core.errors import CelebError
+from celeb_core.identity import check_name
+from ui.errors import explain, notice
+from ui.pictures import face_at, framed, scale
+from ui.studio import PRIVATE, Shared
+from ui.workspace import Photo, Trainee, Workspace
+
+MAX_UPLOADS = 12
+EMPTY = (
+    '<div class="empty">Drop a photo, or take one of the example faces.<br>'
+    "It appears here with every face framed.</div>"
+)
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Which face of which photo is chosen. What a browser tab remembers: ids, no pictures."""
+
+    photo: str = ""
+    face: int | None = None
+
+
+class FacesTab:
+    """Widgets and what they do. Handlers take and give plain values and component updates."""
+
+    def __init__(self, shared: Shared) -> None:
+        self.shared = shared
+
+    # --- handlers -------------------------------------------------------------------------------
+
+    def upload(self, files: list[str] | None, session: str) -> list[Any]:
+        """Read the photos -> the first one shown; those without a face are told about."""
+        workspace, problems, first = self.shared.workspace(session), [], None
+        for file in (files or [])[:MAX_UPLOADS]:
+            path = Path(file)
+            try:
+                photo = workspace.add_photo(path, path.name)
+                first = first or photo
+            except CelebError as error:
+                problems.append(f"{path.name}: {explain(error, file, path.name)}")
+            finally:
+                path.unlink(missing_ok=True)  # the camera's notes in it are nobody's business
+        if len(files or []) > MAX_UPLOADS:
+            problems.append(f"Only the first {MAX_UPLOADS} photos were read. Upload the rest next.")
+        shown = self.show(workspace, first) if first else [gr.skip()] * len(self.shown)
+        return [None, notice(*problems), *shown]
+
+    def example(self, session: str, event: gr.SelectData) -> list[Any]:
+        """One of the ready-made faces, as if it had been uploaded under its name."""
+        image, name = self.shared.examples()[int(event.index)]
+        workspace = self.shared.workspace(session)
+        try:
+            photo = workspace.add_photo(image, f"{name}.png")
+        except CelebError as error:
+            return [gr.skip(), notice(explain(error)), *[gr.skip()] * len(self.shown)]
+        return [gr.update(selected_index=None), "", *self.show(workspace, photo)]
+
+    def switch(self, session: str, event: gr.SelectData) -> list[Any]:
+        """Another one of the uploaded photos."""
+        workspace = self.shared.workspace(session)
+        photos = dict(enumerate(workspace.photos.values()))
+        return self.show(workspace, photos.get(int(event.index)))
+
+    def click(self, name: str, choice: Choice, session: str, event: gr.SelectData) -> list[Any]:
+        """A click into the photo chooses the face there; a typed name stays."""
+        workspace = self.shared.workspace(session)
+        photo = workspace.photos.get(choice.photo)
+        if photo is None:
+            return self.show(workspace, None)
+        x, y = (float(value) / scale(photo.image) for value in event.index)
+        return self.show(workspace, photo, face_at(photo.faces, x, y), name)
+
+    def number(self, number: int, name: str, choice: Choice, session: str) -> list[Any]:
+        """The same by number, for those who use no mouse."""
+        workspace = self.shared.workspace(session)
+        return self.show(workspace, workspace.photos.get(choice.photo), number - 1, name)
+
+    def check(self, name: str, choice: Choice, session: str) -> list[Any]:
+        """Live validation -> what to say about the name, and whether it can be used."""
+        hint, good = name_hint(name, self.shared.workspace(session))
+        return [hint, gr.update(interactive=good and choice.face is not None)]
+
+    def use(self, name: str, choice: Choice, session: str) -> list[Any]:
+        """The chosen face goes into the training list; on an error everything stays as it is."""
+        workspace = self.shared.workspace(session)
+        photo = workspace.photos.get(choice.photo)
+        try:
+            if photo is None or choice.face is None:
+                raise CelebError("Choose a face first: click it in the photo.")
+            trainee = workspace.enlist(photo, choice.face, name)
+        except CelebError as error:
+            rest = len(self.shown) + len(self.listed)
+            return [notice(explain(error)), *[gr.skip()] * rest]
+        done = notice(f"{trainee.name} is in the training list. Go on to Train.", kind="good")
+        left = next(iter(workspace.photos.values()), None)
+        return [done, *self.show(workspace, left), *self.refresh(session)]
+
+    def pick(self, session: str, event: gr.SelectData) -> list[Any]:
+        """A click on somebody in the training list -> their id, a button that removes them."""
+        trainees = list(self.shared.workspace(session).trainees.values())
+        trainee = trainees[min(int(event.index), len(trainees) - 1)]
+        return [trainee.id, gr.update(value=f"Remove {trainee.name}", visible=True)]
+
+    def remove(self, picked: str, session: str) -> list[Any]:
+        """Off the list, and the photos off the disk."""
+        self.shared.workspace(session).dismiss(picked)
+        return self.refresh(session)
+
+    def refresh(self, session: str) -> list[Any]:
+        """The training list as it is now."""
+        workspace = self.shared.workspace(session)
+        rows = [(t.faces[0].image, trainee_label(t)) for t in workspace.trainees.values()]
+        return [
+            gr.update(visible=bool(rows)),
+            gr.update(value=rows, visible=bool(rows), selected_index=None),
+            gr.update(visible=False),
+        ]
+
+    def show(
+        self,
+        workspace: Workspace,
+        photo: Photo | None,
+        face: int | None = None,
+        name: str | None = None,
+    ) -> list[Any]:
+        """A photo with its faces framed, in the order of `shown`. One face needs no choice."""
+        if photo is None:
+            return self._show_nothing()
+        count = len(photo.faces)
+        if count == 1:
+            face = 0
+        name = suggested_name(photo, workspace) if name is None else name
+        hint, good = name_hint(name, workspace)
+        chosen = face is not None
+        several = "Who is it? Click the face." if count > 1 else "Face found"
+        others = [(other.image, other.label) for other in workspace.photos.values()]
+        return [
+            Choice(photo.id, face),
+            gr.update(visible=False),
+            gr.update(value=framed(photo.image, photo.faces, face), label=several, visible=True),
+            gr.update(value=others, visible=len(others) > 1, selected_index=None),
+            gr.update(
+                choices=list(range(1, count + 1)),
+                value=face + 1 if chosen else None,
+                visible=count > 1,
+            ),
+            gr.update(visible=True),
+            gr.update(value=photo.faces[face].aligned if chosen else None, visible=chosen),
+            name,
+            hint,
+            gr.update(interactive=chosen and good),
+        ]
+
+    def _show_nothing(self) -> list[Any]:
+        hidden = gr.update(visible=False)
+        waiting = gr.update(interactive=False)
+        shown = gr.update(visible=True)
+        return [Choice(), shown, hidden, hidden, hidden, hidden, hidden, "", "", waiting]
+
+    # --- widgets --------------------------------------------------------------------------------
+
+    def build(self, session: gr.BrowserState) -> None:
+        """Lay out the tab and wire what stays inside it."""
+        self.choice, self.picked = gr.State(Choice()), gr.State("")
+        with gr.Row():
+            with gr.Column(scale=4, min_width=320):
+                self._build_sources()
+            with gr.Column(scale=6, min_width=320):
+                self._build_photo()
+        self.heading = gr.HTML(heading("Training list"), visible=False)
+        self.list = gallery("faces-list", "Training list", columns=8)
+        self.remove_button = gr.Button("Remove", visible=False, size="sm", elem_id="faces-remove")
+        self.listed = [self.heading, self.list, self.remove_button]
+        self._wire(session)
+
+    def _build_sources(self) -> None:
+        self.drop = gr.File(
+            label="Photos of people", file_count="multiple",
+            file_types=["image", ".heic", ".heif"], height=150, elem_id="faces-drop",
+        )  # fmt: skip
+        self.problem = gr.HTML(elem_id="faces-problem")
+        examples = self.shared.examples()
+        if examples:
+            gr.HTML(heading("Or take an example face"))
+        self.examples = gallery("faces-examples", "Example faces", columns=4, value=examples)
+        gr.HTML(
+            '<p class="lead">Only use photos of people who agree to it. Photos stay on this '
+            "machine and are deleted when you remove the person from the training list.</p>"
+        )
+
+    def _build_photo(self) -> None:
+        self.empty = gr.HTML(EMPTY)
+        with gr.Row():
+            with gr.Column(scale=3, min_width=300):
+                self.photo = gr.Image(
+                    interactive=False, visible=False, buttons=[], elem_id="faces-photo",
+                    alt_text="The photo with every face framed",
+                )  # fmt: skip
+                self.numbers = gr.Radio(
+                    [], label="Face number", visible=False, elem_id="faces-number"
+                )
+                self.photos = gallery("faces-photos", "Your photos", columns=5)
+            with gr.Column(scale=2, min_width=220, visible=False) as self.naming:
+                self.crop = gr.Image(
+                    label="Aligned face", interactive=False, visible=False, buttons=[],
+                    height=160, elem_id="faces-crop", alt_text="The chosen face, turned upright",
+                )  # fmt: skip
+                self.name = gr.Textbox("", label="Name", max_lines=1, elem_id="faces-name")
+                self.hint = gr.HTML(elem_id="faces-hint")
+                self.use_button = gr.Button(
+                    "Use this face", variant="primary", interactive=False, elem_id="faces-use"
+                )
+        self.shown = [
+            self.choice, self.empty, self.photo, self.photos, self.numbers, self.naming,
+            self.crop, self.name, self.hint, self.use_button,
+        ]  # fmt: skip
+
+    def _wire(self, session: gr.BrowserState) -> None:
+        sources = [self.drop, self.problem, *self.shown]
+        self.drop.upload(self.upload, [self.drop, session], sources, **PRIVATE)
+        outputs = [self.examples, self.problem, *self.shown]
+        self.examples.select(self.example, session, outputs, **PRIVATE)
+        self.photos.select(self.switch, session, self.shown, **PRIVATE)
+        inputs = [self.name, self.choice, session]
+        self.photo.select(self.click, inputs, self.shown, **PRIVATE)
+        self.numbers.input(self.number, [self.numbers, *inputs], self.shown, **PRIVATE)
+        self.name.change(
+            self.check,
+            [self.name, self.choice, session],
+            [self.hint, self.use_button],
+            queue=False,
+            trigger_mode="always_last",
+            **PRIVATE,
+        )
+        self.used = gr.on(
+            [self.use_button.click, self.name.submit],
+            self.use,
+            [self.name, self.choice, session],
+            [self.problem, *self.shown, *self.listed],
+            **PRIVATE,
+        )
+        self.list.select(self.pick, session, [self.picked, self.remove_button], **PRIVATE)
+        self.removed = self.remove_button.click(
+            self.remove, [self.picked, session], self.listed, **PRIVATE
+        )
+
+
+def heading(text: str) -> str:
+    """A small heading as HTML."""
+    return f'<h2 class="section">{text}</h2>'
+
+
+def gallery(id: str, label: str, columns: int, value: Any = None) -> gr.Gallery:
+    """Thumbnails to be clicked; not there while there is none."""
+    return gr.Gallery(
+        value=value, label=label, show_label=False, columns=columns, height="auto",
+        interactive=False, allow_preview=False, buttons=[], visible=bool(value), elem_id=id,
+        elem_classes="plain",
+    )  # fmt: skip
+
+
+def trainee_label(trainee: Trainee) -> str:
+    """A name, and from how many photos if there are several."""
+    count = len(trainee.faces)
+    return trainee.name if count == 1 else f"{trainee.name} · {count} photos"
+
+
+def suggested_name(photo: Photo, workspace: Workspace) -> str:
+    """The file's name, if it looks like a person's and is free."""
+    stem = Path(photo.label).stem.strip()
+    usual = stem.isalpha() and 1 < len(stem) <= 20 and len(photo.faces) == 1
+    taken = workspace.trainee(stem) is not None or stem in workspace.people()
+    return stem if usual and not taken else ""
+
+
+def name_hint(name: str, workspace: Workspace) -> tuple[str, bool]:
+    """What to say about a name (HTML), and whether it can be used."""
+    if not name.strip():
+        return notice(
+            "Give this person a name. In prompts you write it like <ada>.", kind="hint"
+        ), False
+    try:
+        name = check_name(name)
+    except CelebError as error:
+        return notice(explain(error)), False
+    if workspace.trainee(name):
+        text = f"{name} is in the training list: this face is added as one more photo of {name}."
+        return notice(text, kind="hint"), True
+    if name in workspace.people():
+        text = f"There is a <{name}> in your library: training will replace that person."
+        return notice(text, kind="hint"), True
+    return notice(f"In prompts: <{name}>", kind="good"), True

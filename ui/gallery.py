@@ -1,0 +1,129 @@
+"""What Compose and Interpolate have in common: a drawing job and the gallery that it fills."""
+
+from __future__ import annotations
+
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from ui.drawing_job import DrawJob
+from ui.jobs import Drawn
+from ui.progress import bar, duration, joined, time_left
+from ui.studio import PRIVATE, TICK, Shared
+
+Seen = tuple[str, str, int, str]  # id, status, number of pictures, last caption
+NOTHING_SEEN: Seen = ("", "", -1, "")
+
+
+class Results:
+    """Progress, gallery, download and the buttons that start and cancel, for one kind of job."""
+
+    def __init__(self, shared: Shared, kind: type[DrawJob], name: str) -> None:
+        self.shared, self.kind, self.name = shared, kind, name
+
+    # --- handlers -------------------------------------------------------------------------------
+
+    def job(self, session: str) -> DrawJob | None:
+        """The drawing of this workspace: under way, or the last one."""
+        return self.shared.runner.latest(self.shared.workspace(session).id, self.kind)
+
+    def cancel(self, session: str) -> None:
+        """Stop after the denoising step under way; finished pictures stay."""
+        if job := self.job(session):
+            self.shared.runner.stop(job)
+
+    def poll(self, seen: Seen, session: str) -> list[Any]:
+        """What changed since the page last looked, in the order of `watched`."""
+        job = self.job(session)
+        if job is None:
+            return [NOTHING_SEEN, *[gr.skip()] * (len(self.watched) - 1)]
+        live = job.live  # read first, so that the last look is complete
+        pictures = list(job.pictures)
+        # Late scores change the captions, the last one last.
+        now: Seen = (job.id, job.status, len(pictures), pictures[-1].caption if pictures else "")
+        rows = [(str(picture.path), picture.caption) for picture in pictures]
+        ready = bool(rows) and not live
+        return [
+            now,
+            bar(job, describe(job), self.shared.runner.ahead(job)),
+            gr.skip() if now[0::2] == seen[0::2] and now[3] == seen[3] else self._show(rows),
+            gr.skip() if now == seen else gr.update(visible=not rows and not live),
+            gr.skip() if now == seen else self._download(job.id, pictures, ready),
+            gr.Timer(active=live),
+            gr.update(interactive=not live),
+            gr.update(interactive=live),
+        ]
+
+    def _show(self, rows: list[tuple[str, str]]) -> Any:
+        columns = min(3, max(1, len(rows)))
+        return gr.update(value=rows, visible=bool(rows), columns=columns, selected_index=None)
+
+    def _download(self, id: str, pictures: list[Drawn], ready: bool) -> Any:
+        if not ready:
+            return gr.update(visible=False)
+        return gr.update(value=str(bundle(id, pictures)), visible=True)
+
+    # --- widgets --------------------------------------------------------------------------------
+
+    def build_buttons(self, label: str) -> None:
+        """Start and cancel."""
+        with gr.Row():
+            self.go = gr.Button(label, variant="primary", elem_id=f"{self.name}-start")
+            self.halt = gr.Button(
+                "Cancel", variant="stop", interactive=False, elem_id=f"{self.name}-cancel"
+            )
+
+    def build_gallery(self, empty: str, columns: int = 2) -> None:
+        """Progress, pictures, download."""
+        self.seen = gr.State(NOTHING_SEEN)
+        self.timer = gr.Timer(TICK, active=False)
+        self.status = gr.HTML(elem_id=f"{self.name}-status")
+        self.empty = gr.HTML(f'<div class="empty">{empty}</div>')
+        self.gallery = gr.Gallery(
+            label="Pictures", columns=columns, height="auto", object_fit="contain", visible=False,
+            interactive=False, buttons=["fullscreen", "download"], elem_classes="drawn",
+            elem_id=f"{self.name}-gallery",
+        )  # fmt: skip
+        self.download = gr.DownloadButton(
+            "Download", visible=False, size="sm", elem_id=f"{self.name}-download"
+        )
+        self.watched = [
+            self.seen, self.status, self.gallery, self.empty, self.download, self.timer,
+            self.go, self.halt,
+        ]  # fmt: skip
+
+    def wire(self, session: gr.BrowserState) -> None:
+        """Polling and cancelling; starting is the tab's business."""
+        self.tick: dict[str, Any] = {
+            "fn": self.poll,
+            "inputs": [self.seen, session],
+            "outputs": self.watched,
+            "queue": False,
+            **PRIVATE,
+        }
+        self.timer.tick(**self.tick)
+        self.halt.click(self.cancel, session, None, **PRIVATE).success(**self.tick)
+
+
+def bundle(id: str, pictures: list[Drawn]) -> Path:
+    """One file with all pictures: the picture itself, or a ZIP beside the first."""
+    paths = [picture.path for picture in pictures]
+    if len(paths) == 1:
+        return paths[0]
+    archive = paths[0].with_name(f"{id[:8]}.zip")
+    with zipfile.ZipFile(archive, "w", zipfile.ZIP_STORED) as file:  # PNG is compressed
+        for path in paths:
+            file.write(path, path.name)
+    return archive
+
+
+def describe(job: DrawJob) -> str:
+    """Pictures and time in words."""
+    count = f"{len(job.pictures)} of {len(job.orders)} pictures"
+    if job.status == "done":
+        return joined(count, duration(job.seconds))
+    if job.status == "stopped":
+        return joined("Cancelled", count)
+    return joined(job.note, count, time_left(job))

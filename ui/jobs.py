@@ -1,0 +1,131 @@
+"""Jobs in the background: one worker thread, so that the device does one thing at a time.
+
+The page only looks at jobs. Closing it, or losing the connection, touches none of them.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+import uuid
+from collections import deque
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal, TypeVar
+
+from ui.errors import explain
+
+Status = Literal["queued", "running", "done", "stopped", "failed"]
+KEPT = 20  # finished jobs that are remembered, per owner
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """A picture on the disk and what is said about it."""
+
+    path: Path
+    caption: str
+
+
+@dataclass(eq=False)
+class Job:
+    """Something slow. Subclasses say what in `run`; the page reads the fields."""
+
+    owner: str  # the workspace it belongs to
+    id: str = field(default_factory=lambda: uuid.uuid4().hex)
+    status: Status = "queued"
+    done: int = 0  # of total, in whatever the job counts
+    total: int = 0
+    note: str = ""  # what it is doing now
+    error: str = ""
+    seconds_left: float | None = None
+    began: float = 0.0
+    ended: float = 0.0
+    stop: threading.Event = field(default_factory=threading.Event)
+
+    def run(self) -> Literal["done", "stopped"]:
+        """The work, on the worker thread; looks at `stop` and says whether it was cut short."""
+        raise NotImplementedError
+
+    @property
+    def live(self) -> bool:
+        """Whether it still is to change."""
+        return self.status in ("queued", "running")
+
+    @property
+    def seconds(self) -> float:
+        """How long it has run, or ran."""
+        return (self.ended or time.monotonic()) - self.began if self.began else 0.0
+
+
+AnyJob = TypeVar("AnyJob", bound=Job)
+
+
+class Runner:
+    """First come, first served. The thread starts with the first job and is a daemon."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._waiting: deque[Job] = deque()
+        self._jobs: list[Job] = []  # oldest first
+        self._running: Job | None = None
+        self._thread: threading.Thread | None = None
+
+    def submit(self, job: AnyJob) -> AnyJob:
+        """Put a job at the end of the queue."""
+        with self._changed:
+            self._forget(job.owner)
+            self._jobs.append(job)
+            self._waiting.append(job)
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._work, name="jobs", daemon=True)
+                self._thread.start()
+            self._changed.notify()
+        return job
+
+    def stop(self, job: Job) -> None:
+        """Ask a job to stop; one that waits never begins."""
+        with self._changed:
+            job.stop.set()
+            if job in self._waiting:
+                self._waiting.remove(job)
+                job.status = "stopped"
+
+    def ahead(self, job: Job) -> int:
+        """How many jobs come before this one."""
+        with self._changed:
+            if job not in self._waiting:
+                return 0
+            return self._waiting.index(job) + (self._running is not None)
+
+    def latest(self, owner: str, kind: type[AnyJob]) -> AnyJob | None:
+        """The owner's newest job of a kind: a live one before a finished one."""
+        with self._changed:
+            mine = [job for job in self._jobs if job.owner == owner and isinstance(job, kind)]
+        live = [job for job in mine if job.live]
+        return next(iter(live or reversed(mine)), None)
+
+    def busy(self, owner: str) -> bool:
+        """Whether the owner has a job that waits or runs."""
+        with self._changed:
+            return any(job.live for job in self._jobs if job.owner == owner)
+
+    def _forget(self, owner: str) -> None:
+        finished = [job for job in self._jobs if job.owner == owner and not job.live]
+        for job in finished[:-KEPT]:
+            self._jobs.remove(job)
+
+    def _work(self) -> None:
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._waiting)
+                job = self._waiting.popleft()
+                self._running = job
+                job.status, job.began = "running", time.monotonic()
+            status: Status
+            try:
+                status = job.run()
+            except Exception as error:  # the thread must outlive every job
+                job.error, status = explain(error), "failed"
+            with self._changed:
+                job.ended, job.status, self._running = time.monotonic(), status, None

@@ -1,0 +1,86 @@
+"""The page: the four tabs, and what leads from one to another."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gradio as gr
+
+from ui.compose import ComposeTab
+from ui.errors import safe
+from ui.faces import FacesTab
+from ui.interpolate import InterpolateTab
+from ui.studio import PRIVATE, Shared
+from ui.train import TrainTab
+
+# The browser needs the key too, so this only keeps the value readable after a restart.
+SESSION = {"storage_key": "celeb-basis-session", "secret": "celeb-basis-studio"}
+
+
+class Page:
+    """All tabs. `build` gives the Blocks to launch."""
+
+    def __init__(self, shared: Shared) -> None:
+        self.shared = shared
+        self.faces, self.train = FacesTab(shared), TrainTab(shared)
+        self.compose, self.interpolate = ComposeTab(shared), InterpolateTab(shared)
+
+    def greet(self, session: str) -> str:
+        """The session of this browser: the one it has, or a new one."""
+        return session or self.shared.new_session()
+
+    def carry_on(self, text: str, session: str) -> list[Any]:
+        """From a training to Compose, with the people filled in."""
+        job = self.train.job(session)
+        prompt = self.compose.fill_in(job.names if job else [], text)
+        return [gr.Tabs(selected="compose"), prompt, self.compose.refresh(session)]
+
+    def build(self) -> gr.Blocks:
+        """Lay out everything."""
+        with gr.Blocks(
+            title="Celeb Basis Studio", analytics_enabled=False, delete_cache=(3600, 86400)
+        ) as page:
+            session = gr.BrowserState("", **SESSION)
+            with gr.Column(elem_id="head"):
+                gr.HTML(f"<h1>Celeb Basis Studio</h1><p>{safe(self.shared.core.models.note)}</p>")
+            with gr.Tabs(selected="faces", elem_id="tabs") as self.tabs:
+                with gr.Tab("Faces", id="faces") as faces:
+                    self.faces.build(session)
+                with gr.Tab("Train", id="train") as train:
+                    self.train.build(session)
+                with gr.Tab("Compose", id="compose") as compose:
+                    self.compose.build(session)
+                with gr.Tab("Interpolate", id="interpolate") as interpolate:
+                    self.interpolate.build(session)
+            self._wire(page, session, {"train": train, "compose": compose, "mix": interpolate})
+            faces.select(self.faces.refresh, session, self.faces.listed, queue=False, **PRIVATE)
+        return page
+
+    def _wire(self, page: gr.Blocks, session: gr.BrowserState, tabs: dict[str, gr.Tab]) -> None:
+        """Every list is fresh when its tab is opened, every job is found again after a reload."""
+        lists = {
+            "train": (
+                self.train.refresh,
+                [self.train.who, session],
+                [self.train.who, self.train.nobody],
+            ),
+            "compose": (self.compose.refresh, [session], [self.compose.people]),
+            "mix": (
+                self.interpolate.refresh,
+                [self.interpolate.a, self.interpolate.b, session],
+                [self.interpolate.a, self.interpolate.b],
+            ),
+        }
+        loaded = page.load(self.greet, session, session, queue=False, **PRIVATE)
+        loaded.then(self.faces.refresh, session, self.faces.listed, queue=False, **PRIVATE)
+        for name, (fn, inputs, outputs) in lists.items():
+            tabs[name].select(fn, inputs, outputs, queue=False, **PRIVATE)
+            loaded.then(fn, inputs, outputs, queue=False, **PRIVATE)
+        for tick in (self.train.tick, self.compose.results.tick, self.interpolate.results.tick):
+            loaded.then(**tick)
+        self.train.carry_on.click(
+            self.carry_on,
+            [self.compose.prompt, session],
+            [self.tabs, self.compose.prompt, self.compose.people],
+            **PRIVATE,
+        )

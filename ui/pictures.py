@@ -1,0 +1,93 @@
+"""Pictures for the page and the disk: framed photos, PNG files that know their settings."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from PIL import Image, ImageDraw, ImageFont, PngImagePlugin
+
+from celeb_core import Face
+from celeb_core.files import write_atomically
+
+SHOWN = 720  # longer side of a framed photo on the page
+CHOSEN, OTHER = (79, 70, 229), (255, 255, 255)
+METADATA = "celeb-basis"  # key of the PNG text that holds the settings as JSON
+
+
+def framed(photo: Image.Image, faces: Sequence[Face], chosen: int | None) -> Image.Image:
+    """The photo at `scale(photo)` with every face boxed and, if there are several, numbered."""
+    factor = scale(photo)
+    size = (round(photo.width * factor), round(photo.height * factor))
+    shown = photo.resize(size, Image.Resampling.LANCZOS)
+    draw = ImageDraw.Draw(shown)
+    for index, face in enumerate(faces):
+        left, top, right, bottom = (value * factor for value in face.box)
+        colour = CHOSEN if index == chosen else OTHER
+        draw.rounded_rectangle((left - 2, top - 2, right + 2, bottom + 2), 10, None, (0, 0, 0), 7)
+        draw.rounded_rectangle((left, top, right, bottom), 8, None, colour, 4)
+        if len(faces) > 1:
+            _number(draw, index + 1, (left, top), colour)
+    return shown
+
+
+def scale(photo: Image.Image) -> float:
+    """Pixels on the page per pixel of the photo."""
+    return SHOWN / max(photo.size)
+
+
+def face_at(faces: Sequence[Face], x: float, y: float) -> int:
+    """Which face a point of the photo means: the one with the nearest middle."""
+
+    def distance(index: int) -> float:
+        left, top, right, bottom = faces[index].box
+        return (x - (left + right) / 2) ** 2 + (y - (top + bottom) / 2) ** 2
+
+    return min(range(len(faces)), key=distance)
+
+
+def save_picture(picture: Image.Image, path: Path, settings: Mapping[str, Any]) -> Path:
+    """Write a PNG with its settings, atomically; for people as text and for programs as JSON.
+
+    Raises SaveFailed.
+    """
+    about = PngImagePlugin.PngInfo()
+    about.add_itxt("parameters", _as_text(settings))
+    about.add_itxt(METADATA, json.dumps(settings, ensure_ascii=False))
+    buffer = io.BytesIO()
+    picture.save(buffer, format="PNG", pnginfo=about)
+    write_atomically(path, buffer.getvalue())
+    return path
+
+
+def read_settings(path: Path) -> dict[str, Any]:
+    """What `save_picture` wrote; empty for other pictures."""
+    with Image.open(path) as picture:
+        text = getattr(picture, "text", {}).get(METADATA, "{}")
+    settings: dict[str, Any] = json.loads(text)
+    return settings
+
+
+def _as_text(settings: Mapping[str, Any]) -> str:
+    """In the form that other tools of the field read: prompt, then "Key: value" pairs."""
+    lines = [str(settings.get("prompt", ""))]
+    if settings.get("negative_prompt"):
+        lines.append(f"Negative prompt: {settings['negative_prompt']}")
+    names = {"steps": "Steps", "scheduler": "Sampler", "guidance": "CFG scale", "seed": "Seed"}
+    pairs = [f"{label}: {settings[key]}" for key, label in names.items() if key in settings]
+    pairs += [f"Size: {settings.get('width')}x{settings.get('height')}"]
+    pairs += [f"Model: {settings.get('model')}"]
+    return "\n".join([*lines, ", ".join(pairs)])
+
+
+def _number(
+    draw: ImageDraw.ImageDraw, number: int, corner: tuple[float, float], colour: tuple[int, ...]
+) -> None:
+    x, y = max(corner[0], 14.0), max(corner[1], 14.0)
+    draw.ellipse((x - 14, y - 14, x + 14, y + 14), colour, (0, 0, 0), 2)
+    ink = (255, 255, 255) if colour == CHOSEN else (0, 0, 0)
+    font = ImageFont.load_default(18)
+    draw.text((x, y), str(number), ink, font, anchor="mm")

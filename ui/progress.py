@@ -1,0 +1,43 @@
+"""A job as the page shows it: a bar and a line of text."""
+
+from __future__ import annotations
+
+from ui.errors import notice, safe
+from ui.jobs import Job
+
+
+def bar(job: Job, text: str, ahead: int = 0) -> str:
+    """HTML: how far it is and what it does; for a failed one, why."""
+    if job.status == "failed":
+        return notice(job.error)
+    if job.status == "queued":
+        text = "Waiting for the device" + (f": {ahead} before this one" if ahead else "")
+    percent = 100 if job.status == "done" else round(100 * job.done / max(1, job.total))
+    return (
+        f'<div class="job {job.status}"><div class="bar" role="progressbar" aria-valuemin="0" '
+        f'aria-valuemax="100" aria-valuenow="{percent}" aria-label="progress">'
+        f'<i style="width:{percent}%"></i></div><p>{safe(text)}</p></div>'
+    )
+
+
+def duration(seconds: float) -> str:
+    """Seconds as people say them."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    minutes = f"{whole // 60 % 60} min"
+    if whole < 3600:
+        return minutes if whole >= 600 or whole % 60 == 0 else f"{minutes} {whole % 60} s"
+    return f"{whole // 3600} h {minutes}"
+
+
+def time_left(job: Job) -> str:
+    """The estimate, or nothing."""
+    if not job.live or job.seconds_left is None:
+        return ""
+    return f"about {duration(max(1.0, job.seconds_left))} left"
+
+
+def joined(*parts: str) -> str:
+    """The parts that say something, on one line."""
+    return " · ".join(part for part in parts if part)

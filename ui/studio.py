@@ -1,0 +1,111 @@
+"""What the tabs share: the loaded models, the job queue, and whose workspace is whose."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import tempfile
+import threading
+import time
+import uuid
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from celeb_core import Studio, list_identities, save_identity
+from celeb_core.errors import CelebError
+from ui.jobs import Runner
+from ui.workspace import Workspace
+
+PRIVATE: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
+"""For the page's own events: no public endpoint, no veil over the outputs."""
+TICK = 0.4  # seconds between two looks at a job; only display hangs on it
+
+ID = re.compile(r"[0-9a-f]{32}")
+FORGET_AFTER = 24 * 3600  # seconds; only where sessions are apart
+EXAMPLES = ("Ash", "Billie", "Casey", "Drew", "Ellis", "Frankie", "Jules", "Kit")
+SIDE = 128  # of an example in evaluation/people.png
+
+
+@dataclass(eq=False)
+class Shared:
+    """`apart`: every browser session has its own people, photos, jobs and pictures.
+
+    Otherwise, on a machine of one's own, there is one library and every tab of every browser
+    shows the same.
+    """
+
+    core: Studio
+    library: Path
+    apart: bool = False
+    runner: Runner = field(default_factory=Runner)
+    sessions: Path = field(default_factory=lambda: Path(tempfile.gettempdir(), "celeb-sessions"))
+
+    def __post_init__(self) -> None:
+        self._lock = threading.Lock()
+        self._workspaces: dict[str, Workspace] = {}
+
+    @property
+    def pictures(self) -> Path:
+        """Where drawn pictures are kept for good; beside the library."""
+        return self.library.resolve().parent / "pictures"
+
+    def new_session(self) -> str:
+        """An id that nobody can guess; the browser keeps it."""
+        return uuid.uuid4().hex
+
+    def workspace(self, session: str) -> Workspace:
+        """The workspace of a browser session. Raises CelebError for an id that is not ours."""
+        if not self.apart:
+            session = "local"
+        elif not ID.fullmatch(session or ""):
+            raise CelebError("This page has lost its session. Reload it.")
+        with self._lock:
+            if session not in self._workspaces:
+                self._workspaces[session] = self._open(session)
+            workspace = self._workspaces[session]
+        return workspace
+
+    def _open(self, session: str) -> Workspace:
+        faces, basis = self.core.faces, self.core.basis
+        if not self.apart:
+            return Workspace(session, self.library, self.pictures, faces, basis)
+        self._forget()
+        folder = self.sessions / session
+        library = folder / "identities"
+        if not library.is_dir():
+            library.mkdir(parents=True)
+            self._copy_samples(library)
+        (folder / "used").touch()
+        return Workspace(session, library, folder / "pictures", faces, basis)
+
+    def _copy_samples(self, library: Path) -> None:
+        """Strangers get the people that ship with the project, never those of the owner."""
+        for identity in list_identities(self.library).values():
+            if identity.settings.get("sample"):
+                save_identity(identity, library)
+
+    def _forget(self) -> None:
+        """Delete what sessions left behind that nobody has opened for a day."""
+        for mark in self.sessions.glob("*/used"):
+            session = mark.parent.name
+            idle = time.time() - mark.stat().st_mtime > FORGET_AFTER
+            if idle and not self.runner.busy(session):
+                self._workspaces.pop(session, None)
+                shutil.rmtree(mark.parent, ignore_errors=True)
+
+    # --- what the bundled model offers ----------------------------------------------------------
+
+    def examples(self) -> list[tuple[Image.Image, str]]:
+        """Faces that the model was never trained on, with a name for each; maybe none."""
+        folder = self.core.models.folder
+        path = folder / "evaluation" / "people.png" if folder else None
+        if path is None or not path.is_file():
+            return []
+        grid = Image.open(path).convert("RGB")
+        count = min(len(EXAMPLES), grid.width // SIDE)
+        corners = [(number * SIDE, 0) for number in range(count)]
+        faces = [grid.crop((x, y, x + SIDE, y + SIDE)) for x, y in corners]
+        return list(zip(faces, EXAMPLES, strict=False))

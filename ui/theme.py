@@ -1,0 +1,58 @@
+"""How the page looks: Gradio's default theme with calmer colours, readable in both modes."""
+
+from __future__ import annotations
+
+import gradio as gr
+
+# Gradio's own "semi-bold" file lacks most letters; the bold one has them.
+FONT = gr.themes.LocalFont("Source Sans Pro", weights=(400, 700))
+
+THEME = gr.themes.Default(
+    font=[FONT, "ui-sans-serif", "system-ui", "sans-serif"],
+    primary_hue="indigo",
+    neutral_hue="slate",
+    radius_size="lg",
+).set(
+    block_info_text_color="*neutral_600",
+    block_info_text_color_dark="*neutral_300",
+    block_label_text_color="*neutral_700",
+    block_label_text_color_dark="*neutral_200",
+    body_text_color_subdued="*neutral_600",
+    body_text_color_subdued_dark="*neutral_300",
+    button_primary_background_fill="*primary_600",
+    button_primary_background_fill_hover="*primary_700",
+    button_primary_background_fill_dark="*primary_600",
+    button_primary_background_fill_hover_dark="*primary_500",
+    block_shadow="none",
+)
+
+CSS = """
+.gradio-container { max-width: 1240px !important; margin: 0 auto !important; }
+#head h1 { font-size: 1.5rem; margin: 0; letter-spacing: -0.01em; }
+#head p { margin: 0.15rem 0 0; color: var(--body-text-color-subdued); font-size: 0.9rem; }
+.section { font-size: 0.95rem; font-weight: 600; margin: 0; }
+.lead { color: var(--body-text-color-subdued); font-size: 0.95rem; margin: 0.25rem 0; }
+.empty { border: 1px dashed var(--border-color-primary); border-radius: 12px; padding: 2.5rem 1rem;
+  text-align: center; color: var(--body-text-color-subdued); }
+.notice { border-left: 4px solid; border-radius: 6px; padding: 0.5rem 0.8rem; font-size: 0.95rem;
+  overflow-wrap: anywhere; }
+.notice p { margin: 0.1rem 0; color: var(--body-text-color); }
+.notice.error { border-color: #dc2626; background: rgb(220 38 38 / 10%); }
+.notice.hint { border-color: #d97706; background: rgb(217 119 6 / 10%); }
+.notice.good { border-color: #16a34a; background: rgb(22 163 74 / 10%); }
+.job .bar { height: 8px; border-radius: 4px; background: var(--border-color-primary);
+  overflow: hidden; }
+.job .bar i { display: block; height: 100%; border-radius: 4px; background: var(--primary-500);
+  transition: width 0.3s; }
+.job p { margin: 0.45rem 0 0; overflow-wrap: anywhere; }
+.chips { flex-wrap: wrap !important; gap: 6px !important; }
+.chips button { flex: 0 0 auto !important; min-width: 0 !important; width: auto !important;
+  max-width: 100%; padding: 4px 12px !important; border-radius: 999px !important; }
+.chips button img { border-radius: 50%; width: 26px !important; height: 26px !important; }
+#faces-photo img { max-height: 420px; cursor: pointer; }
+.plain .grid-wrap { min-height: 0 !important; height: auto !important; padding: 0;
+  max-height: none !important; }
+.plain { border: none !important; background: none !important; min-height: 0 !important; }
+.drawn .caption-label { white-space: normal !important; }
+footer { opacity: 0.7; }
+"""

@@ -1,0 +1,216 @@
+"""Train: choose people and a recipe, watch the loss fall and the person appear."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import gradio as gr
+
+from celeb_core import PRESETS, CelebError
+from ui.curve import COLOURS, curve
+from ui.errors import explain, notice
+from ui.jobs import Drawn
+from ui.progress import bar, duration, joined, time_left
+from ui.studio import PRIVATE, TICK, Shared
+from ui.training_job import TrainJob, interrupted
+
+RECIPES = {
+    "instant": "Instant: no training, the best guess at once",
+    "fast": "Fast: {steps} steps",
+    "best": "Best: {steps} steps",
+    "paper": "Paper: the published recipe, {steps} steps",
+}
+NOBODY = '<div class="empty">Nobody to train yet.<br>Choose a face on the Faces tab first.</div>'
+Seen = tuple[str, str, int, int, int]  # what a page has of a job: id, status and three counts
+NOTHING_SEEN: Seen = ("", "", -1, -1, -1)
+
+
+class TrainTab:
+    """Widgets and what they do. Handlers take and give plain values and component updates."""
+
+    def __init__(self, shared: Shared) -> None:
+        self.shared = shared
+
+    # --- handlers -------------------------------------------------------------------------------
+
+    def refresh(self, chosen: list[str], session: str) -> list[Any]:
+        """The people who can be trained; newcomers are chosen, known ones stay as they are."""
+        workspace = self.shared.workspace(session)
+        choices = [(t.name, t.id) for t in workspace.trainees.values()]
+        trained = workspace.people()
+        fresh = [t.id for t in workspace.trainees.values() if t.name not in trained]
+        kept = [id for id in chosen or [] if id in workspace.trainees]
+        value = list(dict.fromkeys([*kept, *fresh]))
+        return [
+            gr.update(choices=choices, value=value, visible=bool(choices)),
+            gr.update(visible=not choices),
+        ]
+
+    def start(self, chosen: list[str], preset: str, steps: int, seed: int, session: str) -> str:
+        """Queue a training -> what is wrong, if something is."""
+        workspace = self.shared.workspace(session)
+        trainees = [workspace.trainees[id] for id in chosen or [] if id in workspace.trainees]
+        if not trainees:
+            return notice("Choose at least one person. New faces come from the Faces tab.")
+        config = replace(PRESETS[preset], seed=int(seed or 0))
+        if steps and config.steps:
+            config = replace(config, steps=int(steps))
+        job = TrainJob(
+            owner=workspace.id,
+            core=self.shared.core,
+            workspace=workspace,
+            trainees=trainees,
+            config=config,
+            total=config.steps,
+        )
+        self.shared.runner.submit(job)
+        return ""
+
+    def stop(self, session: str) -> None:
+        """Stop after the step under way; the state is kept."""
+        if job := self.job(session):
+            self.shared.runner.stop(job)
+
+    def resume(self, session: str) -> str:
+        """Go on where a stopped or interrupted training was."""
+        job = self.job(session)
+        if job is None or not job.resumable:
+            return notice("There is no stopped training to go on with.")
+        self.shared.runner.submit(job.again())
+        return ""
+
+    def keep(self, session: str) -> str:
+        """Take the people as they are at this step."""
+        job = self.job(session)
+        if job is None or not job.resumable or not job.people:
+            return notice("There is no stopped training to take people from.")
+        try:
+            job.finish()
+        except CelebError as error:
+            return notice(explain(error))
+        return notice(f"Saved as after step {job.step}: {', '.join(job.names)}.", kind="good")
+
+    def job(self, session: str) -> TrainJob | None:
+        """The training of this workspace: under way, or the last one, or one cut short."""
+        workspace = self.shared.workspace(session)
+        job = self.shared.runner.latest(workspace.id, TrainJob)
+        return job or interrupted(self.shared.core, workspace)
+
+    def poll(self, seen: Seen, session: str) -> list[Any]:
+        """What changed since the page last looked, in the order of `watched`."""
+        job = self.job(session)
+        if job is None:
+            return [NOTHING_SEEN, *[gr.skip()] * (len(self.watched) - 1)]
+        live = job.live  # read first, so that the last look is complete
+        now: Seen = (job.id, job.status, len(job.losses), len(job.previews), len(job.results))
+        same = [new == old for new, old in zip(now, seen, strict=True)]
+        anew = not same[0]
+        return [
+            now,
+            bar(job, describe(job), self.shared.runner.ahead(job)),
+            self._plot(job) if anew or not same[2] else gr.skip(),
+            gr.skip() if same[3] and not anew else strip(job.previews),
+            gr.skip() if same[4] and not anew else strip(job.results),
+            gr.Timer(active=live),
+            gr.update(interactive=not live),
+            gr.update(interactive=live),
+            gr.update(visible=job.resumable),
+            gr.update(visible=job.resumable and bool(job.people)),
+            gr.update(visible=job.saved and not live),
+        ]
+
+    def _plot(self, job: TrainJob) -> Any:
+        return gr.update(value=curve(job.losses), visible=job.config.steps > 0)
+
+    # --- widgets --------------------------------------------------------------------------------
+
+    def build(self, session: gr.BrowserState) -> None:
+        """Lay out the tab and wire what stays inside it."""
+        self.seen = gr.State(NOTHING_SEEN)
+        self.timer = gr.Timer(TICK, active=False)
+        with gr.Row():
+            with gr.Column(scale=4, min_width=320):
+                self._build_choices()
+            with gr.Column(scale=6, min_width=320):
+                self._build_view()
+        self._wire(session)
+
+    def _build_choices(self) -> None:
+        self.nobody = gr.HTML(NOBODY)
+        self.who = gr.CheckboxGroup([], label="People", visible=False, elem_id="train-who")
+        recipes = [
+            (text.format(steps=PRESETS[key].steps), key)
+            for key, text in RECIPES.items()
+            if key in PRESETS
+        ]
+        self.preset = gr.Radio(recipes, value="fast", label="Recipe", elem_id="train-preset")
+        with gr.Accordion("Advanced", open=False):
+            self.steps = gr.Number(
+                None, label="Steps", info="Empty: as many as the recipe says.", precision=0,
+                minimum=1, maximum=5000, elem_id="train-steps",
+            )  # fmt: skip
+            self.seed = gr.Number(0, label="Seed", precision=0, minimum=0)
+        with gr.Row():
+            self.go = gr.Button("Start training", variant="primary", elem_id="train-start")
+            self.halt = gr.Button("Stop", variant="stop", interactive=False, elem_id="train-stop")
+        with gr.Row():
+            self.again = gr.Button("Resume", visible=False, elem_id="train-resume")
+            self.take = gr.Button("Keep as it is", visible=False, elem_id="train-keep")
+        self.problem = gr.HTML(elem_id="train-problem")
+
+    def _build_view(self) -> None:
+        self.status = gr.HTML('<p class="lead">No training yet.</p>', elem_id="train-status")
+        self.plot = gr.LinePlot(
+            curve([]), x="step", y="loss", color="series", color_map=COLOURS, height=240,
+            x_title="step", y_title="loss", label="Loss", buttons=[], elem_id="train-plot",
+        )  # fmt: skip
+        self.previews = gr.Gallery(
+            label="On the way", columns=6, height="auto", visible=False, interactive=False,
+            buttons=["fullscreen"], elem_id="train-previews", elem_classes="drawn",
+        )  # fmt: skip
+        self.results = gr.Gallery(
+            label="Results", columns=4, height="auto", visible=False, interactive=False,
+            buttons=["fullscreen", "download"], elem_id="train-results", elem_classes="drawn",
+        )  # fmt: skip
+        self.carry_on = gr.Button(
+            "Use in Compose", variant="primary", visible=False, elem_id="train-compose"
+        )
+        self.watched = [
+            self.seen, self.status, self.plot, self.previews, self.results, self.timer,
+            self.go, self.halt, self.again, self.take, self.carry_on,
+        ]  # fmt: skip
+
+    def _wire(self, session: gr.BrowserState) -> None:
+        self.tick: dict[str, Any] = {
+            "fn": self.poll,
+            "inputs": [self.seen, session],
+            "outputs": self.watched,
+            "queue": False,
+            **PRIVATE,
+        }
+        self.timer.tick(**self.tick)
+        form = [self.who, self.preset, self.steps, self.seed, session]
+        self.go.click(self.start, form, self.problem, **PRIVATE).success(**self.tick)
+        self.halt.click(self.stop, session, None, **PRIVATE).success(**self.tick)
+        self.again.click(self.resume, session, self.problem, **PRIVATE).success(**self.tick)
+        self.take.click(self.keep, session, self.problem, **PRIVATE).success(**self.tick)
+
+
+def strip(pictures: list[Drawn]) -> Any:
+    """Pictures as a gallery takes them: by path, so that nothing is encoded again."""
+    rows = [(str(picture.path), picture.caption) for picture in pictures]
+    return gr.update(value=rows, visible=bool(rows))
+
+
+def describe(job: TrainJob) -> str:
+    """Step, loss and time in words."""
+    who = ", ".join(job.names)
+    steps = f"step {job.step} of {job.config.steps}" if job.config.steps else ""
+    loss = f"loss {job.losses[-1][1]:.4f}" if job.losses else ""
+    if job.status == "done":
+        return joined(f"{who}: trained in {duration(job.seconds)}", steps, loss)
+    if job.status == "stopped":
+        how = "saved" if job.saved else "stopped, can be resumed" if job.resumable else "stopped"
+        return joined(f"{who}: {how}", steps, loss)
+    return joined(f"{job.note}: {who}", steps, loss, time_left(job))

@@ -1,0 +1,200 @@
+"""What belongs to one user: photos, people to be trained, the library, pictures.
+
+Files: `<library>/*.safetensors` the people, with a drawn portrait `*.png` beside each;
+`<private>/` the photos of people to be trained and the states of trainings, never served;
+`<pictures>/` what was drawn. Everything is looked up by ids that we made, never by a path or a
+name that came from the page.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import threading
+import uuid
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from PIL import Image
+from torch import Tensor
+
+from celeb_core import (
+    CelebBasis,
+    Face,
+    FaceModel,
+    Identity,
+    Person,
+    find_faces,
+    list_identities,
+    open_photo,
+    save_identity,
+)
+from celeb_core.errors import CelebError
+from celeb_core.files import write_atomically
+from celeb_core.identity import check_name, file_name
+from ui.pictures import save_picture
+
+PRIVATE_FOLDER = ".studio"  # in the library: photos and states of trainings
+MAX_PHOTOS = 12  # in memory, not yet used
+
+
+@dataclass(eq=False)
+class Photo:
+    """A photo on the Faces tab, upright and bounded, with the faces in it (at least one)."""
+
+    label: str  # the file's name as its owner knows it; only ever shown
+    image: Image.Image
+    faces: list[Face]
+    id: str = field(default_factory=lambda: uuid.uuid4().hex)
+
+
+@dataclass(eq=False)
+class Trainee:
+    """Somebody in the training list: a name and the faces to learn from."""
+
+    name: str
+    faces: tuple[Face, ...]
+    id: str = field(default_factory=lambda: uuid.uuid4().hex)
+
+    def person(self) -> Person:
+        """As the core wants it."""
+        return Person(self.name, self.faces)
+
+    def reference(self) -> Tensor:
+        """(512,) unit norm: the face that pictures of this person are compared with."""
+        total = sum((face.embedding for face in self.faces[1:]), self.faces[0].embedding)
+        return total / total.norm()
+
+
+class Workspace:
+    """One library and all that is around it; on a private machine there is only one."""
+
+    def __init__(
+        self, id: str, library: Path, pictures: Path, faces: FaceModel, basis: CelebBasis
+    ) -> None:
+        self.id, self.library, self.pictures = id, library, pictures
+        self.private = library / PRIVATE_FOLDER
+        self.basis, self._faces = basis, faces
+        self.photos: dict[str, Photo] = {}
+        self.references: dict[str, Tensor] = {}  # of people without a photo, by `_digest`
+        self._lock = threading.RLock()
+        self.trainees = {trainee.id: trainee for trainee in self._stored_trainees()}
+
+    # --- photos -------------------------------------------------------------------------------
+
+    def add_photo(self, source: Path | Image.Image, label: str) -> Photo:
+        """Decode a photo and find its faces. Raises PhotoError."""
+        image = open_photo(source)
+        photo = Photo(label, image, find_faces(image, self._faces))
+        with self._lock:
+            self.photos[photo.id] = photo
+            while len(self.photos) > MAX_PHOTOS:
+                del self.photos[next(iter(self.photos))]
+        return photo
+
+    # --- people to be trained -----------------------------------------------------------------
+
+    def enlist(self, photo: Photo, index: int, name: str) -> Trainee:
+        """Put a face into the training list; a name that is there already gets one face more.
+
+        The photo leaves the Faces tab unless it shows others too. Raises BadName, SaveFailed.
+        """
+        name = check_name(name)
+        with self._lock:
+            known = self.trainee(name)
+            face = photo.faces[index]
+            trainee = Trainee(name, (*known.faces, face) if known else (face,))
+            trainee.id = known.id if known else trainee.id
+            self._store(trainee, photo.image)
+            self.trainees[trainee.id] = trainee
+            if len(photo.faces) == 1:
+                self.photos.pop(photo.id, None)
+        return trainee
+
+    def trainee(self, name: str) -> Trainee | None:
+        """The one of that name in the training list."""
+        return next((t for t in self.trainees.values() if t.name == name), None)
+
+    def dismiss(self, id: str) -> None:
+        """Take somebody off the training list and delete the photos."""
+        with self._lock:
+            if self.trainees.pop(id, None):
+                shutil.rmtree(self._folder(id), ignore_errors=True)
+
+    # --- the library --------------------------------------------------------------------------
+
+    def people(self) -> dict[str, Identity]:
+        """The people of this model by name."""
+        found = list_identities(self.library)
+        return {name: who for name, who in found.items() if who.basis_id == self.basis.id}
+
+    def keep(self, identity: Identity) -> None:
+        """Save a trained person. Raises SaveFailed."""
+        save_identity(identity, self.library)
+        self._portrait_path(identity.name).unlink(missing_ok=True)
+
+    def keep_portrait(self, name: str, picture: Image.Image) -> None:
+        """A drawn picture to recognise the person by. Raises SaveFailed."""
+        save_picture(picture, self._portrait_path(name), {"prompt": f"<{name}>"})
+
+    def portrait(self, name: str) -> Path | None:
+        """The drawn picture of a person of the library."""
+        path = self._portrait_path(name)
+        return path if path.is_file() else None
+
+    def reference(self, identity: Identity) -> Tensor | None:
+        """The face that pictures of this person are compared with, if it is known yet."""
+        trainee = self.trainee(identity.name)
+        if trainee is not None:
+            return trainee.reference()
+        return self.references.get(_digest(identity))
+
+    def remember_reference(self, identity: Identity, reference: Tensor) -> None:
+        """Until the app ends: no face embedding goes to the disk."""
+        self.references[_digest(identity)] = reference
+
+    # --- files --------------------------------------------------------------------------------
+
+    def _portrait_path(self, name: str) -> Path:
+        return self.library / Path(file_name(name)).with_suffix(".png")
+
+    def _folder(self, id: str) -> Path:
+        return self.private / "people" / id
+
+    def _store(self, trainee: Trainee, photo: Image.Image) -> None:
+        """Photo number n is of the n-th face, which is found again by the middle of its box."""
+        folder = self._folder(trainee.id)
+        save_picture(photo, folder / f"{len(trainee.faces)}.png", {})
+        record = {"name": trainee.name, "faces": [_middle(face) for face in trainee.faces]}
+        write_atomically(folder / "person.json", json.dumps(record).encode())
+
+    def _stored_trainees(self) -> Iterable[Trainee]:
+        records = (self.private / "people").glob("*/person.json")
+        for path in sorted(records, key=lambda record: record.stat().st_mtime):
+            try:
+                record = json.loads(path.read_text(encoding="utf-8"))
+                faces = [
+                    self._face_again(path.with_name(f"{number}.png"), middle)
+                    for number, middle in enumerate(record["faces"], 1)
+                ]
+                yield Trainee(check_name(record["name"]), tuple(faces), path.parent.name)
+            except (CelebError, ValueError, KeyError):  # written by another version, or damaged
+                continue
+
+    def _face_again(self, photo: Path, middle: tuple[float, float]) -> Face:
+        faces = find_faces(photo, self._faces)
+        return min(faces, key=lambda face: _distance(_middle(face), middle))
+
+
+def _middle(face: Face) -> tuple[float, float]:
+    left, top, right, bottom = face.box
+    return ((left + right) / 2, (top + bottom) / 2)
+
+
+def _distance(a: tuple[float, float], b: tuple[float, float]) -> float:
+    return (a[0] - b[0]) ** 2 + (a[1] - b[1]) ** 2
+
+
+def _digest(identity: Identity) -> str:
+    return f"{identity.name} {hash(identity.coefficients.numpy().tobytes())}"
