@@ -160,10 +160,10 @@ def _match(picture: Picture, found: list[Any]) -> list[float]:
     """Return the landmark error of each person who was found; a face counts for one person."""
     left, errors = list(found), []
     for person in picture.people:
-        best = max(left, key=lambda face: overlap(face.bbox, person.box), default=None)
-        if best is None or overlap(best.bbox, person.box) < MATCH_OVERLAP:
+        overlaps = [overlap(face.bbox, person.box) for face in left]
+        if max(overlaps, default=0.0) < MATCH_OVERLAP:
             continue
-        left.remove(best)
+        best = left.pop(int(np.argmax(overlaps)))
         eyes = np.linalg.norm(person.landmarks[0] - person.landmarks[1])
         gaps = np.linalg.norm(best.kps - person.landmarks, axis=1)
         errors.append(float(gaps.mean() / eyes))
