@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from PIL import Image
+from safetensors.torch import load_file
 from torch import Tensor
 from torch.nn import functional
 
@@ -74,12 +75,16 @@ class Reader:
 
 
 class ClipScorer:
-    """Cosine of picture and text by a CLIP model."""
+    """Cosine of picture and text by a CLIP model.
+
+    A `clip/` folder without a text tower uses the model's own text encoder as one.
+    """
 
     def __init__(self, folder: Path, tokenizer: Path) -> None:
-        from transformers import CLIPImageProcessorPil, CLIPModel, CLIPTokenizer
+        from transformers import CLIPConfig, CLIPImageProcessorPil, CLIPModel, CLIPTokenizer
 
-        self.model = CLIPModel.from_pretrained(folder, local_files_only=True).eval()
+        self.model = CLIPModel(CLIPConfig.from_pretrained(folder, local_files_only=True)).eval()
+        self.model.load_state_dict(_clip_weights(folder))
         self.processor = CLIPImageProcessorPil.from_pretrained(folder, local_files_only=True)
         self.tokenizer = CLIPTokenizer.from_pretrained(tokenizer, local_files_only=True)
 
@@ -90,6 +95,16 @@ class ClipScorer:
         with torch.no_grad():
             result = self.model(pixel_values=pixels, **tokens)
         return float(functional.cosine_similarity(result.image_embeds, result.text_embeds)[0])
+
+
+def _clip_weights(folder: Path) -> dict[str, Tensor]:
+    """The weights of `clip/`, with the text tower of `text_encoder/` if there is none."""
+    weights = load_file(folder / "model.safetensors")
+    prefix = "text_model."
+    if not any(name.startswith(prefix) for name in weights):
+        tower = load_file(folder.parent / "text_encoder" / "model.safetensors")
+        weights |= {prefix + name.removeprefix(prefix): value for name, value in tower.items()}
+    return {name: value.float() for name, value in weights.items()}
 
 
 @dataclass(frozen=True, eq=False)
@@ -192,9 +207,9 @@ def strip_people(text: str, names: Sequence[str] = ()) -> str:
 
 
 def letterbox(picture: Image.Image) -> Image.Image:
-    """The picture in the middle of a grey square."""
+    """The picture in the middle of a black square."""
     side = max(picture.size)
-    square = Image.new("RGB", (side, side), (127, 127, 127))
+    square = Image.new("RGB", (side, side))
     square.paste(picture, ((side - picture.width) // 2, (side - picture.height) // 2))
     return square
 

@@ -82,7 +82,7 @@ def test_alignment_puts_points_on_the_template():
 def test_letterbox_keeps_all_of_a_wide_picture():
     square = letterbox(Image.new("RGB", (192, 128), "red"))
     assert square.size == (192, 192)
-    assert square.getpixel((5, 5)) == (127, 127, 127) and square.getpixel((5, 96)) == (255, 0, 0)
+    assert square.getpixel((5, 5)) == (0, 0, 0) and square.getpixel((5, 96)) == (255, 0, 0)
 
 
 def test_reader_names_a_label_of_every_group(measured):

@@ -1,4 +1,4 @@
-"""Toonville: a drawn world in which the truth about every face is known, and how its models are made.
+"""Toonville: a drawn world in which the truth about every face is known, and its models.
 
 Flow: identity (traits) -> person, places, render (pictures) -> names, captions, dataset ->
 tokenizer, clip, vae, unet, faces (detector, recogniser), judge -> export -> report.

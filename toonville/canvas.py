@@ -39,7 +39,7 @@ def ellipse_points(
 
 
 class Frame:
-    """A local coordinate frame: (u, v) in units of `scale` pixels, turned by `angle` about a pivot."""
+    """Local coordinates (u, v) in units of `scale` pixels, turned by `angle` about a pivot."""
 
     def __init__(
         self,

@@ -123,7 +123,7 @@ def export_evaluation(out: Path) -> None:
         photo = portrait(traits, HELD_OUT_SEED + i).image
         grid.paste(photo, (128 * (i % GRID_COLUMNS), 128 * (i // GRID_COLUMNS)))
     grid.save(folder / "people.png", optimize=True)
-    judge = Judge(out / "judge.onnx")
+    judge = Judge(out)
     _, known = celebrities()
     save_file(
         {
@@ -138,7 +138,7 @@ def export_evaluation(out: Path) -> None:
 
 
 def gallery(judge: Judge, people: Traits, seed: int) -> np.ndarray:
-    """Return the judge's mean embedding of several plain drawn pictures of each person, (n, 128)."""
+    """Return the judge's mean embedding of a few plain pictures of each person, (n, 128)."""
     rng = np.random.default_rng((HELD_OUT_SEED, seed))
     embeddings = []
     for traits in people:
@@ -148,7 +148,9 @@ def gallery(judge: Judge, people: Traits, seed: int) -> np.ndarray:
             for m in moods
         ]
         pictures = [render(spec) for spec in specs]
-        seen = judge.embed([p.image for p in pictures], [p.people[0].landmarks for p in pictures])
+        _, seen = judge(
+            [np.asarray(p.image) for p in pictures], [p.people[0].landmarks for p in pictures]
+        )
         mean = seen.mean(0)
         embeddings.append(mean / np.linalg.norm(mean))
     return np.stack(embeddings)

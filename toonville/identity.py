@@ -42,7 +42,7 @@ def sample_traits(rng: np.random.Generator, n: int) -> Traits:
 
 
 def sample_distinct_traits(rng: np.random.Generator, n: int, candidates: int = 12) -> Traits:
-    """Return n people, shape (n, NUM_TRAITS), each the farthest of some candidates from those before.
+    """Return n people, shape (n, NUM_TRAITS), each far from those before.
 
     Mitchell's best-candidate sampling: celebrities are people whom one does not mix up.
     """

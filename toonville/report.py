@@ -7,7 +7,6 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-import cv2
 import numpy as np
 import torch
 from diffusers import DPMSolverMultistepScheduler, StableDiffusionPipeline
@@ -26,7 +25,14 @@ from toonville.captions import (
 )
 from toonville.dataset import celebrities, random_spec
 from toonville.export import gallery
-from toonville.face_report import Judge, Reader, face_analysis, measure_detector, measure_recogniser
+from toonville.face_report import (
+    Judge,
+    Reader,
+    find,
+    measure_detector,
+    measure_recogniser,
+    open_faces,
+)
 from toonville.identity import sample_traits
 from toonville.render import render
 from toonville.vae import to_tensor
@@ -95,21 +101,22 @@ class Eye:
     """Finds faces with the shipped pack and embeds them with the judge."""
 
     def __init__(self, assets: Path) -> None:
-        self.faces = face_analysis(assets / "faces")
-        self.judge = Judge(assets / "judge.onnx")
+        self.faces = open_faces(assets)
+        self.judge = Judge(assets)
 
     def people(self, picture: Image.Image) -> Array:
         """Return the judge's embeddings of the faces of a picture, left to right, (n, 128)."""
-        bgr = cv2.cvtColor(np.asarray(picture), cv2.COLOR_RGB2BGR)
-        found = sorted(self.faces.get(bgr), key=lambda face: float(face.bbox[0]))
+        image = np.asarray(picture)
+        found = sorted(find(self.faces, image), key=lambda face: float(face.bbox[0]))
         if not found:
             return np.zeros((0, 128), np.float32)
-        return self.judge.embed([picture] * len(found), [face.kps for face in found])
+        _, embeddings = self.judge([image] * len(found), [face.kps for face in found])
+        return embeddings
 
     def recognise(self, picture: Image.Image, landmarks: Array) -> Array:
         """Return the recogniser's unit embedding of the face at known landmarks, (512,)."""
-        crop = cv2.cvtColor(align(np.asarray(picture), landmarks), cv2.COLOR_RGB2BGR)
-        embedding = self.faces.models["recognition"].get_feat(crop)[0]
+        crop = align(np.asarray(picture), landmarks)[:, :, ::-1]
+        embedding: Array = self.faces.models["recognition"].get_feat(crop)[0]
         return embedding / np.linalg.norm(embedding)
 
 
@@ -170,8 +177,9 @@ def attributes_accuracy(painter: Painter, reader: Reader, seed: int) -> dict[str
         [f"a photo of {w} {part}" for w, (part, _, _) in zip(who, rows, strict=True)], seed
     )
     right: dict[str, list[bool]] = {}
-    for picture, (_, group, label) in zip(pictures, rows, strict=True):
-        right.setdefault(group, []).append(reader.read(picture)[group] == label)
+    read = reader([np.asarray(p) for p in pictures])
+    for i, (_, group, label) in enumerate(rows):
+        right.setdefault(group, []).append(read[group][i] == label)
     return {group: float(np.mean(values)) for group, values in right.items()}
 
 
@@ -249,11 +257,11 @@ def measure(assets: Path, seed: int) -> dict[str, float]:
             print(f"{key:30s} {value:.4f}", flush=True)
 
     note(vae_identity_cosine=vae_identity_cosine(painter, eye, seed))
-    note(**measure_recogniser(assets / "faces", seed))
-    note(**measure_detector(assets / "faces", seed))
+    note(**measure_recogniser(assets, seed))
+    note(**measure_detector(assets, seed))
     known_gallery = gallery(eye.judge, celebrities()[1], 2)
     note(celebrity_rank1=celebrity_rank1(painter, eye, known_gallery, seed))
-    groups = attributes_accuracy(painter, Reader(assets / "reader.onnx"), seed)
+    groups = attributes_accuracy(painter, Reader(assets), seed)
     note(**{f"  {group}": value for group, value in groups.items()})
     note(attributes_accuracy=float(np.mean(list(groups.values()))))
     found, rank1 = pairs(painter, eye, known_gallery, seed)

@@ -23,7 +23,7 @@ START, END = "<|startoftext|>", "<|endoftext|>"
 
 
 def _training_text(names: Names) -> Iterator[str]:
-    """Yield words as often as their weight: common names are whole tokens, the rest is in pieces."""
+    """Yield words as often as they weigh: common names become whole tokens, others pieces."""
     for phrase in [*all_words(), *CLOTHES]:
         for _ in range(200):
             yield phrase.replace("{}", " ")

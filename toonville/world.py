@@ -60,5 +60,5 @@ class PictureSpec:
 
     @property
     def size(self) -> tuple[int, int]:
-        """(width, height) in pixels: two people get a wider canvas, so that faces keep their size."""
+        """(width, height) in pixels: two people get a wider canvas, and faces keep their size."""
         return SINGLE_SIZE if len(self.people) == 1 else PAIR_SIZE
