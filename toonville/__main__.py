@@ -1,7 +1,7 @@
 """`python -m toonville STAGE`: how the bundled model is made, one command per stage.
 
 In order: samples (look at the world), draw, clip, vae, encode, unet, recogniser, detector, judge,
-reader, export, report. Checkpoints and data stay in --work, outside the tree.
+reader, export, people, pictures, report. Checkpoints and data stay in --work, outside the tree.
 """
 
 from __future__ import annotations
@@ -25,7 +25,8 @@ MINUTES = {
     "judge": 10.0,
     "reader": 10.0,
 }
-ASSETS = Path(__file__).parent.parent / "assets" / "toonville"
+ROOT = Path(__file__).parent.parent
+ASSETS = ROOT / "assets" / "toonville"
 
 
 def samples(work: Path) -> None:
@@ -86,6 +87,8 @@ def main() -> None:
         sub.add_argument("--minutes", type=float, default=minutes)
         sub.add_argument("--resume", action="store_true", help="go on from the last checkpoint")
     stages.add_parser("export", help="write assets/toonville")
+    stages.add_parser("people", help="train the three sample people of identities/")
+    stages.add_parser("pictures", help="draw docs/pictures/")
     report = stages.add_parser("report", help="measure the shipped weights on held-out seeds")
     report.add_argument("--json", type=Path)
     report.add_argument("--seed", type=int, default=0)
@@ -102,6 +105,14 @@ def main() -> None:
         from toonville.export import export
 
         export(args.work / "models", args.assets)
+    elif args.stage == "people":
+        from toonville.pictures import make_people
+
+        make_people(args.assets, ROOT / "identities")
+    elif args.stage == "pictures":
+        from toonville.pictures import make_pictures
+
+        make_pictures(args.assets, ROOT / "identities", ROOT / "docs" / "pictures")
     elif args.stage == "report":
         from toonville.report import run_report
 

@@ -1,0 +1,133 @@
+"""Pictures of README and docs, and the sample people: real outputs of the shipped weights."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from PIL import Image, ImageDraw, ImageFont
+
+from celeb_core import (
+    PRESETS,
+    Identity,
+    Person,
+    SampleConfig,
+    Studio,
+    find_face,
+    fit,
+    generate,
+    generate_each,
+    interpolate,
+    list_identities,
+    load_studio,
+    parse_prompt,
+    save_identity,
+)
+from toonville.export import HELD_OUT_SEED, held_out_people, portrait
+
+SAMPLE_PEOPLE = {"ada": 100, "bob": 101, "cleo": 102}
+"""Name -> row of the held-out people; the app's examples and the evaluation start at row 0."""
+
+ROWS = ("a photo of {}", "{} smiling on the beach", "{} plays the guitar in space",
+        "{} wearing a crown on stage", "a pencil sketch of {}")  # fmt: skip
+MARGIN = 6
+CAPTION = 20
+
+
+def sample_photo(name: str) -> Image.Image:
+    """Return the one photo that a sample person was made from."""
+    row = SAMPLE_PEOPLE[name]
+    return portrait(held_out_people()[row], HELD_OUT_SEED + row).image
+
+
+def make_people(assets: Path, out: Path) -> None:
+    """Train the sample people, each from one photo with the defaults, and save them in `out`."""
+    studio = load_studio(str(assets))
+    for name in SAMPLE_PEOPLE:
+        person = Person(name, (find_face(sample_photo(name), studio.faces),))
+        people = fit(
+            [person],
+            studio.models,
+            studio.basis,
+            PRESETS["best"],
+            calibration=studio.calibration,
+            recogniser=studio.faces.id,
+        )
+        print(save_identity(people[name], out))
+
+
+def make_pictures(assets: Path, identities: Path, out: Path) -> None:
+    """Draw docs/pictures/: the README's grid, pairs, an interpolation strip, celebrities."""
+    studio = load_studio(str(assets))
+    people = {n: p for n, p in list_identities(identities).items() if n in SAMPLE_PEOPLE}
+    out.mkdir(parents=True, exist_ok=True)
+    _people_grid(studio, people).save(out / "people.png", optimize=True)
+    _pairs(studio, people).save(out / "pairs.png", optimize=True)
+    _strip(studio).save(out / "interpolation.png", optimize=True)
+    _celebrities(studio).save(out / "celebrities.png", optimize=True)
+    sample_photo("ada").save(out / "ada.png", optimize=True)
+
+
+def _people_grid(studio: Studio, people: dict[str, Identity]) -> Image.Image:
+    tiles, captions = [], []
+    for name in people:
+        prompts = [parse_prompt(row.format(f"<{name}>"), people) for row in ROWS]
+        pictures = generate_each(prompts, studio.models, studio.basis, SampleConfig(seed=1))
+        tiles.append([sample_photo(name), *pictures])
+        captions.append(["one photo", *(row.format(f"<{name}>") for row in ROWS)])
+    return sheet(tiles, captions)
+
+
+def _pairs(studio: Studio, people: dict[str, Identity]) -> Image.Image:
+    first, second, third = people
+    celebrity = studio.models.names[0]
+    texts = [
+        f"<{first}> and <{second}> at dinner",
+        f"<{second}> shakes hands with <{third}>",
+        f"<{third}> and <{first}> on the beach",
+        f"<{first}> shakes hands with {celebrity}",
+    ]
+    prompts = [parse_prompt(text, people) for text in texts]
+    wide = SampleConfig(seed=3, width=192, height=128)
+    return sheet([generate_each(prompts, studio.models, studio.basis, wide)], [texts])
+
+
+def _strip(studio: Studio, count: int = 7) -> Image.Image:
+    a, b = studio.models.names[1:3]
+    pictures, captions = [], []
+    for i in range(count):
+        lam = 1 - i / (count - 1)
+        words = interpolate(a, b, lam, studio.basis, studio.models)
+        prompt = parse_prompt("a photo of <mix>", {"mix": words})
+        pictures += generate(prompt, studio.models, studio.basis, SampleConfig(seed=5))
+        captions.append(a if lam == 1 else b if lam == 0 else f"{lam:.2f}")
+    return sheet([pictures], [captions])
+
+
+def _celebrities(studio: Studio, columns: int = 8, rows: int = 3) -> Image.Image:
+    names = studio.models.names[: columns * rows]
+    prompts = [parse_prompt(f"a photo of {name}", {}) for name in names]
+    pictures = generate_each(prompts, studio.models, studio.basis, SampleConfig(seed=7))
+    cuts = [slice(i, i + columns) for i in range(0, columns * rows, columns)]
+    return sheet([pictures[cut] for cut in cuts], [list(names[cut]) for cut in cuts])
+
+
+def sheet(rows: list[list[Image.Image]], captions: list[list[str]]) -> Image.Image:
+    """Return pictures of one size in rows, each with a caption below."""
+    width = max(picture.width for row in rows for picture in row)
+    height = max(picture.height for row in rows for picture in row)
+    step_x, step_y = width + MARGIN, height + CAPTION + MARGIN
+    size = (MARGIN + step_x * max(map(len, rows)), MARGIN + step_y * len(rows))
+    page = Image.new("RGB", size, "white")
+    draw, font = ImageDraw.Draw(page), ImageFont.load_default(10)
+    for y, (row, texts) in enumerate(zip(rows, captions, strict=True)):
+        for x, (picture, text) in enumerate(zip(row, texts, strict=True)):
+            left, top = MARGIN + x * step_x, MARGIN + y * step_y
+            page.paste(picture, (left, top))
+            draw.text((left, top + height + 3), _fitted(text, font, width), (60, 60, 70), font)
+    return page
+
+
+def _fitted(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: int) -> str:
+    while font.getlength(text) > width:
+        text = text[:-2].rstrip("…") + "…"
+    return text
