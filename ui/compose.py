@@ -13,6 +13,7 @@ from celeb_core.prompt import encode_prompt
 from ui.drawing_job import DrawJob, Order, count_up
 from ui.errors import explain, notice
 from ui.gallery import Results
+from ui.parts import message
 from ui.studio import PRIVATE, Shared
 
 MAX_PICTURES = 16
@@ -126,12 +127,10 @@ class ComposeTab:
                 self._build_prompt()
                 self._build_settings()
                 self.results.build_buttons("Draw")
-                self.problem = gr.HTML(elem_id="compose-problem")
+                self.problem = message("compose-problem")
             with gr.Column(scale=6, min_width=320):
-                self.results.build_gallery(
-                    "Your pictures appear here, each with its scores.<br>"
-                    "Likeness and prompt scores go up to 1."
-                )
+                self.results.build_status("Your pictures appear here, each with its scores.")
+                self.results.build_gallery("large")
         self._wire(session)
 
     def _build_prompt(self) -> None:

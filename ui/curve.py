@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import pandas as pd
 
 RAW, SMOOTH = "each step", "smoothed"
-COLOURS = {RAW: "#a5b4fc", SMOOTH: "#4f46e5"}
+COLOURS = {RAW: "#94a3b8", SMOOTH: "#6366f1"}  # seen on white and on black
 POINTS = 300  # more only slows the browser down
 MEMORY = 0.9  # of the moving average
 

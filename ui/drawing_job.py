@@ -24,7 +24,7 @@ from celeb_core import (
 from celeb_core.prompt import known_names
 from ui.jobs import Drawn, Job
 from ui.pictures import save_picture
-from ui.workspace import Workspace
+from ui.workspace import Workspace, middle_of
 
 REFERENCES = 3  # pictures from which a person without a photo is known again
 REFERENCE_SEED = 1000
@@ -144,8 +144,7 @@ class DrawJob(Job):
             seed = REFERENCE_SEED + number
             faces += reference_faces({name: identity}, self.core, 1, seed).values()
         if faces:
-            total = sum(faces[1:], faces[0])
-            self.workspace.remember_reference(identity, total / total.norm())
+            self.workspace.remember_reference(identity, middle_of(faces))
 
 
 def batches(orders: Sequence[Order], alone: bool) -> list[list[Order]]:

@@ -11,6 +11,7 @@ import gradio as gr
 from celeb_core.errors import CelebError
 from celeb_core.identity import check_name
 from ui.errors import explain, notice
+from ui.parts import gallery, message
 from ui.pictures import face_at, framed, scale
 from ui.studio import PRIVATE, Shared
 from ui.workspace import Photo, Trainee, Workspace
@@ -60,7 +61,7 @@ class FacesTab:
         image, name = self.shared.examples()[int(event.index)]
         workspace = self.shared.workspace(session)
         try:
-            photo = workspace.add_photo(image, f"{name}.png")
+            photo = workspace.add_photo(image, name, example=True)
         except CelebError as error:
             return [gr.skip(), notice(explain(error)), *[gr.skip()] * len(self.shown)]
         return [gr.update(selected_index=None), "", *self.show(workspace, photo)]
@@ -121,7 +122,6 @@ class FacesTab:
         workspace = self.shared.workspace(session)
         rows = [(t.faces[0].image, trainee_label(t)) for t in workspace.trainees.values()]
         return [
-            gr.update(visible=bool(rows)),
             gr.update(value=rows, visible=bool(rows), selected_index=None),
             gr.update(visible=False),
         ]
@@ -137,28 +137,25 @@ class FacesTab:
         if photo is None:
             return self._show_nothing()
         count = len(photo.faces)
-        if count == 1:
-            face = 0
+        face = 0 if count == 1 else face
         name = suggested_name(photo, workspace) if name is None else name
         hint, good = name_hint(name, workspace)
-        chosen = face is not None
-        several = "Who is it? Click the face." if count > 1 else "Face found"
+        crop = None if face is None else photo.faces[face].aligned
+        number = None if face is None else face + 1
+        label = "Who is it? Click the face." if count > 1 else "Face found"
         others = [(other.image, other.label) for other in workspace.photos.values()]
+        numbers = list(range(1, count + 1))
         return [
             Choice(photo.id, face),
             gr.update(visible=False),
-            gr.update(value=framed(photo.image, photo.faces, face), label=several, visible=True),
+            gr.update(value=framed(photo.image, photo.faces, face), label=label, visible=True),
             gr.update(value=others, visible=len(others) > 1, selected_index=None),
-            gr.update(
-                choices=list(range(1, count + 1)),
-                value=face + 1 if chosen else None,
-                visible=count > 1,
-            ),
+            gr.update(choices=numbers, value=number, visible=count > 1),
             gr.update(visible=True),
-            gr.update(value=photo.faces[face].aligned if chosen else None, visible=chosen),
+            gr.update(value=crop, visible=crop is not None),
             name,
             hint,
-            gr.update(interactive=chosen and good),
+            gr.update(interactive=good and crop is not None),
         ]
 
     def _show_nothing(self) -> list[Any]:
@@ -177,10 +174,9 @@ class FacesTab:
                 self._build_sources()
             with gr.Column(scale=6, min_width=320):
                 self._build_photo()
-        self.heading = gr.HTML(heading("Training list"), visible=False)
-        self.list = gallery("faces-list", "Training list", columns=8)
+        self.list = gallery("faces-list", "Training list")
         self.remove_button = gr.Button("Remove", visible=False, size="sm", elem_id="faces-remove")
-        self.listed = [self.heading, self.list, self.remove_button]
+        self.listed = [self.list, self.remove_button]
         self._wire(session)
 
     def _build_sources(self) -> None:
@@ -188,11 +184,9 @@ class FacesTab:
             label="Photos of people", file_count="multiple",
             file_types=["image", ".heic", ".heif"], height=150, elem_id="faces-drop",
         )  # fmt: skip
-        self.problem = gr.HTML(elem_id="faces-problem")
+        self.problem = message("faces-problem")
         examples = self.shared.examples()
-        if examples:
-            gr.HTML(heading("Or take an example face"))
-        self.examples = gallery("faces-examples", "Example faces", columns=4, value=examples)
+        self.examples = gallery("faces-examples", "Or take an example face", examples)
         gr.HTML(
             '<p class="lead">Only use photos of people who agree to it. Photos stay on this '
             "machine and are deleted when you remove the person from the training list.</p>"
@@ -209,14 +203,14 @@ class FacesTab:
                 self.numbers = gr.Radio(
                     [], label="Face number", visible=False, elem_id="faces-number"
                 )
-                self.photos = gallery("faces-photos", "Your photos", columns=5)
+                self.photos = gallery("faces-photos", "Your photos")
             with gr.Column(scale=2, min_width=220, visible=False) as self.naming:
                 self.crop = gr.Image(
                     label="Aligned face", interactive=False, visible=False, buttons=[],
                     height=160, elem_id="faces-crop", alt_text="The chosen face, turned upright",
                 )  # fmt: skip
                 self.name = gr.Textbox("", label="Name", max_lines=1, elem_id="faces-name")
-                self.hint = gr.HTML(elem_id="faces-hint")
+                self.hint = message("faces-hint")
                 self.use_button = gr.Button(
                     "Use this face", variant="primary", interactive=False, elem_id="faces-use"
                 )
@@ -253,20 +247,6 @@ class FacesTab:
         self.removed = self.remove_button.click(
             self.remove, [self.picked, session], self.listed, **PRIVATE
         )
-
-
-def heading(text: str) -> str:
-    """A small heading as HTML."""
-    return f'<h2 class="section">{text}</h2>'
-
-
-def gallery(id: str, label: str, columns: int, value: Any = None) -> gr.Gallery:
-    """Thumbnails to be clicked; not there while there is none."""
-    return gr.Gallery(
-        value=value, label=label, show_label=False, columns=columns, height="auto",
-        interactive=False, allow_preview=False, buttons=[], visible=bool(value), elem_id=id,
-        elem_classes="plain",
-    )  # fmt: skip
 
 
 def trainee_label(trainee: Trainee) -> str:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import zipfile
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import gradio as gr
 
 from ui.drawing_job import DrawJob
 from ui.jobs import Drawn
+from ui.parts import gallery, message
 from ui.progress import bar, duration, joined, time_left
 from ui.studio import PRIVATE, TICK, Shared
 
@@ -57,8 +58,7 @@ class Results:
         ]
 
     def _show(self, rows: list[tuple[str, str]]) -> Any:
-        columns = min(3, max(1, len(rows)))
-        return gr.update(value=rows, visible=bool(rows), columns=columns, selected_index=None)
+        return gr.update(value=rows, visible=bool(rows), selected_index=None)
 
     def _download(self, id: str, pictures: list[Drawn], ready: bool) -> Any:
         if not ready:
@@ -71,21 +71,18 @@ class Results:
         """Start and cancel."""
         with gr.Row():
             self.go = gr.Button(label, variant="primary", elem_id=f"{self.name}-start")
-            self.halt = gr.Button(
-                "Cancel", variant="stop", interactive=False, elem_id=f"{self.name}-cancel"
-            )
+            self.halt = gr.Button("Cancel", interactive=False, elem_id=f"{self.name}-cancel")
 
-    def build_gallery(self, empty: str, columns: int = 2) -> None:
-        """Progress, pictures, download."""
+    def build_status(self, empty: str) -> None:
+        """How far it is, or what will be here."""
         self.seen = gr.State(NOTHING_SEEN)
         self.timer = gr.Timer(TICK, active=False)
-        self.status = gr.HTML(elem_id=f"{self.name}-status")
+        self.status = message(f"{self.name}-status")
         self.empty = gr.HTML(f'<div class="empty">{empty}</div>')
-        self.gallery = gr.Gallery(
-            label="Pictures", columns=columns, height="auto", object_fit="contain", visible=False,
-            interactive=False, buttons=["fullscreen", "download"], elem_classes="drawn",
-            elem_id=f"{self.name}-gallery",
-        )  # fmt: skip
+
+    def build_gallery(self, size: Literal["small", "medium", "large"]) -> None:
+        """Pictures and the button that downloads them all."""
+        self.gallery = gallery(f"{self.name}-gallery", "Pictures", size=size, opens=True)
         self.download = gr.DownloadButton(
             "Download", visible=False, size="sm", elem_id=f"{self.name}-download"
         )

@@ -12,6 +12,7 @@ from ui.compose import MAX_SEED
 from ui.drawing_job import DrawJob, Order
 from ui.errors import explain, notice
 from ui.gallery import Results
+from ui.parts import message
 from ui.studio import PRIVATE, Shared
 from ui.workspace import Workspace
 
@@ -41,11 +42,9 @@ class InterpolateTab:
     def refresh(self, a: str | None, b: str | None, session: str) -> list[Any]:
         """Both lists as they are now; who was chosen stays chosen."""
         choices = self.choices(session)
-        people = [choice for choice in choices if choice.startswith("<")]
-        rest = choices[len(people) :]
-        first = a if a in choices else (rest or choices or [None])[0]
-        others = [choice for choice in rest or choices if choice != first]
-        second = b if b in choices else (others or [first])[0]
+        famous = [choice for choice in choices if not choice.startswith("<")]
+        first = a if a in choices else next(iter(famous), None)
+        second = b if b in choices else next((who for who in famous if who != first), None)
         return [gr.update(choices=choices, value=first), gr.update(choices=choices, value=second)]
 
     def start(
@@ -103,16 +102,17 @@ class InterpolateTab:
             with gr.Column(scale=4, min_width=320):
                 self._build_form()
                 self.results.build_buttons("Draw the strip")
-                self.problem = gr.HTML(elem_id="interpolate-problem")
+                self.problem = message("interpolate-problem")
             with gr.Column(scale=6, min_width=320):
+                self.results.build_status(
+                    "Two people, one seed: the strip between them appears here."
+                )
                 self.large = gr.Image(
                     label="At the slider", interactive=False, visible=False, height=300,
                     buttons=["fullscreen", "download"], elem_id="interpolate-large",
                     alt_text="The mixture of both people at the slider's place",
                 )  # fmt: skip
-                self.results.build_gallery(
-                    "Two people, one seed: the strip between them appears here."
-                )
+                self.results.build_gallery("small")
         self._wire(session)
 
     def _build_form(self) -> None:
@@ -122,8 +122,8 @@ class InterpolateTab:
             self.b = gr.Dropdown([], label="To", interactive=True, min_width=150,
                                  elem_id="interpolate-b")  # fmt: skip
         self.lam = gr.Slider(
-            0, 1, 0.5, step=0.01, label="λ: from (0) to (1)", elem_id="interpolate-lambda",
-            info="Shows the nearest picture of the strip, large.",
+            0, 1, 0.5, step=0.01, label="Mixture λ", elem_id="interpolate-lambda",
+            info="0 is From, 1 is To. Move it to see the strip go by.",
         )  # fmt: skip
         self.prompt = gr.Textbox(
             "a photo of {}", label="Prompt", info="{} stands for the person.", max_lines=3,

@@ -25,6 +25,7 @@ class Drawn:
 
     path: Path
     caption: str
+    about: str = ""  # whose portrait it is
 
 
 @dataclass(eq=False)

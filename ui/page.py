@@ -14,7 +14,7 @@ from ui.studio import PRIVATE, Shared
 from ui.train import TrainTab
 
 # The browser needs the key too, so this only keeps the value readable after a restart.
-SESSION = {"storage_key": "celeb-basis-session", "secret": "celeb-basis-studio"}
+SECRET = "celeb-basis-studio"
 
 
 class Page:
@@ -37,10 +37,11 @@ class Page:
 
     def build(self) -> gr.Blocks:
         """Lay out everything."""
-        with gr.Blocks(
+        page = gr.Blocks(
             title="Celeb Basis Studio", analytics_enabled=False, delete_cache=(3600, 86400)
-        ) as page:
-            session = gr.BrowserState("", **SESSION)
+        )
+        with page:
+            session = gr.BrowserState("", storage_key="celeb-basis-session", secret=SECRET)
             with gr.Column(elem_id="head"):
                 gr.HTML(f"<h1>Celeb Basis Studio</h1><p>{safe(self.shared.core.models.note)}</p>")
             with gr.Tabs(selected="faces", elem_id="tabs") as self.tabs:
@@ -58,7 +59,7 @@ class Page:
 
     def _wire(self, page: gr.Blocks, session: gr.BrowserState, tabs: dict[str, gr.Tab]) -> None:
         """Every list is fresh when its tab is opened, every job is found again after a reload."""
-        lists = {
+        lists: dict[str, tuple[Any, list[Any], list[Any]]] = {
             "train": (
                 self.train.refresh,
                 [self.train.who, session],

@@ -27,7 +27,8 @@ THEME = gr.themes.Default(
 )
 
 CSS = """
-.gradio-container { max-width: 1240px !important; margin: 0 auto !important; }
+.gradio-container { max-width: 1240px !important; width: 100%; margin: 0 auto !important; }
+.gradio-container > main, .gradio-container .wrap { width: 100%; }
 #head h1 { font-size: 1.5rem; margin: 0; letter-spacing: -0.01em; }
 #head p { margin: 0.15rem 0 0; color: var(--body-text-color-subdued); font-size: 0.9rem; }
 .section { font-size: 0.95rem; font-weight: 600; margin: 0; }
@@ -50,9 +51,27 @@ CSS = """
   max-width: 100%; padding: 4px 12px !important; border-radius: 999px !important; }
 .chips button img { border-radius: 50%; width: 26px !important; height: 26px !important; }
 #faces-photo img { max-height: 420px; cursor: pointer; }
-.plain .grid-wrap { min-height: 0 !important; height: auto !important; padding: 0;
-  max-height: none !important; }
-.plain { border: none !important; background: none !important; min-height: 0 !important; }
-.drawn .caption-label { white-space: normal !important; }
+#interpolate-large img { width: 100%; height: 100%; object-fit: contain; }
+/* Galleries: as high as their pictures are, with the words under them instead of over them. */
+.cards, .cards .grid-wrap { min-height: 0 !important; height: auto !important; padding: 0; }
+.cards { border: none !important; background: none !important; overflow: visible !important; }
+.cards [data-testid="block-label"] { position: static; border: none; background: none; padding: 0;
+  margin: 0 0 6px; font-size: 0.95rem; font-weight: 600; }
+.cards [data-testid="block-label"] svg { display: none; }
+.cards .grid-wrap { max-height: none !important; overflow: visible; }
+.cards .grid-container { grid-template-rows: none; grid-auto-rows: auto; align-items: start;
+  grid-template-columns: repeat(auto-fill, minmax(150px, 1fr)); }
+.cards.large .grid-container { grid-template-columns: repeat(auto-fill, minmax(220px, 1fr)); }
+.cards.small .grid-container { grid-template-columns: repeat(auto-fill, minmax(88px, 1fr)); }
+.cards:has(.preview) { min-height: 420px !important; }
+.cards .thumbnail-item { aspect-ratio: auto; height: auto; display: block; }
+.cards .thumbnail-item img { width: 100%; height: auto; display: block; }
+.cards .caption-label { position: static; display: block; max-width: none; width: 100%;
+  border: none; border-radius: 0; white-space: normal; overflow-wrap: anywhere;
+  opacity: 1 !important; padding: 4px 8px; text-align: center; }
+.message:not(:has(p)) { display: none; }
+.html-container { padding: 0 !important; }
+#train-plot { min-height: 305px; }
+#train-plot .role-legend-title { display: none; }
 footer { opacity: 0.7; }
 """

@@ -11,6 +11,7 @@ from celeb_core import PRESETS, CelebError
 from ui.curve import COLOURS, curve
 from ui.errors import explain, notice
 from ui.jobs import Drawn
+from ui.parts import gallery, message
 from ui.progress import bar, duration, joined, time_left
 from ui.studio import PRIVATE, TICK, Shared
 from ui.training_job import TrainJob, interrupted
@@ -22,6 +23,7 @@ RECIPES = {
     "paper": "Paper: the published recipe, {steps} steps",
 }
 NOBODY = '<div class="empty">Nobody to train yet.<br>Choose a face on the Faces tab first.</div>'
+PREVIEWS = 12  # that are shown
 Seen = tuple[str, str, int, int, int]  # what a page has of a job: id, status and three counts
 NOTHING_SEEN: Seen = ("", "", -1, -1, -1)
 
@@ -74,8 +76,8 @@ class TrainTab:
 
     def resume(self, session: str) -> str:
         """Go on where a stopped or interrupted training was."""
-        job = self.job(session)
-        if job is None or not job.resumable:
+        job = self.cut_short(session)
+        if job is None:
             return notice("There is no stopped training to go on with.")
         self.shared.runner.submit(job.again())
         return ""
@@ -83,7 +85,7 @@ class TrainTab:
     def keep(self, session: str) -> str:
         """Take the people as they are at this step."""
         job = self.job(session)
-        if job is None or not job.resumable or not job.people:
+        if job is None or not job.keepable:
             return notice("There is no stopped training to take people from.")
         try:
             job.finish()
@@ -97,6 +99,13 @@ class TrainTab:
         job = self.shared.runner.latest(workspace.id, TrainJob)
         return job or interrupted(self.shared.core, workspace)
 
+    def cut_short(self, session: str) -> TrainJob | None:
+        """A training to go on with: the last one if it was stopped, or an older one."""
+        job = self.job(session)
+        if job is None or job.live or job.resumable:
+            return job if job and job.resumable else None
+        return interrupted(self.shared.core, self.shared.workspace(session))
+
     def poll(self, seen: Seen, session: str) -> list[Any]:
         """What changed since the page last looked, in the order of `watched`."""
         job = self.job(session)
@@ -106,22 +115,32 @@ class TrainTab:
         now: Seen = (job.id, job.status, len(job.losses), len(job.previews), len(job.results))
         same = [new == old for new, old in zip(now, seen, strict=True)]
         anew = not same[0]
+        older = None if live else self.cut_short(session)
         return [
             now,
-            bar(job, describe(job), self.shared.runner.ahead(job)),
+            bar(job, describe(job), self.shared.runner.ahead(job))
+            + notice(job.warning, kind="hint"),
             self._plot(job) if anew or not same[2] else gr.skip(),
             gr.skip() if same[3] and not anew else strip(job.previews),
-            gr.skip() if same[4] and not anew else strip(job.results),
+            gr.skip() if same[4] and not anew else self._results(job),
             gr.Timer(active=live),
             gr.update(interactive=not live),
             gr.update(interactive=live),
-            gr.update(visible=job.resumable),
-            gr.update(visible=job.resumable and bool(job.people)),
+            gr.update(visible=older is not None, value=resume_label(older)),
+            gr.update(visible=job.keepable),
             gr.update(visible=job.saved and not live),
         ]
 
     def _plot(self, job: TrainJob) -> Any:
         return gr.update(value=curve(job.losses), visible=job.config.steps > 0)
+
+    def _results(self, job: TrainJob) -> Any:
+        """Each person's photo, and beside it what the model makes of it."""
+        rows: list[tuple[Any, str]] = []
+        for trainee in job.trainees if job.results else []:
+            rows.append((trainee.faces[0].image, f"{trainee.name}, the photo"))
+            rows += [(str(d.path), d.caption) for d in job.results if d.about == trainee.name]
+        return gr.update(value=rows, visible=bool(rows), selected_index=None)
 
     # --- widgets --------------------------------------------------------------------------------
 
@@ -153,26 +172,20 @@ class TrainTab:
             self.seed = gr.Number(0, label="Seed", precision=0, minimum=0)
         with gr.Row():
             self.go = gr.Button("Start training", variant="primary", elem_id="train-start")
-            self.halt = gr.Button("Stop", variant="stop", interactive=False, elem_id="train-stop")
+            self.halt = gr.Button("Stop", interactive=False, elem_id="train-stop")
         with gr.Row():
             self.again = gr.Button("Resume", visible=False, elem_id="train-resume")
             self.take = gr.Button("Keep as it is", visible=False, elem_id="train-keep")
-        self.problem = gr.HTML(elem_id="train-problem")
+        self.problem = message("train-problem")
 
     def _build_view(self) -> None:
-        self.status = gr.HTML('<p class="lead">No training yet.</p>', elem_id="train-status")
+        self.status = message("train-status", '<p class="lead">No training yet.</p>')
         self.plot = gr.LinePlot(
-            curve([]), x="step", y="loss", color="series", color_map=COLOURS, height=240,
+            curve([]), x="step", y="loss", color="series", color_map=COLOURS, height=280,
             x_title="step", y_title="loss", label="Loss", buttons=[], elem_id="train-plot",
         )  # fmt: skip
-        self.previews = gr.Gallery(
-            label="On the way", columns=6, height="auto", visible=False, interactive=False,
-            buttons=["fullscreen"], elem_id="train-previews", elem_classes="drawn",
-        )  # fmt: skip
-        self.results = gr.Gallery(
-            label="Results", columns=4, height="auto", visible=False, interactive=False,
-            buttons=["fullscreen", "download"], elem_id="train-results", elem_classes="drawn",
-        )  # fmt: skip
+        self.previews = gallery("train-previews", "On the way", opens=True)
+        self.results = gallery("train-results", "Results", size="medium", opens=True)
         self.carry_on = gr.Button(
             "Use in Compose", variant="primary", visible=False, elem_id="train-compose"
         )
@@ -198,19 +211,25 @@ class TrainTab:
 
 
 def strip(pictures: list[Drawn]) -> Any:
-    """Pictures as a gallery takes them: by path, so that nothing is encoded again."""
-    rows = [(str(picture.path), picture.caption) for picture in pictures]
-    return gr.update(value=rows, visible=bool(rows))
+    """The last pictures as a gallery takes them: by path, so that nothing is encoded again."""
+    rows = [(str(picture.path), picture.caption) for picture in pictures[-PREVIEWS:]]
+    return gr.update(value=rows, visible=bool(rows), selected_index=None)
+
+
+def resume_label(job: TrainJob | None) -> str:
+    """Whom the button goes on with."""
+    return f"Resume {', '.join(job.names)} at step {job.step}" if job else "Resume"
 
 
 def describe(job: TrainJob) -> str:
     """Step, loss and time in words."""
     who = ", ".join(job.names)
+    recipe = f"recipe {job.config.preset}"
     steps = f"step {job.step} of {job.config.steps}" if job.config.steps else ""
     loss = f"loss {job.losses[-1][1]:.4f}" if job.losses else ""
     if job.status == "done":
-        return joined(f"{who}: trained in {duration(job.seconds)}", steps, loss)
+        return joined(f"{who}: trained in {duration(job.trained)}", recipe, steps, loss)
     if job.status == "stopped":
         how = "saved" if job.saved else "stopped, can be resumed" if job.resumable else "stopped"
-        return joined(f"{who}: {how}", steps, loss)
-    return joined(f"{job.note}: {who}", steps, loss, time_left(job))
+        return joined(f"{who}: {how}", recipe, steps, loss)
+    return joined(f"{job.note}: {who}", recipe, steps, loss, time_left(job))

@@ -6,7 +6,7 @@ import json
 import math
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -26,7 +26,9 @@ from celeb_core import (
     save_checkpoint,
     score_picture,
 )
+from celeb_core.errors import SaveFailed
 from celeb_core.files import write_atomically
+from ui.errors import explain
 from ui.jobs import Drawn, Job
 from ui.pictures import save_picture
 from ui.workspace import Trainee, Workspace
@@ -51,6 +53,8 @@ class TrainJob(Job):
     people: tuple[Identity, ...] = ()  # as they are now
     previews: list[Drawn] = field(default_factory=list)
     results: list[Drawn] = field(default_factory=list)
+    trained: float = 0.0  # seconds
+    warning: str = ""  # what did not work on the way, but stopped nothing
     saved: bool = False  # the people are in the library
 
     @property
@@ -62,6 +66,11 @@ class TrainJob(Job):
     def resumable(self) -> bool:
         """Whether it was cut short and its state is on the disk."""
         return not self.live and not self.saved and (self.folder / "state.safetensors").is_file()
+
+    @property
+    def keepable(self) -> bool:
+        """Whether there are people who are not in the library yet, for whatever reason."""
+        return not self.live and not self.saved and bool(self.people)
 
     @property
     def names(self) -> list[str]:
@@ -124,20 +133,27 @@ class TrainJob(Job):
             now = time.monotonic()
             stopping = self.stop.is_set() and step.step < step.steps
             if stopping or (now - stored > CHECKPOINT_EVERY and step.step < step.steps):
-                self._store(step)
+                self._attempt(self._store, step)
                 stored = time.monotonic()
             if stopping:
                 return False
             if step.steps and now - looked > cost / PREVIEW_SHARE:
-                self._preview(step)
+                self._attempt(self._preview, step)
                 looked = time.monotonic()
                 cost = looked - now
         return True
 
+    def _attempt(self, save: Callable[[TrainStep], None], step: TrainStep) -> None:
+        """What is nice to have on the disk must not cost the training."""
+        try:
+            save(step)
+        except SaveFailed as error:
+            self.warning = explain(error)
+
     def _note_step(self, step: TrainStep) -> None:
         self.step = self.done = step.step
         self.seconds_left = step.seconds_left
-        self.people = step.people
+        self.people, self.trained = step.people, step.seconds
         self.note = "Training"
         self.losses = [known for known in self.losses if known[0] < step.step]
         if step.losses:
@@ -167,7 +183,8 @@ class TrainJob(Job):
         drawn = self._draw(person, RESULT_SEED + number, f"result-{number + 1}")
         if drawn:
             path, score, picture = drawn
-            self.results.append(Drawn(path, f"{person.name} · {likeness(score)}"))
+            caption = f"{person.name} · {likeness(score)}"
+            self.results.append(Drawn(path, caption, person.name))
             if number == 0:
                 self.workspace.keep_portrait(person.name, picture)
 

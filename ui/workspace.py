@@ -12,7 +12,7 @@ import json
 import shutil
 import threading
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -46,6 +46,7 @@ class Photo:
     label: str  # the file's name as its owner knows it; only ever shown
     image: Image.Image
     faces: list[Face]
+    example: bool = False
     id: str = field(default_factory=lambda: uuid.uuid4().hex)
 
 
@@ -63,8 +64,7 @@ class Trainee:
 
     def reference(self) -> Tensor:
         """(512,) unit norm: the face that pictures of this person are compared with."""
-        total = sum((face.embedding for face in self.faces[1:]), self.faces[0].embedding)
-        return total / total.norm()
+        return middle_of([face.embedding for face in self.faces])
 
 
 class Workspace:
@@ -83,11 +83,13 @@ class Workspace:
 
     # --- photos -------------------------------------------------------------------------------
 
-    def add_photo(self, source: Path | Image.Image, label: str) -> Photo:
-        """Decode a photo and find its faces. Raises PhotoError."""
+    def add_photo(self, source: Path | Image.Image, label: str, example: bool = False) -> Photo:
+        """Decode a photo and find its faces; only one example is kept. Raises PhotoError."""
         image = open_photo(source)
-        photo = Photo(label, image, find_faces(image, self._faces))
+        photo = Photo(label, image, find_faces(image, self._faces), example)
         with self._lock:
+            if example:
+                self.photos = {id: old for id, old in self.photos.items() if not old.example}
             self.photos[photo.id] = photo
             while len(self.photos) > MAX_PHOTOS:
                 del self.photos[next(iter(self.photos))]
@@ -185,6 +187,13 @@ class Workspace:
     def _face_again(self, photo: Path, middle: tuple[float, float]) -> Face:
         faces = find_faces(photo, self._faces)
         return min(faces, key=lambda face: _distance(_middle(face), middle))
+
+
+def middle_of(embeddings: Sequence[Tensor]) -> Tensor:
+    """Unit vectors (512,) -> their mean direction."""
+    total: Tensor = sum(embeddings[1:], embeddings[0])
+    length: Tensor = total.norm()
+    return total / length
 
 
 def _middle(face: Face) -> tuple[float, float]:

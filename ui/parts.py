@@ -1,0 +1,36 @@
+"""Widgets that several tabs use."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import gradio as gr
+
+
+def gallery(
+    id: str,
+    label: str,
+    value: Any = None,
+    size: Literal["small", "medium", "large"] = "small",
+    opens: bool = False,
+) -> gr.Gallery:
+    """Pictures with words under them; not there while there is none.
+
+    Either to be chosen by a click, or to be opened and downloaded.
+    """
+    return gr.Gallery(
+        value=value,
+        label=label,
+        height="auto",
+        visible=bool(value),
+        interactive=False,
+        allow_preview=opens,
+        buttons=["fullscreen", "download"] if opens else [],
+        elem_id=id,
+        elem_classes=["cards", size],
+    )
+
+
+def message(id: str, html: str = "") -> gr.HTML:
+    """A place for a notice or a progress bar; takes no room while it is empty."""
+    return gr.HTML(html, elem_id=id, elem_classes="message")
