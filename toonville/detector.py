@@ -28,9 +28,11 @@ LEVELS = (2, 4, 8)  # reductions of the picture
 CELL = 4  # reduced pixels: the stride of an output is its level's reduction times this
 ANCHOR_RANGES = ((10.0, 26.0), (22.0, 56.0))  # sizes of a face in reduced pixels, per anchor
 ANCHOR_UNITS = (3.5, 8.0)  # cells: outputs are multiples of these
-TOLERANCE = 1.3  # sizes outside of a range by up to this factor are neither right nor wrong
+TOLERANCE = 1.15  # sizes outside of a range by up to this factor are neither right nor wrong
 CENTRE, NEAR = 0.16, 0.42  # of the size: how far from the middle cells must, and may, fire
 VALUES = 4 + 10  # box, landmarks
+SURE_SIZE, UNSURE_SCORE = 24.0, 0.8  # small faces score less: a finer level sees them better
+REFINEMENTS = 2
 NUM_CANVASES, SEED = 20_000, 303
 BATCH = 48
 
@@ -46,25 +48,33 @@ class Detector(nn.Module):
         self.to8 = nn.Sequential(conv(b, c, 2), Residual(c))
         self.to16 = nn.Sequential(conv(c, d, 2), Residual(d), Residual(d))
         self.from16, self.at8 = nn.Conv2d(d, c, 1), conv(c, c)
-        self.from8, self.at4 = nn.Conv2d(c, b, 1), conv(b, c)
+        self.from8, self.at4 = nn.Conv2d(c, b, 1), nn.Sequential(conv(b, c), Residual(c))
         self.score = nn.Conv2d(c, anchors, 1)
         self.values = nn.Conv2d(c, anchors * VALUES, 1)
+        self.pull = nn.Conv2d(c, 10, 1)
         nn.init.constant_(self.score.bias, -4.0)  # type: ignore[arg-type]
         units = torch.tensor(ANCHOR_UNITS).repeat_interleave(VALUES).view(1, -1, 1, 1)
         self.register_buffer("units", units, persistent=False)
 
-    def look(self, reduced: Tensor) -> tuple[Tensor, Tensor]:
-        """At one level, (N, 3, H, W): logits (N, 2, H/4, W/4) and values (N, 28, H/4, W/4).
+    def look(self, reduced: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """At one level, (N, 3, H, W), h = H/4, w = W/4: logits (N, 2, h, w) and values.
 
-        Values are in cells, from the cell's upper left corner: the box's left, top, right and
-        bottom distances, then x and y of five landmarks.
+        Values (N, 2, 14, h, w) are in cells, from the cell's upper left corner: the box's left,
+        top, right and bottom distances, then x and y of five landmarks. They come as first guessed
+        from the middle of the face, and after each refinement of the landmarks.
         """
         x4 = self.to4(reduced)
         x8 = self.to8(x4)
         x16 = self.to16(x8)
         x8 = self.at8(x8 + _double(self.from16(x16), x8))
         x4 = self.at4(x4 + _double(self.from8(x8), x4))
-        return self.score(x4), self.values(x4) * self.units
+        n, _, h, w = x4.shape
+        guess = (self.values(x4) * self.units).view(n, -1, VALUES, h, w)
+        values, pull = [guess], self.pull(x4)
+        for _ in range(REFINEMENTS):
+            points = _follow(values[-1][:, :, 4:].detach(), pull)
+            values.append(torch.cat([guess[:, :, :4], points], 2))
+        return self.score(x4), values
 
     def forward(self, picture: Tensor) -> tuple[Tensor, ...]:
         """(1, 3, H, W) of (x - 127.5) / 128, RGB, sides multiples of 32, to three scores [n, 1],
@@ -72,11 +82,29 @@ class Detector(nn.Module):
         scores, boxes, points = [], [], []
         for level in LEVELS:
             logits, values = self.look(F.avg_pool2d(picture, level))
-            rows = values.permute(0, 2, 3, 1).reshape(-1, VALUES)
+            rows = values[-1].permute(0, 3, 4, 1, 2).reshape(-1, VALUES)
             scores.append(logits.sigmoid().permute(0, 2, 3, 1).reshape(-1, 1))
             boxes.append(rows[:, :4])
             points.append(rows[:, 4:])
         return (*scores, *boxes, *points)
+
+
+def _follow(points: Tensor, pull: Tensor) -> Tensor:
+    """Move landmarks (N, 2, 10, h, w) by what the picture says where they are: pull (N, 10, h, w).
+
+    Around each landmark, `pull` tells how far it is, in cells.
+    """
+    n, anchors, _, h, w = points.shape
+    xy = points.view(n, anchors, 5, 2, h, w)
+    x = xy[:, :, :, 0] + torch.arange(w, device=points.device)
+    y = xy[:, :, :, 1] + torch.arange(h, device=points.device)[:, None]
+    grid = torch.stack([x * (2 / (w - 1)) - 1, y * (2 / (h - 1)) - 1], -1)
+    grid = grid.transpose(1, 2).reshape(n * 5, anchors * h, w, 2)
+    move = F.grid_sample(
+        pull.reshape(n * 5, 2, h, w), grid, padding_mode="border", align_corners=True
+    )
+    move = move.view(n, 5, 2, anchors, h, w).permute(0, 3, 1, 2, 4, 5)
+    return (xy + move).reshape(points.shape)
 
 
 def _double(x: Tensor, like: Tensor) -> Tensor:
@@ -88,8 +116,8 @@ def _double(x: Tensor, like: Tensor) -> Tensor:
 def targets(labels: NDArray[np.float32], side: int = SIDE) -> tuple[Tensor, Tensor]:
     """Labels (N, faces, 15) to what the cells should say.
 
-    Returns wanted (N, 2, h, w), 1 where a face is, 0 where none is, -1 where it does not matter,
-    and values (N, 2, 14, h, w), right where wanted is 1.
+    Returns wanted (N, 2, h, w), the score where a face is, 0 where none is, -1 where it does not
+    matter, and values (N, 2, 14, h, w), right where wanted is positive.
     """
     n, cells = len(labels), side // CELL
     wanted = np.zeros((n, 2, cells, cells), np.float32)
@@ -110,7 +138,8 @@ def targets(labels: NDArray[np.float32], side: int = SIDE) -> tuple[Tensor, Tens
             layer[near & (layer == 0)] = -1
             if whole and low <= size <= high:
                 centre = distance <= max(CENTRE * size, float(distance.min()) + 1e-3)
-                layer[centre] = 1
+                sure = min(size * CELL / SURE_SIZE, 1.0)
+                layer[centre] = UNSURE_SCORE + (1 - UNSURE_SCORE) * sure
                 boxes = np.stack([*(corner - box[:2, None, None]), *(box[2:, None, None] - corner)])
                 landmarks = points.reshape(5, 2, 1, 1) - corner
                 all_values = np.concatenate([boxes, landmarks.reshape(10, cells, cells)])
@@ -119,25 +148,29 @@ def targets(labels: NDArray[np.float32], side: int = SIDE) -> tuple[Tensor, Tens
 
 
 def detection_losses(
-    logits: Tensor, values: Tensor, wanted: Tensor, right: Tensor
+    logits: Tensor, values: list[Tensor], wanted: Tensor, right: Tensor
 ) -> dict[str, Tensor]:
     """Focal cross-entropy of the scores, and L1 of boxes and landmarks over the face's size."""
-    n, _, h, w = logits.shape
     counts = wanted >= 0
     target = wanted.clamp(min=0)
     error = (logits.sigmoid() - target).abs() ** 1.5
     entropy = F.binary_cross_entropy_with_logits(logits, target, reduction="none")
-    positive = wanted == 1
+    positive = wanted > 0
     total = positive.sum().clamp(min=1)
-    by_anchor = values.view(n, 2, VALUES, h, w).movedim(2, -1)[positive]
     truth = right.movedim(2, -1)[positive]
     size = (truth[:, 2:4] + truth[:, :2]).amax(1, keepdim=True)
-    gap = (by_anchor - truth) / size
+    first, *refined = [(v.movedim(2, -1)[positive] - truth) / size for v in values]
+    refined_landmarks = torch.cat([gap[:, 4:] for gap in refined])
     return {
         "score": (error * entropy * counts).sum() / total,
-        "box": 2 * F.smooth_l1_loss(gap[:, :4], torch.zeros_like(gap[:, :4]), beta=0.02),
-        "landmarks": 10 * F.smooth_l1_loss(gap[:, 4:], torch.zeros_like(gap[:, 4:]), beta=0.01),
+        "box": 2 * _small(first[:, :4], beta=0.02),
+        "guess": 5 * _small(first[:, 4:], beta=0.02),
+        "landmarks": 10 * _small(refined_landmarks, beta=0.005),
     }
+
+
+def _small(gap: Tensor, beta: float) -> Tensor:
+    return F.smooth_l1_loss(gap, torch.zeros_like(gap), beta=beta)
 
 
 def train_detector(data: Path, folder: Path, minutes: float, resume: bool) -> Detector:

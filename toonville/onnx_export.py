@@ -45,8 +45,19 @@ def export(
     graph = program.model_proto
     if half:
         store_in_half(graph)
+    forget_origin(graph)
     onnx.checker.check_model(graph)
     onnx.save(graph, path)
+
+
+def forget_origin(model: onnx.ModelProto) -> None:
+    """Drop what the exporter noted about the source of each node: half of a small file."""
+    del model.metadata_props[:]
+    del model.graph.metadata_props[:]
+    for part in (*model.graph.node, *model.graph.input, *model.graph.output):
+        part.doc_string = ""
+        del part.metadata_props[:]
+    del model.graph.value_info[:]
 
 
 def store_in_half(model: onnx.ModelProto) -> None:
@@ -63,4 +74,3 @@ def store_in_half(model: onnx.ModelProto) -> None:
     nodes = [*casts, *model.graph.node]
     del model.graph.node[:]
     model.graph.node.extend(nodes)
-    del model.graph.value_info[:]
