@@ -38,7 +38,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     logging.info(core.models.note)
     at_home = options.host in AT_HOME and not options.share
-    launch(Shared(core, options.identities, apart=not at_home), options)
+    shared = Shared(core, options.identities, apart=not at_home)
+    try:
+        launch(shared, options)
+    finally:
+        shared.runner.close()
     return 0
 
 

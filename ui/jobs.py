@@ -111,6 +111,16 @@ class Runner:
         with self._changed:
             return any(job.live for job in self._jobs if job.owner == owner)
 
+    def close(self, patience: float = 10.0) -> None:
+        """Stop everything and wait for it, so that a training can store its state."""
+        with self._changed:
+            live = [job for job in self._jobs if job.live]
+        for job in live:
+            self.stop(job)
+        limit = time.monotonic() + patience
+        while any(job.live for job in live) and time.monotonic() < limit:
+            time.sleep(0.02)
+
     def _forget(self, owner: str) -> None:
         finished = [job for job in self._jobs if job.owner == owner and not job.live]
         for job in finished[:-KEPT]:

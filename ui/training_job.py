@@ -155,7 +155,9 @@ class TrainJob(Job):
         self.seconds_left = step.seconds_left
         self.people, self.trained = step.people, step.seconds
         self.note = "Training"
-        self.losses = [known for known in self.losses if known[0] < step.step]
+        # What a crash came after the last checkpoint of is trained again.
+        before = step.step - 1 if step.losses else step.step
+        self.losses = [known for known in self.losses if known[0] <= before]
         if step.losses:
             self.losses.append((step.step, step.loss))
 

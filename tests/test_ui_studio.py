@@ -1,0 +1,99 @@
+from __future__ import annotations
+
+import ast
+import os
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from conftest import portrait
+from ui_help import finish, make_page
+
+import app
+from celeb_core import CelebError, fit, save_identity
+from celeb_core.types import TrainConfig
+from ui.studio import FORGET_AFTER
+
+ROOT = Path(app.__file__).parent
+
+
+@pytest.fixture
+def page(studio, tmp_path):
+    page = make_page(studio, tmp_path)
+    yield page
+    page.shared.runner.close()
+
+
+def test_at_home_every_session_sees_the_same(page):
+    assert page.shared.workspace("one") is page.shared.workspace("")
+
+
+def test_away_from_home_nobody_sees_what_others_do(studio, tmp_path):
+    page = make_page(studio, tmp_path, apart=True)
+    one, two = page.shared.new_session(), page.shared.new_session()
+    mine, theirs = page.shared.workspace(one), page.shared.workspace(two)
+    mine.enlist(mine.add_photo(portrait(), "ada"), 0, "ada")
+    page.train.start(list(mine.trainees), "instant", None, 0, one)
+    finish(page.train.job(one))
+    assert list(mine.people()) == ["ada"]
+    assert not theirs.people() and not theirs.trainees and not theirs.photos
+    assert page.train.job(two) is None
+    assert page.compose.refresh(two) == []
+
+
+@pytest.mark.parametrize("id", ["", "../../etc", "x" * 32, None])
+def test_a_session_id_that_is_not_ours_is_refused(studio, tmp_path, id):
+    shared = make_page(studio, tmp_path, apart=True).shared
+    with pytest.raises(CelebError, match="Reload"):
+        shared.workspace(id)
+
+
+def test_strangers_get_the_samples_and_not_the_people_of_the_owner(
+    studio, tmp_path, person, models, basis
+):
+    (ada,) = fit([person], models, basis, TrainConfig(steps=0)).values()
+    save_identity(ada, tmp_path / "identities")
+    sample = replace(ada, name="sample", settings={"sample": 1})
+    save_identity(sample, tmp_path / "identities")
+    shared = make_page(studio, tmp_path, apart=True).shared
+    assert list(shared.workspace(shared.new_session()).people()) == ["sample"]
+
+
+def test_what_sessions_leave_behind_is_deleted_after_a_day(studio, tmp_path):
+    shared = make_page(studio, tmp_path, apart=True).shared
+    old = shared.new_session()
+    shared.workspace(old)
+    long_ago = time.time() - FORGET_AFTER - 1
+    os.utime(tmp_path / "sessions" / old / "used", (long_ago, long_ago))
+    shared.workspace(shared.new_session())
+    assert not (tmp_path / "sessions" / old).exists()
+
+
+def test_the_page_offers_no_public_endpoint(page):
+    blocks = page.build()
+    visible = [fn for fn in blocks.fns.values() if fn.api_visibility == "public"]
+    assert visible == []
+
+
+def test_a_share_link_never_goes_without_a_password():
+    options = app.parser().parse_args(["--share"])
+    name, password = app.credentials(options)
+    assert name == "studio" and len(password) >= 12
+    options = app.parser().parse_args(["--auth", "me:a:b"])
+    assert app.credentials(options) == ("me", "a:b")
+    assert app.credentials(app.parser().parse_args([])) is None
+
+
+def test_a_wrong_model_is_an_error_message_and_an_exit_code(capsys):
+    assert app.main(["--model", "/nowhere"]) == 1
+    assert "error: There is no model" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("path", [ROOT / "app.py", *sorted((ROOT / "ui").glob("*.py"))])
+def test_the_page_does_nothing_with_torch_but_name_its_type(path):
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("torch"):
+            assert [alias.name for alias in node.names] == ["Tensor"]
+        if isinstance(node, ast.Import):
+            assert not any(alias.name.startswith("torch") for alias in node.names)

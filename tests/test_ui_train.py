@@ -1,0 +1,184 @@
+from __future__ import annotations
+
+import math
+
+import pytest
+from conftest import portrait
+from ui_help import finish, make_page, until
+
+from celeb_core import list_identities
+from ui.curve import POINTS, curve, smoothed
+from ui.train import NOTHING_SEEN
+
+STATUS, PLOT, PREVIEWS, RESULTS, TIMER, START, STOP, RESUME, KEEP, COMPOSE = range(1, 11)
+
+
+@pytest.fixture
+def page(studio, tmp_path):
+    page = make_page(studio, tmp_path)
+    yield page
+    page.shared.runner.close()
+
+
+def enlist(page, *names):
+    workspace = page.shared.workspace("")
+    for index, name in enumerate(names):
+        photo = workspace.add_photo(portrait(255 - 20 * index), name)
+        workspace.enlist(photo, 0, name)
+    return list(workspace.trainees)
+
+
+def start(page, *names, preset="fast", steps=3):
+    problem = page.train.start(enlist(page, *names), preset, steps, 0, "")
+    assert problem == ""
+    return page.train.job("")
+
+
+def poll(page, seen=NOTHING_SEEN):
+    return page.train.poll(seen, "")
+
+
+def test_a_training_ends_with_people_in_the_library_and_pictures(page):
+    job = finish(start(page, "ada", "bob"))
+    assert job.error == "" and job.status == "done"
+    assert list(list_identities(page.shared.library)) == ["ada", "bob"]
+    shown = poll(page)
+    assert "trained in" in shown[STATUS] and "step 3 of 3" in shown[STATUS]
+    assert len(shown[RESULTS]["value"]) == 6  # a photo and two pictures each
+    assert all("likeness" in d.caption for d in job.results)
+    assert all(d.path.is_file() for d in job.results)
+    assert shown[COMPOSE]["visible"] and not shown[RESUME]["visible"]
+    assert page.shared.workspace("").portrait("ada").is_file()
+
+
+def test_the_plot_has_every_series_from_the_first_frame_on(page):
+    empty = curve([])
+    assert sorted(empty["series"]) == ["each step", "smoothed"]
+    assert str(empty["loss"].dtype) == "float64"
+    job = finish(start(page, "ada"))
+    frame = poll(page)[PLOT]["value"]
+    raw = frame[frame["series"] == "each step"].dropna()
+    assert list(raw["step"]) == [1, 2, 3]
+    assert list(raw["loss"]) == [loss for _, loss in job.losses]
+
+
+@pytest.mark.parametrize("count", [1, 149, 150, 151, 10_000])
+def test_the_plot_stays_small_and_keeps_the_last_point(count):
+    frame = curve([(step, 1 / step) for step in range(1, count + 1)]).dropna()
+    assert len(frame) <= POINTS
+    assert frame["step"].max() == count
+
+
+def test_smoothing_starts_at_the_first_value():
+    assert smoothed([2.0, 2.0, 2.0]) == pytest.approx([2, 2, 2])
+    assert smoothed([4.0, 0.0])[1] < 4
+
+
+def test_polling_sends_only_what_is_new(page):
+    finish(start(page, "ada"))
+    seen, *_ = poll(page)
+    again = poll(page, seen)
+    assert [again[i]["__type__"] for i in (PLOT, PREVIEWS, RESULTS)] == ["update"] * 3
+    assert not any("value" in again[i] for i in (PLOT, PREVIEWS, RESULTS))
+
+
+def test_instant_has_no_steps_and_no_plot(page):
+    job = finish(start(page, "ada", preset="instant", steps=None))
+    assert job.status == "done" and job.losses == []
+    assert poll(page)[PLOT]["visible"] is False
+    assert "ada" in page.shared.workspace("").people()
+
+
+def test_nobody_chosen_is_said(page):
+    assert "Choose at least one person" in page.train.start([], "fast", None, 0, "")
+    assert "Choose at least one person" in page.train.start(["../x"], "fast", None, 0, "")
+
+
+def test_a_stopped_training_goes_on_where_it_was(page):
+    job = start(page, "ada", steps=400)
+    until(lambda: job.step >= 2)
+    page.train.stop("")
+    stopped = finish(job, 5)
+    assert stopped.status == "stopped" and stopped.resumable
+    shown = poll(page)
+    assert shown[RESUME]["visible"] and "Resume ada at step" in shown[RESUME]["value"]
+    assert not page.shared.workspace("").people()
+    at = stopped.step
+    assert page.train.resume("") == ""
+    again = page.train.job("")
+    assert again is not job
+    until(lambda: again.step > at)
+    assert [step for step, _ in again.losses[: at + 1]] == list(range(1, at + 2))
+    page.train.stop("")
+    finish(again, 5)
+
+
+def test_a_restarted_app_offers_to_go_on(page, studio, tmp_path):
+    job = start(page, "ada", steps=400)
+    until(lambda: job.step >= 2)
+    page.train.stop("")
+    finish(job, 5)
+    after = make_page(studio, tmp_path)
+    shown = after.train.poll(NOTHING_SEEN, "")
+    assert shown[RESUME]["visible"] and "ada" in shown[STATUS]
+    assert len(shown[PLOT]["value"].dropna()) == 2 * len(job.losses)
+    assert after.train.resume("") == ""
+    again = after.train.job("")
+    until(lambda: again.step > job.step)
+    after.train.stop("")
+    finish(again, 5)
+
+
+def test_an_older_stopped_training_is_still_offered_after_a_newer_one(page):
+    job = start(page, "ada", steps=400)
+    until(lambda: job.step >= 1)
+    page.train.stop("")
+    finish(job, 5)
+    finish(start(page, "bob", steps=2))
+    assert "Resume ada" in poll(page)[RESUME]["value"]
+
+
+def test_a_stopped_training_can_be_kept_as_it_is(page):
+    job = start(page, "ada", steps=400)
+    until(lambda: job.step >= 1)
+    page.train.stop("")
+    finish(job, 5)
+    assert poll(page)[KEEP]["visible"]
+    assert "Saved as after step" in page.train.keep("")
+    assert "ada" in page.shared.workspace("").people()
+    assert not poll(page)[RESUME]["visible"] and not poll(page)[KEEP]["visible"]
+
+
+def test_a_full_disk_costs_no_training(page, monkeypatch):
+    def full(*args):
+        raise OSError(28, "No space left on device")
+
+    chosen = enlist(page, "ada")
+    with monkeypatch.context() as patch:
+        patch.setattr("os.replace", full)
+        page.train.start(chosen, "fast", 3, 0, "")
+        job = finish(page.train.job(""))
+    assert job.status == "failed" and "No space left" in job.error
+    assert "No space left" in poll(page)[STATUS]
+    assert job.step == 3 and poll(page)[KEEP]["visible"]
+    assert "Saved" in page.train.keep("")
+    assert "ada" in page.shared.workspace("").people()
+
+
+def test_only_newcomers_are_chosen_by_themselves(page):
+    (ada,) = enlist(page, "ada")
+    who, nobody = page.train.refresh([], "")
+    assert who["value"] == [ada] and not nobody["visible"]
+    finish(start(page, "ada"))
+    enlist(page, "bob")
+    who, _ = page.train.refresh([], "")
+    assert [label for label, id in who["choices"] if id in who["value"]] == ["bob"]
+
+
+def test_time_left_is_known_while_it_runs(page):
+    job = start(page, "ada", steps=200)
+    until(lambda: job.step >= 2 and job.seconds_left is not None)
+    assert math.isfinite(job.seconds_left)
+    assert "left" in poll(page)[STATUS]
+    page.train.stop("")
+    finish(job, 5)

@@ -1,0 +1,50 @@
+"""What the tests of the page share."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from celeb_core import Person, TrainConfig, fit
+from ui.jobs import Job
+from ui.page import Page
+from ui.studio import Shared
+
+
+def selected(index: Any) -> gr.SelectData:
+    """A click on something of a gallery or a picture."""
+    return gr.SelectData(None, {"index": index, "value": None})
+
+
+def until(condition: Callable[[], Any], seconds: float = 60.0) -> None:
+    """Wait for something that another thread does."""
+    limit = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < limit
+        time.sleep(0.005)
+
+
+def finish(job: Job | None, seconds: float = 60.0) -> Job:
+    """Wait for a job."""
+    assert job is not None
+    until(lambda: not job.live, seconds)
+    return job
+
+
+def make_page(studio: Any, folder: Path, apart: bool = False) -> Page:
+    """A page with an empty library of its own; not launched."""
+    shared = Shared(studio, folder / "identities", apart=apart, sessions=folder / "sessions")
+    page = Page(shared)
+    page.build()
+    return page
+
+
+def fill_library(page: Page, people: Sequence[Person]) -> None:
+    """Untrained people in the library: the numbers are as good as any."""
+    core = page.shared.core
+    for identity in fit(people, core.models, core.basis, TrainConfig(steps=0)).values():
+        page.shared.workspace("").keep(identity)
