@@ -16,6 +16,7 @@ from transformers import CLIPModel, CLIPTextModel, CLIPTokenizer
 
 from toonville.clip import image_processor
 from toonville.dataset import celebrities
+from toonville.detector import DETECTOR_SIZE
 from toonville.face_report import Judge
 from toonville.identity import Traits, sample_traits
 from toonville.render import Picture, render
@@ -42,6 +43,14 @@ EDIT_PROMPTS: tuple[tuple[str, dict[str, str]], ...] = (
 
 STUDIO = {
     "title": "Toonville",
+    "defaults": {
+        "steps": 20,
+        "guidance": 3.0,
+        "width": 128,
+        "height": 128,
+        "scheduler": "dpm++ 2m karras",
+    },
+    "faces": {"det_size": list(DETECTOR_SIZE), "det_thresh": 0.5},
     "domain_note": (
         "The bundled model knows only drawn faces. For a real photograph, use Stable Diffusion: "
         "start the app with --model stable-diffusion-v1-5/stable-diffusion-v1-5 (needs a GPU)."
