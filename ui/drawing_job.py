@@ -24,7 +24,7 @@ from celeb_core import (
 from celeb_core.prompt import known_names
 from ui.jobs import Drawn, Job
 from ui.pictures import save_picture
-from ui.workspace import Workspace, middle_of
+from ui.workspace import Workspace
 
 REFERENCES = 3  # pictures from which a person without a photo is known again
 REFERENCE_SEED = 1000
@@ -58,7 +58,7 @@ class DrawJob(Job):
             self._draw(orders)
             if self.stop.is_set():
                 return "stopped"
-        if self.scored and (missing := self._without_reference()):
+        if self.scored and (missing := self._unknown()):
             self.note, self.seconds_left = "Scoring", None
             for name, identity in missing.items():
                 self._find_reference(name, identity)
@@ -126,13 +126,13 @@ class DrawJob(Job):
         face = calibration.face_embeddings[calibration.names.index(name)]
         return face if bool(face.any()) else None
 
-    def _without_reference(self) -> dict[str, Identity]:
-        """The trained people whose photo we do not have."""
+    def _unknown(self) -> dict[str, Identity]:
+        """The trained people whose face we have not looked for yet: there is no photo of them."""
         return {
             name: who
             for order in self.orders
             for name, who in self._people(order).items()
-            if who is not None and self._reference(name, who) is None
+            if who is not None and self.workspace.needs_reference(who)
         }
 
     def _find_reference(self, name: str, identity: Identity) -> None:
@@ -143,8 +143,7 @@ class DrawJob(Job):
                 return
             seed = REFERENCE_SEED + number
             faces += reference_faces({name: identity}, self.core, 1, seed).values()
-        if faces:
-            self.workspace.remember_reference(identity, middle_of(faces))
+        self.workspace.remember_reference(identity, faces)
 
 
 def batches(orders: Sequence[Order], alone: bool) -> list[list[Order]]:

@@ -57,7 +57,7 @@ CSS = """
 .cards { border: none !important; background: none !important; overflow: visible !important; }
 .cards [data-testid="block-label"] { position: static; border: none; background: none; padding: 0;
   margin: 0 0 6px; font-size: 0.95rem; font-weight: 600; }
-.cards [data-testid="block-label"] svg { display: none; }
+.cards [data-testid="block-label"] > :first-child { display: none; }
 .cards .grid-wrap { max-height: none !important; overflow: visible; }
 .cards .grid-container { grid-template-rows: none; grid-auto-rows: auto; align-items: start;
   grid-template-columns: repeat(auto-fill, minmax(150px, 1fr)); }
@@ -71,7 +71,6 @@ CSS = """
   opacity: 1 !important; padding: 4px 8px; text-align: center; }
 .message:not(:has(p)) { display: none; }
 .html-container { padding: 0 !important; }
-#train-plot { min-height: 305px; }
-#train-plot .role-legend-title { display: none; }
+#train-plot .role-legend { display: none; }
 footer { opacity: 0.7; }
 """

@@ -181,8 +181,9 @@ class TrainTab:
     def _build_view(self) -> None:
         self.status = message("train-status", '<p class="lead">No training yet.</p>')
         self.plot = gr.LinePlot(
-            curve([]), x="step", y="loss", color="series", color_map=COLOURS, height=280,
-            x_title="step", y_title="loss", label="Loss", buttons=[], elem_id="train-plot",
+            curve([]), x="step", y="loss", color="series", color_map=COLOURS, height=260,
+            x_title="step", y_title="loss", label="Loss (grey: each step, blue: smoothed)",
+            buttons=[], elem_id="train-plot",
         )  # fmt: skip
         self.previews = gallery("train-previews", "On the way", opens=True)
         self.results = gallery("train-results", "Results", size="medium", opens=True)

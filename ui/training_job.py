@@ -155,11 +155,10 @@ class TrainJob(Job):
         self.seconds_left = step.seconds_left
         self.people, self.trained = step.people, step.seconds
         self.note = "Training"
-        # What a crash came after the last checkpoint of is trained again.
-        before = step.step - 1 if step.losses else step.step
-        self.losses = [known for known in self.losses if known[0] <= before]
         if step.losses:
             self.losses.append((step.step, step.loss))
+        else:  # what came after the last stored state is trained again
+            self.losses = [known for known in self.losses if known[0] <= step.step]
 
     def _store(self, step: TrainStep) -> None:
         """The state, and what a restarted app must know to go on with it."""

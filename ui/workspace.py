@@ -77,7 +77,7 @@ class Workspace:
         self.private = library / PRIVATE_FOLDER
         self.basis, self._faces = basis, faces
         self.photos: dict[str, Photo] = {}
-        self.references: dict[str, Tensor] = {}  # of people without a photo, by `_digest`
+        self._references: dict[str, Tensor | None] = {}  # of people without a photo
         self._lock = threading.RLock()
         self.trainees = {trainee.id: trainee for trainee in self._stored_trainees()}
 
@@ -146,15 +146,19 @@ class Workspace:
         return path if path.is_file() else None
 
     def reference(self, identity: Identity) -> Tensor | None:
-        """The face that pictures of this person are compared with, if it is known yet."""
+        """The face that pictures of this person are compared with, if there is one."""
         trainee = self.trainee(identity.name)
         if trainee is not None:
             return trainee.reference()
-        return self.references.get(_digest(identity))
+        return self._references.get(_digest(identity))
 
-    def remember_reference(self, identity: Identity, reference: Tensor) -> None:
-        """Until the app ends: no face embedding goes to the disk."""
-        self.references[_digest(identity)] = reference
+    def needs_reference(self, identity: Identity) -> bool:
+        """Whether nobody has looked for one yet."""
+        return self.trainee(identity.name) is None and _digest(identity) not in self._references
+
+    def remember_reference(self, identity: Identity, faces: Sequence[Tensor]) -> None:
+        """What was found, maybe nothing; until the app ends: no embedding goes to the disk."""
+        self._references[_digest(identity)] = middle_of(faces) if faces else None
 
     # --- files --------------------------------------------------------------------------------
 
