@@ -14,7 +14,7 @@ from typing import Any
 
 from PIL import Image
 
-from celeb_core import Studio, list_identities, save_identity
+from celeb_core import Studio, load_identity, save_identity
 from celeb_core.errors import CelebError
 from ui.jobs import Runner
 from ui.workspace import Workspace
@@ -25,6 +25,7 @@ TICK = 0.4  # seconds between two looks at a job; only display hangs on it
 
 ID = re.compile(r"[0-9a-f]{32}")
 FORGET_AFTER = 24 * 3600  # seconds; only where sessions are apart
+SAMPLES = "*.sample.safetensors"  # people in the library that ship with the project
 EXAMPLES = ("Ash", "Billie", "Casey", "Drew", "Ellis", "Frankie", "Jules", "Kit")
 SIDE = 128  # of an example in evaluation/people.png
 
@@ -72,6 +73,7 @@ class Shared:
         faces, basis = self.core.faces, self.core.basis
         if not self.apart:
             return Workspace(session, self.library, self.pictures, faces, basis)
+        self.sessions.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._forget()
         folder = self.sessions / session
         library = folder / "identities"
@@ -83,9 +85,9 @@ class Shared:
 
     def _copy_samples(self, library: Path) -> None:
         """Strangers get the people that ship with the project, never those of the owner."""
-        for identity in list_identities(self.library).values():
-            if identity.settings.get("sample"):
-                save_identity(identity, library)
+        for path in self.library.glob(SAMPLES):
+            identity = load_identity(path)
+            save_identity(identity, library)
 
     def _forget(self) -> None:
         """Delete what sessions left behind that nobody has opened for a day."""
