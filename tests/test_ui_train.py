@@ -4,7 +4,7 @@ import math
 
 import pytest
 from conftest import portrait
-from ui_help import finish, make_page, until
+from ui_help import finish, make_page, selected, until
 
 from celeb_core import list_identities
 from ui.curve import POINTS, curve, smoothed
@@ -167,12 +167,20 @@ def test_a_full_disk_costs_no_training(page, monkeypatch):
 
 def test_only_newcomers_are_chosen_by_themselves(page):
     (ada,) = enlist(page, "ada")
-    who, nobody = page.train.refresh([], "")
+    faces, who, nobody = page.train.refresh([], "")
+    assert [name for _, name in faces["value"]] == ["ada"]
     assert who["value"] == [ada] and not nobody["visible"]
     finish(start(page, "ada"))
     enlist(page, "bob")
-    who, _ = page.train.refresh([], "")
+    _, who, _ = page.train.refresh([], "")
     assert [label for label, id in who["choices"] if id in who["value"]] == ["bob"]
+
+
+def test_a_click_on_a_face_chooses_and_a_second_one_does_not(page):
+    ada, bob = enlist(page, "ada", "bob")
+    assert page.train.toggle([ada], "", selected(1))[1] == [ada, bob]
+    assert page.train.toggle([ada, bob], "", selected(0))[1] == [bob]
+    assert page.train.toggle([ada], "", selected(7))[1] == [ada]
 
 
 def test_time_left_is_known_while_it_runs(page):

@@ -70,8 +70,12 @@ class Results:
     def build_buttons(self, label: str) -> None:
         """Start and cancel."""
         with gr.Row():
-            self.go = gr.Button(label, variant="primary", elem_id=f"{self.name}-start")
-            self.halt = gr.Button("Cancel", interactive=False, elem_id=f"{self.name}-cancel")
+            self.go = gr.Button(
+                label, variant="primary", min_width=100, elem_id=f"{self.name}-start"
+            )
+            self.halt = gr.Button(
+                "Cancel", interactive=False, min_width=100, elem_id=f"{self.name}-cancel"
+            )
 
     def build_status(self, empty: str) -> None:
         """How far it is, or what will be here."""

@@ -117,9 +117,9 @@ class InterpolateTab:
 
     def _build_form(self) -> None:
         with gr.Row():
-            self.a = gr.Dropdown([], label="From", interactive=True, min_width=150,
+            self.a = gr.Dropdown([], label="From", interactive=True, min_width=180,
                                  elem_id="interpolate-a")  # fmt: skip
-            self.b = gr.Dropdown([], label="To", interactive=True, min_width=150,
+            self.b = gr.Dropdown([], label="To", interactive=True, min_width=180,
                                  elem_id="interpolate-b")  # fmt: skip
         self.lam = gr.Slider(
             0, 1, 0.5, step=0.01, label="Mixture λ", elem_id="interpolate-lambda",

@@ -41,6 +41,7 @@ class Page:
             title="Celeb Basis Studio", analytics_enabled=False, delete_cache=(3600, 86400)
         )
         with page:
+            draft = gr.BrowserState("", storage_key="celeb-basis-prompt", secret=SECRET)
             session = gr.BrowserState("", storage_key="celeb-basis-session", secret=SECRET)
             with gr.Column(elem_id="head"):
                 gr.HTML(f"<h1>Celeb Basis Studio</h1><p>{safe(self.shared.core.models.note)}</p>")
@@ -54,6 +55,9 @@ class Page:
                 with gr.Tab("Interpolate", id="interpolate") as interpolate:
                     self.interpolate.build(session)
             self._wire(page, session, {"train": train, "compose": compose, "mix": interpolate})
+            # A prompt that was being written is still there after a reload.
+            page.load(None, draft, self.compose.prompt, js="text => text || ''")
+            self.compose.prompt.change(None, self.compose.prompt, draft, js="text => text")
             faces.select(self.faces.refresh, session, self.faces.listed, queue=False, **PRIVATE)
         return page
 
@@ -63,7 +67,7 @@ class Page:
             "train": (
                 self.train.refresh,
                 [self.train.who, session],
-                [self.train.who, self.train.nobody],
+                self.train.people,
             ),
             "compose": (self.compose.refresh, [session], [self.compose.people]),
             "mix": (

@@ -72,5 +72,4 @@ CSS = """
 .message:not(:has(p)) { display: none; }
 .html-container { padding: 0 !important; }
 #train-plot .role-legend { display: none; }
-footer { opacity: 0.7; }
 """

@@ -44,10 +44,20 @@ class TrainTab:
         fresh = [t.id for t in workspace.trainees.values() if t.name not in trained]
         kept = [id for id in chosen or [] if id in workspace.trainees]
         value = list(dict.fromkeys([*kept, *fresh]))
+        rows = [(t.faces[0].image, t.name) for t in workspace.trainees.values()]
         return [
+            gr.update(value=rows, visible=bool(rows), selected_index=None),
             gr.update(choices=choices, value=value, visible=bool(choices)),
             gr.update(visible=not choices),
         ]
+
+    def toggle(self, chosen: list[str], session: str, event: gr.SelectData) -> list[Any]:
+        """A click on a face chooses that person, or not any more."""
+        ids = dict(enumerate(self.shared.workspace(session).trainees))
+        id = ids.get(int(event.index))
+        rest = [other for other in chosen or [] if other != id]
+        known = id is None or id in (chosen or [])
+        return [gr.update(selected_index=None), rest if known else [*rest, id]]
 
     def start(self, chosen: list[str], preset: str, steps: int, seed: int, session: str) -> str:
         """Queue a training -> what is wrong, if something is."""
@@ -157,7 +167,11 @@ class TrainTab:
 
     def _build_choices(self) -> None:
         self.nobody = gr.HTML(NOBODY)
-        self.who = gr.CheckboxGroup([], label="People", visible=False, elem_id="train-who")
+        self.faces = gallery("train-faces", "People")
+        self.who = gr.CheckboxGroup(
+            [], label="Whom to train", show_label=False, visible=False, elem_id="train-who"
+        )
+        self.people = [self.faces, self.who, self.nobody]
         recipes = [
             (text.format(steps=PRESETS[key].steps), key)
             for key, text in RECIPES.items()
@@ -171,8 +185,10 @@ class TrainTab:
             )  # fmt: skip
             self.seed = gr.Number(0, label="Seed", precision=0, minimum=0)
         with gr.Row():
-            self.go = gr.Button("Start training", variant="primary", elem_id="train-start")
-            self.halt = gr.Button("Stop", interactive=False, elem_id="train-stop")
+            self.go = gr.Button(
+                "Start training", variant="primary", min_width=100, elem_id="train-start"
+            )
+            self.halt = gr.Button("Stop", interactive=False, min_width=100, elem_id="train-stop")
         with gr.Row():
             self.again = gr.Button("Resume", visible=False, elem_id="train-resume")
             self.take = gr.Button("Keep as it is", visible=False, elem_id="train-keep")
@@ -206,6 +222,7 @@ class TrainTab:
         self.timer.tick(**self.tick)
         form = [self.who, self.preset, self.steps, self.seed, session]
         self.go.click(self.start, form, self.problem, **PRIVATE).success(**self.tick)
+        self.faces.select(self.toggle, [self.who, session], [self.faces, self.who], **PRIVATE)
         self.halt.click(self.stop, session, None, **PRIVATE).success(**self.tick)
         self.again.click(self.resume, session, self.problem, **PRIVATE).success(**self.tick)
         self.take.click(self.keep, session, self.problem, **PRIVATE).success(**self.tick)

@@ -174,7 +174,8 @@ class TrainJob(Job):
         """One person after the other, so that many do not cost more than one."""
         person = step.people[len(self.previews) % len(step.people)]
         self.note = "Drawing a preview"
-        drawn = self._draw(person, RESULT_SEED, f"preview-{step.step:04}")
+        steps = max(1, self.core.models.steps // 2)
+        drawn = self._draw(person, RESULT_SEED, f"preview-{step.step:04}", steps)
         if drawn:
             path, score, _ = drawn
             who = f"{person.name} · " if len(step.people) > 1 else ""
@@ -190,7 +191,7 @@ class TrainJob(Job):
                 self.workspace.keep_portrait(person.name, picture)
 
     def _draw(
-        self, person: Identity, seed: int, label: str
+        self, person: Identity, seed: int, label: str, steps: int | None = None
     ) -> tuple[Path, float | None, Image.Image] | None:
         """A portrait on the disk with its identity score; None when told to stop."""
         text = PORTRAIT.format(person.name)
@@ -198,7 +199,7 @@ class TrainJob(Job):
             parse_prompt(text, {person.name: person}),
             self.core.models,
             self.core.basis,
-            SampleConfig(seed=seed),
+            SampleConfig(seed=seed, steps=steps),
             should_stop=self.stop.is_set,
         )
         if not drawn:

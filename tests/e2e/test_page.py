@@ -47,3 +47,14 @@ def test_a_new_tab_shows_the_same_results(browser):
     other.get_by_role("tab", name="Compose").click()
     expect(other.locator("#compose-status")).to_contain_text("1 of 1 pictures")
     expect(other.locator("#compose-gallery .thumbnail-item")).to_have_count(1)
+
+
+def test_a_prompt_survives_a_reload(browser):
+    page = browser.open()
+    page.get_by_role("tab", name="Compose").click()
+    prompt = page.locator("#compose-prompt textarea")
+    prompt.fill('a photo of <Ash> & "friends"')
+    page.wait_for_function("Boolean(localStorage.getItem('celeb-basis-prompt'))")
+    page.reload()
+    page.get_by_role("tab", name="Compose").click()
+    expect(prompt).to_have_value('a photo of <Ash> & "friends"')
