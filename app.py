@@ -6,6 +6,7 @@ import argparse
 import logging
 import os
 import secrets
+import signal
 import sys
 import warnings
 from collections.abc import Sequence
@@ -39,6 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logging.info(core.models.note)
     at_home = options.host in AT_HOME and not options.share
     shared = Shared(core, options.identities, apart=not at_home)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: store, then go
     try:
         launch(shared, options)
     finally:

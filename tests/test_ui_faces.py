@@ -8,7 +8,8 @@ from PIL import Image
 from test_faces import two_faces
 from ui_help import make_page, selected
 
-from ui.faces import Choice, name_hint
+from ui.faces import Choice
+from ui.names import name_hint
 
 PROBLEM, SHOWN = 1, 2  # places in what `upload` gives
 CHOICE, PHOTO, NUMBERS, CROP, NAME, HINT, USE = 0, 2, 4, 6, 7, 8, 9  # places in `shown`

@@ -9,8 +9,8 @@ from typing import Any
 import gradio as gr
 
 from celeb_core.errors import CelebError
-from celeb_core.identity import check_name
 from ui.errors import explain, notice
+from ui.names import name_hint, suggested_name
 from ui.parts import gallery, message
 from ui.pictures import face_at, framed, scale
 from ui.studio import PRIVATE, Shared
@@ -253,30 +253,3 @@ def trainee_label(trainee: Trainee) -> str:
     """A name, and from how many photos if there are several."""
     count = len(trainee.faces)
     return trainee.name if count == 1 else f"{trainee.name} · {count} photos"
-
-
-def suggested_name(photo: Photo, workspace: Workspace) -> str:
-    """The file's name, if it looks like a person's and is free."""
-    stem = Path(photo.label).stem.strip()
-    usual = stem.isalpha() and 1 < len(stem) <= 20 and len(photo.faces) == 1
-    taken = workspace.trainee(stem) is not None or stem in workspace.people()
-    return stem if usual and not taken else ""
-
-
-def name_hint(name: str, workspace: Workspace) -> tuple[str, bool]:
-    """What to say about a name (HTML), and whether it can be used."""
-    if not name.strip():
-        return notice(
-            "Give this person a name. In prompts you write it like <ada>.", kind="hint"
-        ), False
-    try:
-        name = check_name(name)
-    except CelebError as error:
-        return notice(explain(error)), False
-    if workspace.trainee(name):
-        text = f"{name} is in the training list: this face is added as one more photo of {name}."
-        return notice(text, kind="hint"), True
-    if name in workspace.people():
-        text = f"There is a <{name}> in your library: training will replace that person."
-        return notice(text, kind="hint"), True
-    return notice(f"In prompts: <{name}>", kind="good"), True

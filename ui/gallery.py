@@ -10,7 +10,7 @@ import gradio as gr
 
 from ui.drawing_job import DrawJob
 from ui.jobs import Drawn
-from ui.parts import gallery, message
+from ui.parts import gallery, message, pictures
 from ui.progress import bar, duration, joined, time_left
 from ui.studio import PRIVATE, TICK, Shared
 
@@ -41,29 +41,25 @@ class Results:
         if job is None:
             return [NOTHING_SEEN, *[gr.skip()] * (len(self.watched) - 1)]
         live = job.live  # read first, so that the last look is complete
-        pictures = list(job.pictures)
+        drawn = list(job.pictures)
         # Late scores change the captions, the last one last.
-        now: Seen = (job.id, job.status, len(pictures), pictures[-1].caption if pictures else "")
-        rows = [(str(picture.path), picture.caption) for picture in pictures]
-        ready = bool(rows) and not live
+        now: Seen = (job.id, job.status, len(drawn), drawn[-1].caption if drawn else "")
+        ready = bool(drawn) and not live
         return [
             now,
             bar(job, describe(job), self.shared.runner.ahead(job)),
-            gr.skip() if now[0::2] == seen[0::2] and now[3] == seen[3] else self._show(rows),
-            gr.skip() if now == seen else gr.update(visible=not rows and not live),
-            gr.skip() if now == seen else self._download(job.id, pictures, ready),
+            gr.skip() if now[0::2] == seen[0::2] and now[3] == seen[3] else pictures(drawn),
+            gr.skip() if now == seen else gr.update(visible=not drawn and not live),
+            gr.skip() if now == seen else self._download(job.id, drawn, ready),
             gr.Timer(active=live),
             gr.update(interactive=not live),
             gr.update(interactive=live),
         ]
 
-    def _show(self, rows: list[tuple[str, str]]) -> Any:
-        return gr.update(value=rows, visible=bool(rows), selected_index=None)
-
-    def _download(self, id: str, pictures: list[Drawn], ready: bool) -> Any:
+    def _download(self, id: str, drawn: list[Drawn], ready: bool) -> Any:
         if not ready:
             return gr.update(visible=False)
-        return gr.update(value=str(bundle(id, pictures)), visible=True)
+        return gr.update(value=str(bundle(id, drawn)), visible=True)
 
     # --- widgets --------------------------------------------------------------------------------
 
@@ -108,9 +104,9 @@ class Results:
         self.halt.click(self.cancel, session, None, **PRIVATE).success(**self.tick)
 
 
-def bundle(id: str, pictures: list[Drawn]) -> Path:
+def bundle(id: str, drawn: list[Drawn]) -> Path:
     """One file with all pictures: the picture itself, or a ZIP beside the first."""
-    paths = [picture.path for picture in pictures]
+    paths = [picture.path for picture in drawn]
     if len(paths) == 1:
         return paths[0]
     archive = paths[0].with_name(f"{id[:8]}.zip")

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import gradio as gr
+
+from ui.jobs import Drawn
 
 
 def gallery(
@@ -29,6 +32,12 @@ def gallery(
         elem_id=id,
         elem_classes=["cards", size],
     )
+
+
+def pictures(drawn: Sequence[Drawn]) -> Any:
+    """What a gallery is to show: by path, so that nothing is encoded again."""
+    rows = [(str(picture.path), picture.caption) for picture in drawn]
+    return gr.update(value=rows, visible=bool(rows), selected_index=None)
 
 
 def message(id: str, html: str = "") -> gr.HTML:

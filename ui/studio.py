@@ -21,7 +21,7 @@ from ui.workspace import Workspace
 
 PRIVATE: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
 """For the page's own events: no public endpoint, no veil over the outputs."""
-TICK = 0.4  # seconds between two looks at a job; only display hangs on it
+TICK = 0.3  # seconds between two looks at a job; only display hangs on it
 
 ID = re.compile(r"[0-9a-f]{32}")
 FORGET_AFTER = 24 * 3600  # seconds; only where sessions are apart

@@ -10,8 +10,7 @@ import gradio as gr
 from celeb_core import PRESETS, CelebError
 from ui.curve import COLOURS, curve
 from ui.errors import explain, notice
-from ui.jobs import Drawn
-from ui.parts import gallery, message
+from ui.parts import gallery, message, pictures
 from ui.progress import bar, duration, joined, time_left
 from ui.studio import PRIVATE, TICK, Shared
 from ui.training_job import TrainJob, interrupted
@@ -131,7 +130,7 @@ class TrainTab:
             bar(job, describe(job), self.shared.runner.ahead(job))
             + notice(job.warning, kind="hint"),
             self._plot(job) if anew or not same[2] else gr.skip(),
-            gr.skip() if same[3] and not anew else strip(job.previews),
+            gr.skip() if same[3] and not anew else pictures(job.previews[-PREVIEWS:]),
             gr.skip() if same[4] and not anew else self._results(job),
             gr.Timer(active=live),
             gr.update(interactive=not live),
@@ -228,12 +227,6 @@ class TrainTab:
         self.take.click(self.keep, session, self.problem, **PRIVATE).success(**self.tick)
 
 
-def strip(pictures: list[Drawn]) -> Any:
-    """The last pictures as a gallery takes them: by path, so that nothing is encoded again."""
-    rows = [(str(picture.path), picture.caption) for picture in pictures[-PREVIEWS:]]
-    return gr.update(value=rows, visible=bool(rows), selected_index=None)
-
-
 def resume_label(job: TrainJob | None) -> str:
     """Whom the button goes on with."""
     return f"Resume {', '.join(job.names)} at step {job.step}" if job else "Resume"
@@ -250,4 +243,5 @@ def describe(job: TrainJob) -> str:
     if job.status == "stopped":
         how = "saved" if job.saved else "stopped, can be resumed" if job.resumable else "stopped"
         return joined(f"{who}: {how}", recipe, steps, loss)
-    return joined(f"{job.note}: {who}", recipe, steps, loss, time_left(job))
+    elapsed = f"{job.seconds:.1f} s"  # with a decimal, so that one sees it live
+    return joined(f"{job.note}: {who}", recipe, steps, loss, elapsed, time_left(job))

@@ -72,6 +72,7 @@ def train(page: Page) -> None:
     wait_for_points(page, 2)
     before = drawn(page)
     wait_for_points(page, before + 2)  # it moves
+    assert updates(page, seconds=3) >= 6
 
 
 def reload_in_the_middle(page: Page) -> Page:
@@ -156,6 +157,22 @@ def wait_for_points(page: Page, count: int) -> None:
         """([lines, count]) => [...document.querySelectorAll(lines)].some(
             path => ((path.getAttribute("d") || "").match(/[ML]/g) || []).length >= count)""",
         arg=[LINES, count],
+    )
+
+
+def updates(page: Page, seconds: int) -> int:
+    """How often the status changes in that time."""
+    return page.evaluate(
+        """seconds => new Promise(done => {
+            const status = document.querySelector("#train-status");
+            let last = status.innerText, count = 0;
+            const seen = new MutationObserver(() => {
+                if (status.innerText !== last) { last = status.innerText; count += 1; }
+            });
+            seen.observe(status, {subtree: true, childList: true, characterData: true});
+            setTimeout(() => { seen.disconnect(); done(count); }, 1000 * seconds);
+        })""",
+        seconds,
     )
 
 

@@ -1,0 +1,110 @@
+"""The app in a process of its own, and Debian's Chromium in front of it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from playwright import sync_api
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+TOONVILLE = ROOT / "assets" / "toonville"
+# None: the one that `playwright install` downloads.
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "google-chrome"))), None)
+ARGUMENTS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+START = 120  # seconds
+PATIENCE = 60_000  # milliseconds
+
+
+@dataclass
+class App:
+    """A running app and what it has written."""
+
+    url: str
+    folder: Path
+    log: Path
+
+
+@dataclass
+class Browser:
+    """A browser that notes what it should not do."""
+
+    context: sync_api.BrowserContext
+    url: str
+    outside: list[str] = field(default_factory=list)  # requests to anywhere else
+    errors: list[str] = field(default_factory=list)
+
+    def open(self, path: str = "/") -> sync_api.Page:
+        page = self.context.new_page()
+        page.on("pageerror", lambda error: self.errors.append(str(error)))
+        page.goto(self.url + path)
+        sync_api.expect(page.get_by_role("tab", name="Faces")).to_be_visible()
+        return page
+
+
+@contextmanager
+def running(folder: Path) -> Iterator[App]:
+    """Start the app on a free port with its people in a folder; kill it in the end."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    log = folder / "log"
+    command = [sys.executable, "app.py", "--model", "toonville", "--port", str(port)]
+    command += ["--identities", str(folder / "identities")]
+    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "GRADIO_TEMP_DIR": str(folder / "cache")}
+    with log.open("w") as output:
+        process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=output, stderr=output)
+    try:
+        url = f"http://127.0.0.1:{port}"
+        _wait_for(url, process, log)
+        yield App(url, folder, log)
+    finally:
+        process.kill()
+        process.wait(20)
+
+
+@contextmanager
+def browsing(url: str, chromium: sync_api.Browser) -> Iterator[Browser]:
+    """A fresh browser in front of an app; fails on requests elsewhere and on script errors."""
+    context = chromium.new_context(viewport={"width": 1280, "height": 900})
+    context.set_default_timeout(PATIENCE)
+    made = Browser(context, url)
+    inside = (url, "data:", "blob:")
+
+    def watch(request: sync_api.Request) -> None:
+        if not request.url.startswith(inside):
+            made.outside.append(request.url)
+
+    context.on("request", watch)
+    yield made
+    context.close()
+    assert made.outside == []
+    assert made.errors == []
+
+
+def _wait_for(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
+    limit = time.monotonic() + START
+    while time.monotonic() < limit:
+        assert process.poll() is None, log.read_text()
+        try:
+            urllib.request.urlopen(url, timeout=5)
+            return
+        except (urllib.error.URLError, TimeoutError):
+            time.sleep(0.2)
+    raise AssertionError(f"no page after {START} s: {log.read_text()}")
