@@ -3,13 +3,14 @@ from __future__ import annotations
 import zipfile
 from pathlib import Path
 
+import gradio as gr
 import pytest
-from PIL import Image
+from PIL import Image, PngImagePlugin
 from ui_help import fill_library, finish, make_page, until
 
 from ui.drawing_job import batches
 from ui.gallery import NOTHING_SEEN
-from ui.pictures import read_settings
+from ui.pictures import read_settings, save_picture
 
 STATUS, GALLERY, EMPTY, DOWNLOAD, TIMER, START, CANCEL = range(1, 8)
 
@@ -108,3 +109,27 @@ def test_only_seeds_that_count_up_are_drawn_together(page, library):
     assert [len(group) for group in batches(orders, alone=True)] == [1] * 6
     same = [orders[0]] * 3
     assert [len(group) for group in batches(same, alone=False)] == [1, 1, 1]
+
+
+def test_settings_come_back_from_a_picture(page, library):
+    draw(page, "a photo of <ada>", negative="hat")
+    (picture,) = finish(page.compose.results.job("")).pictures
+    problem, *fields = page.compose.load(str(picture.path))
+    assert "loaded" in problem
+    assert fields == ["a photo of <ada>", "hat", 5, 2, 3.0]
+
+
+@pytest.mark.parametrize("text", [None, "no json", "[1]"])
+def test_a_picture_without_settings_is_told(page, tmp_path, text):
+    path, about = tmp_path / "any.png", PngImagePlugin.PngInfo()
+    if text is not None:
+        about.add_itxt("celeb-basis", text)
+    Image.new("RGB", (8, 8)).save(path, pnginfo=about)
+    assert "no settings" in page.compose.load(str(path))[0]
+
+
+def test_settings_of_a_wrong_kind_are_left_out(page, tmp_path):
+    path = tmp_path / "odd.png"
+    save_picture(Image.new("RGB", (8, 8)), path, {"prompt": 5, "seed": "x", "steps": 7})
+    _, prompt, _, seed, steps, _ = page.compose.load(str(path))
+    assert steps == 7 and prompt == gr.skip() and seed == gr.skip()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+from pathlib import Path
 from typing import Any
 
 import gradio as gr
@@ -14,6 +15,7 @@ from ui.drawing_job import DrawJob, Order, count_up
 from ui.errors import explain, notice
 from ui.gallery import Results
 from ui.parts import message
+from ui.pictures import read_settings
 from ui.studio import PRIVATE, Shared
 
 MAX_PICTURES = 16
@@ -30,6 +32,13 @@ IDEAS = (
     "{} shaking hands with {}",
     "{} having dinner with {}",
 )
+FIELDS: dict[str, Any] = {
+    "prompt": str,
+    "negative_prompt": str,
+    "seed": int,
+    "steps": int,
+    "guidance": int | float,
+}  # of a picture that can be loaded back, and what they must be
 INSERT = """(...values) => {{
   const [text, extra] = [values[0] ?? "", {what}];
   if (!extra) return {result};
@@ -106,6 +115,19 @@ class ComposeTab:
         people += list(self.shared.core.models.names or self.shared.core.basis.names)
         return template.format(*people)
 
+    def load(self, file: str) -> list[Any]:
+        """The settings of a picture into the form: what is wrong, then the fields."""
+        try:
+            settings = read_settings(Path(file))
+        except CelebError as error:
+            return [notice(explain(error)), *[gr.skip()] * len(FIELDS)]
+        fields = [settings.get(name) for name in FIELDS]
+        fitting = [
+            value if isinstance(value, kind) else gr.skip()
+            for value, kind in zip(fields, FIELDS.values(), strict=True)
+        ]
+        return [notice("Settings loaded from the picture.", kind="good"), *fitting]
+
     def refresh(self, session: str) -> list[tuple[str, str]]:
         """The people of the library, each with a portrait (a path, or nothing)."""
         workspace = self.shared.workspace(session)
@@ -175,6 +197,10 @@ class ComposeTab:
             with gr.Row():
                 self.steps = gr.Slider(1, 100, models.steps, step=1, label="Steps")
                 self.guidance = gr.Slider(1, 20, models.guidance, step=0.5, label="Guidance")
+            self.file = gr.UploadButton(
+                "Load settings from a picture", file_types=[".png"], size="sm",
+                elem_id="compose-load",
+            )  # fmt: skip
             self.scheduler = gr.Dropdown(
                 [("The model's own", ""), *((name, name) for name in SCHEDULERS)], value="",
                 label="Scheduler",
@@ -185,6 +211,8 @@ class ComposeTab:
         both = [self.prompt, self.celebrity]
         self.celebrity.input(None, both, both, js=insert_chosen())
         self.ideas.input(self.idea, [self.ideas, session], self.prompt, **PRIVATE)
+        loaded = [self.problem, self.prompt, self.negative, self.seed, self.steps, self.guidance]
+        self.file.upload(self.load, self.file, loaded, **PRIVATE)
         form = [
             self.prompt, self.negative, self.count, self.seed, self.steps, self.guidance,
             self.scheduler, session,

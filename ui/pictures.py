@@ -11,6 +11,7 @@ from typing import Any
 from PIL import Image, ImageDraw, ImageFont, PngImagePlugin
 
 from celeb_core import Face
+from celeb_core.errors import PhotoUnreadable
 from celeb_core.files import write_atomically
 
 SHOWN = 720  # longer side of a framed photo on the page
@@ -64,10 +65,16 @@ def save_picture(picture: Image.Image, path: Path, settings: Mapping[str, Any]) 
 
 
 def read_settings(path: Path) -> dict[str, Any]:
-    """What `save_picture` wrote; empty for other pictures."""
-    with Image.open(path) as picture:
-        text = getattr(picture, "text", {}).get(METADATA, "{}")
-    settings: dict[str, Any] = json.loads(text)
+    """What `save_picture` wrote. Raises PhotoUnreadable if there is no such thing."""
+    try:
+        with Image.open(path) as picture:
+            settings = json.loads(getattr(picture, "text", {})[METADATA])
+        if not isinstance(settings, dict):
+            raise ValueError("no settings")
+    except (OSError, SyntaxError, KeyError, ValueError) as error:
+        raise PhotoUnreadable(
+            "This picture carries no settings. Choose a PNG that was downloaded from here."
+        ) from error
     return settings
 
 
