@@ -197,13 +197,13 @@ class ComposeTab:
             with gr.Row():
                 self.steps = gr.Slider(1, 100, models.steps, step=1, label="Steps")
                 self.guidance = gr.Slider(1, 20, models.guidance, step=0.5, label="Guidance")
-            self.file = gr.UploadButton(
-                "Load settings from a picture", file_types=[".png"], size="sm",
-                elem_id="compose-load",
-            )  # fmt: skip
             self.scheduler = gr.Dropdown(
                 [("The model's own", ""), *((name, name) for name in SCHEDULERS)], value="",
                 label="Scheduler",
+            )  # fmt: skip
+            self.file = gr.UploadButton(
+                "Load settings from a picture", file_types=[".png"], size="sm",
+                elem_id="compose-load",
             )  # fmt: skip
 
     def _wire(self, session: gr.BrowserState) -> None:

@@ -198,7 +198,7 @@ class TrainTab:
         self.plot = gr.LinePlot(
             curve([]), x="step", y="loss", color="series", color_map=COLOURS, height=260,
             x_title="step", y_title="loss", label="Loss (grey: each step, blue: smoothed)",
-            buttons=[], elem_id="train-plot",
+            buttons=[], visible=False, elem_id="train-plot",
         )  # fmt: skip
         self.previews = gallery("train-previews", "On the way", opens=True)
         self.results = gallery("train-results", "Results", size="medium", opens=True)
