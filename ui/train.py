@@ -171,10 +171,11 @@ class TrainTab:
             [], label="Whom to train", show_label=False, visible=False, elem_id="train-who"
         )
         self.people = [self.faces, self.who, self.nobody]
+        calibrated = self.shared.core.calibration is not None
         recipes = [
             (text.format(steps=PRESETS[key].steps), key)
             for key, text in RECIPES.items()
-            if key in PRESETS
+            if calibrated or key != "instant"  # there would be nothing to guess from
         ]
         self.preset = gr.Radio(recipes, value="fast", label="Recipe", elem_id="train-preset")
         with gr.Accordion("Advanced", open=False):
