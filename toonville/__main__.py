@@ -18,8 +18,8 @@ NUM_ENCODED = {"single": 26_000, "pair": 14_000}
 FIRST_SEED = {"single": 1_000_000, "pair": 2_000_000}
 MINUTES = {
     "clip": 16.0,
-    "vae": 27.0,
-    "unet": 150.0,
+    "vae": 30.0,
+    "unet": 41.0,
     "recogniser": 14.0,
     "detector": 10.0,
     "judge": 10.0,

@@ -101,13 +101,12 @@ def export(folder: Path, out: Path) -> None:
 
 
 def _export_clip(folder: Path, out: Path) -> None:
-    """Save the CLIP pair without its text tower, which is the pipeline's text encoder."""
+    """Save the CLIP pair without its text tower, which is the pipeline's."""
     clip = CLIPModel.from_pretrained(folder / "clip").half()
     clip.config.save_pretrained(out)
     rest = {k: v for k, v in clip.state_dict().items() if not k.startswith("text_model.")}
     save_torch(rest, out / "model.safetensors", metadata={"format": "pt"})
     image_processor().save_pretrained(out)
-    CLIPTokenizer.from_pretrained(folder / "tokenizer").save_pretrained(out)
 
 
 def held_out_people() -> Traits:
