@@ -17,6 +17,10 @@ from ui.studio import PRIVATE, Shared
 from ui.workspace import Photo, Trainee, Workspace
 
 MAX_UPLOADS = 12
+CONSENT = (
+    "Only use photos of people who agree to it. Photos stay {place}, and are deleted when you "
+    "remove the person from the training list."
+)
 EMPTY = (
     '<div class="empty">Drop a photo, or take one of the example faces.<br>'
     "It appears here with every face framed.</div>"
@@ -187,10 +191,8 @@ class FacesTab:
         self.problem = message("faces-problem")
         examples = self.shared.examples()
         self.examples = gallery("faces-examples", "Or take an example face", examples)
-        gr.HTML(
-            '<p class="lead">Only use photos of people who agree to it. Photos stay on this '
-            "machine and are deleted when you remove the person from the training list.</p>"
-        )
+        place = "on the server of this page, for a day" if self.shared.apart else "on this machine"
+        gr.HTML(f'<p class="lead">{CONSENT.format(place=place)}</p>')
 
     def _build_photo(self) -> None:
         self.empty = gr.HTML(EMPTY)
