@@ -67,7 +67,8 @@ def load_bench(studio: Studio, seed: int, people: int) -> Bench:
             f"{studio.models.title} has no evaluation set (evaluation/, judge.onnx, reader.onnx). "
             "Use the bundled model: --model toonville."
         )
-    tensors = load_file(files / "people.safetensors")
+    stored = load_file(files / "people.safetensors")
+    tensors = {name: numbers.float() for name, numbers in stored.items()}
     grid = Image.open(files / "people.png").convert("RGB")
     draw = random.Random(seed)
     order = list(range(len(tensors["judge_embedding"])))
