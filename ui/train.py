@@ -240,7 +240,8 @@ def describe(job: TrainJob) -> str:
     steps = f"step {job.step} of {job.config.steps}" if job.config.steps else ""
     loss = f"loss {job.losses[-1][1]:.4f}" if job.losses else ""
     if job.status == "done":
-        return joined(f"{who}: trained in {duration(job.trained)}", recipe, steps, loss)
+        how = f"trained in {duration(job.trained)}" if steps else "ready, without any training"
+        return joined(f"{who}: {how}", recipe, steps, loss)
     if job.status == "stopped":
         how = "saved" if job.saved else "stopped, can be resumed" if job.resumable else "stopped"
         return joined(f"{who}: {how}", recipe, steps, loss)
