@@ -27,6 +27,8 @@ from celeb_core.types import CelebBasis, Identity
 
 FORMAT = "celeb-identity 1"
 SUFFIX = ".safetensors"
+SAMPLE_SUFFIX = ".sample.safetensors"
+"""Of the people who ship with the project: one of the user's with the same name goes first."""
 MAX_NAME = 64
 MAX_BYTES = 3072
 
@@ -119,7 +121,8 @@ def load_identity(path: Path, basis: CelebBasis | None = None) -> Identity:
 def list_identities(folder: Path) -> dict[str, Identity]:
     """All readable identities of a folder by name, sorted; unreadable files are skipped."""
     found: dict[str, Identity] = {}
-    for path in sorted(folder.glob(f"*{SUFFIX}")):
+    samples, own = set(folder.glob(f"*{SAMPLE_SUFFIX}")), set(folder.glob(f"*{SUFFIX}"))
+    for path in [*sorted(samples), *sorted(own - samples)]:
         try:
             identity = load_identity(path)
         except IdentityUnreadable as error:
@@ -131,7 +134,7 @@ def list_identities(folder: Path) -> dict[str, Identity]:
 
 def find_identity(name: str, folder: Path, basis: CelebBasis | None = None) -> Identity:
     """The identity of that name. Raises IdentityNotFound with the nearest names."""
-    path = folder / file_name(check_name(name))
+    path = _path_of(name, folder)
     if not path.is_file():
         known = list(list_identities(folder))
         near = difflib.get_close_matches(name, known, 3, 0.5) or known[:3]
@@ -143,7 +146,7 @@ def find_identity(name: str, folder: Path, basis: CelebBasis | None = None) -> I
 def delete_identity(name: str, folder: Path) -> None:
     """Remove the person's file. Raises IdentityNotFound."""
     find_identity(name, folder)
-    (folder / file_name(check_name(name))).unlink(missing_ok=True)
+    _path_of(name, folder).unlink(missing_ok=True)
 
 
 def rename_identity(name: str, new_name: str, folder: Path) -> Identity:
@@ -156,8 +159,15 @@ def rename_identity(name: str, new_name: str, folder: Path) -> Identity:
         raise BadName(f"“{new_name}” is taken. Choose another name, or delete that person first.")
     renamed = replace(identity, name=new_name)
     save_identity(renamed, folder)
-    (folder / file_name(identity.name)).unlink(missing_ok=True)
+    _path_of(identity.name, folder).unlink(missing_ok=True)
     return renamed
+
+
+def _path_of(name: str, folder: Path) -> Path:
+    """The user's file of that name or, without one, the sample's."""
+    own = folder / file_name(check_name(name))
+    sample = own.with_suffix(SAMPLE_SUFFIX)
+    return sample if sample.is_file() and not own.is_file() else own
 
 
 def settings_of(config: Any, defaults: Any) -> dict[str, Any]:

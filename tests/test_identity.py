@@ -121,3 +121,14 @@ def test_rename_and_delete(ada, tmp_path):
     assert list(list_identities(tmp_path)) == ["Ada L.", "bob"]
     delete_identity("bob", tmp_path)
     assert list(list_identities(tmp_path)) == ["Ada L."]
+
+
+def test_a_persons_own_file_goes_before_a_sample_of_the_same_name(ada, tmp_path):
+    path = save_identity(ada, tmp_path)
+    path.rename(path.with_suffix(".sample.safetensors"))
+    assert dict(find_identity("ada", tmp_path).settings) == SETTINGS
+    save_identity(replace(ada, settings={"trained": 7}), tmp_path)
+    assert dict(list_identities(tmp_path)["ada"].settings) == {"trained": 7}
+    assert dict(find_identity("ada", tmp_path).settings) == {"trained": 7}
+    delete_identity("ada", tmp_path)
+    assert dict(list_identities(tmp_path)["ada"].settings) == SETTINGS

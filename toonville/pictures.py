@@ -22,6 +22,7 @@ from celeb_core import (
     parse_prompt,
     save_identity,
 )
+from celeb_core.identity import SAMPLE_SUFFIX
 from toonville.export import HELD_OUT_SEED, held_out_people, portrait
 
 SAMPLE_PEOPLE = {"ada": 100, "bob": 101, "cleo": 102}
@@ -52,7 +53,8 @@ def make_people(assets: Path, out: Path) -> None:
             calibration=studio.calibration,
             recogniser=studio.faces.id,
         )
-        print(save_identity(people[name], out))
+        path = save_identity(people[name], out)
+        print(path.rename(path.with_suffix(SAMPLE_SUFFIX)))
 
 
 def make_pictures(assets: Path, identities: Path, out: Path) -> None:
