@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import cv2
 import numpy as np
+import skimage.data
 from numpy.typing import NDArray
 
 from toonville.alignment import similarity
@@ -27,8 +29,14 @@ WHOLE, PARTIAL, NO_FACE = 1.0, -1.0, 0.0
 MAX_FACES = 8
 CHUNK = 1000
 
+# Photographs that scikit-image brings along. Its astronaut, cat and coffee are kept for tests.
+PHOTOGRAPHS = (
+    "brick", "camera", "clock", "coins", "grass", "gravel", "hubble_deep_field",
+    "immunohistochemistry", "moon", "page", "retina", "rocket", "text", "stereo_motorcycle",
+)  # fmt: skip
+
 SIDE = 96  # of a training canvas
-EMPTY_SHARE = 0.15  # of the canvases
+EMPTY_SHARE = 0.25  # of the canvases
 MOSAIC_SHARE = 0.3
 PAIR_SHARE = 0.35
 ROTATED_SHARE = 0.3
@@ -48,7 +56,9 @@ def face_outline(traits: Traits, landmarks: NDArray[np.float32]) -> NDArray[np.f
 
 
 def background(rng: np.random.Generator, side: int = 192) -> Image:
-    """Return a picture without people, (side, side, 3)."""
+    """Return a picture without drawn people, (side, side, 3)."""
+    if rng.random() < 0.5:
+        return _photograph(rng, side)
     kind = rng.integers(6)
     if kind <= 1:
         canvas = Canvas(side, side)
@@ -59,6 +69,28 @@ def background(rng: np.random.Generator, side: int = 192) -> Image:
     if kind == 3:
         return _text(rng, side)
     return _clouds(rng, side, detail=float(rng.uniform(0.6, 2.2)))
+
+
+@cache
+def _load_photograph(name: str) -> Image:
+    data = getattr(skimage.data, name)()
+    image = np.asarray(data[0] if isinstance(data, tuple) else data)
+    return np.repeat(image[..., None], 3, 2) if image.ndim == 2 else image[..., :3]
+
+
+def _photograph(rng: np.random.Generator, side: int) -> Image:
+    """A square of a photograph of any size, turned, mirrored and recoloured."""
+    image = _load_photograph(PHOTOGRAPHS[rng.integers(len(PHOTOGRAPHS))])
+    shorter = min(image.shape[:2])
+    size = int(np.exp(rng.uniform(np.log(60), np.log(shorter))))
+    x = int(rng.integers(image.shape[1] - size + 1))
+    y = int(rng.integers(image.shape[0] - size + 1))
+    part = np.rot90(image[y : y + size, x : x + size], int(rng.integers(4)))
+    part = cv2.resize(np.ascontiguousarray(part), (side, side), interpolation=cv2.INTER_AREA)
+    part = part[:, :: rng.choice((1, -1)), rng.permutation(3)].astype(np.float32)
+    if rng.random() < 0.2:
+        part = 255 - part
+    return np.clip(part * rng.uniform(0.6, 1.3, 3) + rng.uniform(-30, 30), 0, 255).astype(np.uint8)
 
 
 def _colour(rng: np.random.Generator) -> tuple[int, int, int]:
@@ -122,7 +154,7 @@ class Painter:
         if rng.random() < EMPTY_SHARE:
             return image, []
         if rng.random() > MOSAIC_SHARE:
-            return self._place(rng, image, 30, 240)
+            return self._place(rng, image, 30, 400)
         labels: list[Label] = []
         half = SIDE // 2
         for x, y in ((0, 0), (half, 0), (0, half), (half, half)):
