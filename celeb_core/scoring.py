@@ -21,6 +21,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 from torch.nn import functional
 
+from celeb_core.alignment import JUDGE_TEMPLATE, align
 from celeb_core.calibration import PORTRAIT, largest, mean_direction
 from celeb_core.prompt import PLACEHOLDER, known_names, parse_prompt
 from celeb_core.sampling import generate
@@ -28,11 +29,6 @@ from celeb_core.types import Face, FaceScore, Identity, SampleConfig, Scores
 
 if TYPE_CHECKING:
     from celeb_core.models import Studio
-
-ARCFACE_X = (38.2946, 73.5318, 56.0252, 41.5493, 70.7299)
-ARCFACE_Y = (51.6963, 51.5014, 71.7366, 92.3655, 92.2041)
-ARCFACE = np.stack([ARCFACE_X, ARCFACE_Y], axis=1)  # (5, 2): eyes, nose, mouth corners
-JUDGE_TEMPLATE = (ARCFACE - [56, 72]) * 0.62 + [56, 58]  # the whole head, not the face alone
 
 
 class Judge:
@@ -212,23 +208,6 @@ def letterbox(picture: Image.Image) -> Image.Image:
     square = Image.new("RGB", (side, side))
     square.paste(picture, ((side - picture.width) // 2, (side - picture.height) // 2))
     return square
-
-
-def align(
-    rgb: npt.NDArray[np.uint8], points: npt.NDArray[Any], template: npt.NDArray[Any]
-) -> npt.NDArray[np.uint8]:
-    """Warp a picture (h, w, 3) so that 5 points come to lie on a template -> (112, 112, 3).
-
-    The least-squares similarity; in the complex plane it is w = a z + b.
-    """
-    import cv2
-
-    z, w = points[:, 0] + 1j * points[:, 1], template[:, 0] + 1j * template[:, 1]
-    zc, wc = z - z.mean(), w - w.mean()
-    a = (zc.conj() * wc).sum() / max(float((abs(zc) ** 2).sum()), 1e-9)
-    b = w.mean() - a * z.mean()
-    matrix = np.array([[a.real, -a.imag, b.real], [a.imag, a.real, b.imag]])
-    return np.asarray(cv2.warpAffine(rgb, matrix, (112, 112)), dtype=np.uint8)
 
 
 def _session(path: Path) -> Any:

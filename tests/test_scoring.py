@@ -8,7 +8,8 @@ from PIL import Image
 
 from celeb_core import find_face, load_studio, reference_faces, score_picture
 from celeb_core import scoring as module
-from celeb_core.scoring import JUDGE_TEMPLATE, align, letterbox, match_faces
+from celeb_core.alignment import JUDGE_TEMPLATE, align
+from celeb_core.scoring import letterbox, match_faces
 from celeb_core.types import Scores
 
 

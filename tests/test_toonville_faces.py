@@ -10,7 +10,7 @@ import onnxruntime
 import pytest
 import torch
 
-from toonville.alignment import ARCFACE_TEMPLATE, JUDGE_TEMPLATE, align, similarity
+from celeb_core.alignment import ARCFACE_TEMPLATE, JUDGE_TEMPLATE, align, similarity
 from toonville.dataset import random_spec
 from toonville.detector import CELL, LEVELS, Detector, export_detector, targets
 from toonville.detector_data import LABEL_WIDTH, WHOLE, face_outline

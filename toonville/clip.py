@@ -2,7 +2,7 @@
 
 The text tower conditions the UNet. Besides the contrast of whole captions with whole pictures, the
 state of a name's last token is asked for the traits of the named person and for their side of the
-picture: `name_weight` = 0 leaves that out (docs/toonville.md has the comparison).
+picture; `name_weight` = 0 leaves that out.
 """
 
 from __future__ import annotations

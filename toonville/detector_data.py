@@ -12,7 +12,7 @@ import numpy as np
 import skimage.data
 from numpy.typing import NDArray
 
-from toonville.alignment import similarity
+from celeb_core.alignment import similarity
 from toonville.canvas import Canvas
 from toonville.dataset import Store, load_store
 from toonville.identity import Traits

@@ -12,7 +12,7 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
-from toonville.alignment import JUDGE_TEMPLATE, align
+from celeb_core.alignment import JUDGE_TEMPLATE, align
 from toonville.canvas import Canvas
 from toonville.dataset import random_spec
 from toonville.detector import DETECTOR_SIZE

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from toonville.alignment import JUDGE_TEMPLATE, SIDE
+from celeb_core.alignment import JUDGE_TEMPLATE, SIDE
 from toonville.augment import blur_faces, damage
 from toonville.identity import NUM_TRAITS
 from toonville.layers import Bottleneck, down, patches, summary

@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from toonville.alignment import ARCFACE_TEMPLATE, SIDE, align
+from celeb_core.alignment import ARCFACE_TEMPLATE, SIDE, align
 from toonville.identity import Traits, sample_traits
 from toonville.render import render
 from toonville.world import (

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from toonville.alignment import SIDE
+from celeb_core.alignment import SIDE
 from toonville.augment import blur_faces, damage
 from toonville.layers import Residual, conv
 from toonville.onnx_export import export

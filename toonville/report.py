@@ -13,7 +13,7 @@ from diffusers import DPMSolverMultistepScheduler, StableDiffusionPipeline
 from numpy.typing import NDArray
 from PIL import Image
 
-from toonville.alignment import align
+from celeb_core.alignment import align
 from toonville.captions import (
     ACCESSORY_WORDS,
     ACTION_WORDS,

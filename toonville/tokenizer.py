@@ -15,8 +15,8 @@ from toonville.world import CLOTHES
 CONTEXT_LENGTH = 48
 """Tokens that the text encoder reads, with the start and end tokens.
 
-Stable Diffusion has 77; the UNet attends to every one of them, and the longest sentence of this
-world has 40, so that the rest would be a third of the training time spent on padding.
+Stable Diffusion has 77; the UNet attends to every one of them, padding included, and the longest
+of some thousand captions has 29.
 """
 MERGES = 3600
 START, END = "<|startoftext|>", "<|endoftext|>"

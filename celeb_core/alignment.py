@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import cv2
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -21,14 +22,12 @@ ARCFACE_TEMPLATE: NDArray[np.float32] = np.array(
 )
 
 # The judge sees more around the face: hair and shoulders.
-JUDGE_TEMPLATE: NDArray[np.float32] = (
-    (ARCFACE_TEMPLATE - np.float32([56, 72])) * 0.62 + np.float32([56, 58])
-).astype(np.float32)
+JUDGE_TEMPLATE: NDArray[np.float32] = np.asarray(
+    (ARCFACE_TEMPLATE - [56, 72]) * 0.62 + [56, 58], dtype=np.float32
+)
 
 
-def similarity(
-    landmarks: NDArray[np.floating], template: NDArray[np.floating]
-) -> NDArray[np.float64]:
+def similarity(landmarks: NDArray[Any], template: NDArray[Any]) -> NDArray[np.float64]:
     """Return the turn, scale and shift (2, 3) that bring landmarks (n, 2) closest to a template.
 
     Least squares over complex numbers, w = a z + b; the same matrix as Umeyama's method gives.
@@ -43,10 +42,11 @@ def similarity(
 
 def align(
     image: NDArray[np.uint8],
-    landmarks: NDArray[np.floating],
+    landmarks: NDArray[Any],
     template: NDArray[np.float32] = ARCFACE_TEMPLATE,
 ) -> NDArray[np.uint8]:
     """Return the face as (112, 112, channels); what lies outside of the picture is black."""
+    import cv2
+
     matrix = similarity(landmarks, template)
-    crop: NDArray[np.uint8] = cv2.warpAffine(image, matrix, (SIDE, SIDE), borderValue=0.0)
-    return crop
+    return np.asarray(cv2.warpAffine(image, matrix, (SIDE, SIDE), borderValue=0.0), np.uint8)
