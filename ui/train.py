@@ -16,7 +16,7 @@ from ui.studio import PRIVATE, TICK, Shared
 from ui.training_job import TrainJob, interrupted
 
 RECIPES = {
-    "instant": "Instant: no training, the best guess at once",
+    "instant": "Instant: no training, a rough guess",
     "fast": "Fast: {steps} steps",
     "best": "Best: {steps} steps",
     "paper": "Paper: the published recipe, {steps} steps",
