@@ -43,7 +43,6 @@ def train(
     budget: Budget,
     folder: Path,
     resume: bool = False,
-    on_checkpoint: Callable[[int], None] | None = None,
 ) -> nn.Module:
     """Train `model` until the minutes are over and return the average of its weights.
 
@@ -102,9 +101,6 @@ def train(
         if elapsed - last_save > budget.checkpoint_minutes:
             last_save = elapsed
             save()
-            if on_checkpoint is not None:
-                on_checkpoint(step)
-                last_tick = time.thread_time()
     if step > first_step:
         save()
     return average
