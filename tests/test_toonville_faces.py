@@ -18,10 +18,10 @@ from toonville.face_report import Judge, Reader, find, measure_detector, overlap
 from toonville.identity import NUM_TRAITS, sample_traits
 from toonville.judge import JudgeNet, export_judge
 from toonville.people_store import draw_people_store, load_people_store, varied_spec
-from toonville.reader import ReaderNet, export_reader, labels_of
+from toonville.reader import ReaderNet, export_reader
 from toonville.recogniser import Recogniser, export_recogniser
 from toonville.render import render
-from toonville.world import GROUPS
+from toonville.world import GROUPS, labels_of
 
 POINTS = ARCFACE_TEMPLATE * 0.6 + np.float32([[3, 5], [4, 5], [3, 6], [3, 5], [2, 4]])
 

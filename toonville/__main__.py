@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 
 NUM_DRAWN = {"single": 48_000, "pair": 24_000}
-NUM_ENCODED = {"single": 26_000, "pair": 14_000}
+NUM_ENCODED = {"single": 34_000, "pair": 18_000}
 FIRST_SEED = {"single": 1_000_000, "pair": 2_000_000}
 MINUTES = {
     "clip": 16.0,

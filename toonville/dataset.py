@@ -21,6 +21,7 @@ from toonville.world import (
     ACTIONS,
     CLOTHES,
     EXPRESSIONS,
+    GROUPS,
     INTERACTIONS,
     PAIR_SIZE,
     SCENES,
@@ -28,6 +29,7 @@ from toonville.world import (
     STYLES,
     PersonSpec,
     PictureSpec,
+    labels_of,
 )
 
 CELEBRITY_SEED = 11
@@ -38,6 +40,13 @@ ATTRIBUTE_CHANCES = {
     "action": 0.30,
     "style": 0.15,
 }
+CAPTION_CHANCES = {
+    "expression": 0.5,
+    "accessory": 0.4,
+    "scene": 0.5,
+    "action": 0.45,
+    "style": 0.2,
+}  # of what a caption says: what is rare is learned late
 KNOWN, UNKNOWN, ANYBODY = 0.80, 0.12, 0.08  # of the people in captions
 
 
@@ -48,26 +57,30 @@ def celebrities() -> tuple[Names, Traits]:
     return names, sample_distinct_traits(np.random.default_rng(CELEBRITY_SEED), len(names.known))
 
 
-def _attribute(rng: np.random.Generator, group: str, values: tuple[str, ...]) -> str:
-    if rng.random() < ATTRIBUTE_CHANCES[group]:
+def _attribute(rng: np.random.Generator, chance: float, values: tuple[str, ...]) -> str:
+    if rng.random() < chance:
         return values[rng.integers(1, len(values))]
     return values[0]
 
 
-def random_person(rng: np.random.Generator, traits: Traits) -> PersonSpec:
+def random_person(
+    rng: np.random.Generator, traits: Traits, chances: dict[str, float] = ATTRIBUTE_CHANCES
+) -> PersonSpec:
     """Return a person who looks and does anything at all."""
     return PersonSpec(
         traits,
-        expression=_attribute(rng, "expression", EXPRESSIONS),
-        accessory=_attribute(rng, "accessory", ACCESSORIES),
+        expression=_attribute(rng, chances["expression"], EXPRESSIONS),
+        accessory=_attribute(rng, chances["accessory"], ACCESSORIES),
         clothes=CLOTHES[rng.integers(len(CLOTHES))],
-        action=_attribute(rng, "action", ACTIONS),
+        action=_attribute(rng, chances["action"], ACTIONS),
     )
 
 
-def random_spec(rng: np.random.Generator, people: Traits) -> PictureSpec:
+def random_spec(
+    rng: np.random.Generator, people: Traits, chances: dict[str, float] = ATTRIBUTE_CHANCES
+) -> PictureSpec:
     """Return a picture of one or two people of given traits, (1 or 2, NUM_TRAITS)."""
-    specs = [random_person(rng, traits) for traits in people]
+    specs = [random_person(rng, traits, chances) for traits in people]
     interaction = "beside"
     if len(specs) == 2:  # two people: one mood, no things; see captions.caption
         mood = specs[0].expression
@@ -75,8 +88,8 @@ def random_spec(rng: np.random.Generator, people: Traits) -> PictureSpec:
         interaction = INTERACTIONS[rng.integers(len(INTERACTIONS))]
     return PictureSpec(
         tuple(specs),
-        scene=_attribute(rng, "scene", SCENES),
-        style=_attribute(rng, "style", STYLES),
+        scene=_attribute(rng, chances["scene"], SCENES),
+        style=_attribute(rng, chances["style"], STYLES),
         interaction=interaction,
         seed=int(rng.integers(2**31)),
     )
@@ -108,7 +121,7 @@ def captioned(seed: int, num_people: int) -> Captioned:
         pool = names.unknown if kind < KNOWN + UNKNOWN else SOMEBODY
         words.append(pool[rng.integers(len(pool))])
         traits.append(sample_traits(rng, 1)[0])
-    spec = random_spec(rng, np.stack(traits))
+    spec = random_spec(rng, np.stack(traits), CAPTION_CHANCES)
     text = caption(spec, words, say_clothes=rng.random() < 0.5, rng=rng)
     return Captioned(spec, text, tuple(who), tuple(words))
 
@@ -121,13 +134,14 @@ class Store:
     masks: NDArray[np.uint8]  # (N, height / 8, width / 8): share of face, 0..255
     traits: NDArray[np.float32]  # (N, P, NUM_TRAITS)
     landmarks: NDArray[np.float32]  # (N, P, 5, 2), pixels
+    labels: NDArray[np.int8]  # (N, len(GROUPS)): see world.labels_of
     captions: list[dict[str, object]]  # text, who, names
 
     def __len__(self) -> int:
         return len(self.pictures)
 
 
-FIELDS = ("pictures", "masks", "traits", "landmarks")
+FIELDS = ("pictures", "masks", "traits", "landmarks", "labels")
 
 
 def draw_store(folder: Path, n: int, num_people: int, first_seed: int, workers: int = 2) -> None:
@@ -141,6 +155,7 @@ def draw_store(folder: Path, n: int, num_people: int, first_seed: int, workers: 
         "masks": ((n, height // 8, width // 8), np.uint8),
         "traits": ((n, num_people, NUM_TRAITS), np.float32),
         "landmarks": ((n, num_people, 5, 2), np.float32),
+        "labels": ((n, len(GROUPS)), np.int8),
     }
     for field, (shape, dtype) in shapes.items():
         np.lib.format.open_memmap(folder / f"{field}.npy", "w+", dtype=dtype, shape=shape)
@@ -164,6 +179,7 @@ def _draw_chunk(job: tuple[Path, int, int, int, int]) -> list[dict[str, object]]
         arrays["masks"][i] = mask.reshape(mask.shape[0] // 8, 8, -1, 8).mean((1, 3))
         arrays["traits"][i] = [p.traits for p in example.spec.people]
         arrays["landmarks"][i] = [p.landmarks for p in picture.people]
+        arrays["labels"][i] = labels_of(example.spec)
         rows.append({"text": example.text, "who": example.who, "names": example.names})
     return rows
 

@@ -18,9 +18,8 @@ from toonville.dataset import random_spec
 from toonville.detector import DETECTOR_SIZE
 from toonville.identity import Traits, sample_traits
 from toonville.places import PAINTERS
-from toonville.reader import labels_of
 from toonville.render import Picture, render
-from toonville.world import GROUPS, PAIR_SIZE, SINGLE_SIZE
+from toonville.world import GROUPS, PAIR_SIZE, SINGLE_SIZE, labels_of
 
 Image = NDArray[np.uint8]
 FAR = 1e-3

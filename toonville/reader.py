@@ -22,12 +22,11 @@ from toonville.people_store import varied_spec
 from toonville.render import render
 from toonville.trainer import Budget, train
 from toonville.vae import to_tensor
-from toonville.world import GROUPS, PictureSpec
+from toonville.world import GROUPS, UNKNOWN, labels_of
 
 SIDE = 128
 NUM_PICTURES, SEED = 36_000, 404
 PAIR_SHARE = 0.12
-UNKNOWN = -1  # the label where a picture of two has no one answer
 BATCH = 96
 CHUNK = 500
 SHIFT = 4  # pixels that pictures are moved by: the blocks of pixel art stay where they are
@@ -48,23 +47,6 @@ class ReaderNet(nn.Module):
     def forward(self, picture: Tensor) -> tuple[Tensor, ...]:
         x = self.summary(self.features(picture))
         return tuple(head(x) for head in self.heads)
-
-
-def labels_of(spec: PictureSpec) -> list[int]:
-    """Return the number of the right label of each group, in the order of GROUPS."""
-    person = spec.people[0]
-    said = {
-        "expression": person.expression,
-        "accessory": person.accessory,
-        "clothes": person.clothes,
-        "scene": spec.scene,
-        "action": person.action,
-        "style": spec.style,
-    }
-    labels = [values.index(said[group]) for group, values in GROUPS.items()]
-    if len(spec.people) == 2:
-        labels[list(GROUPS).index("clothes")] = UNKNOWN
-    return labels
 
 
 def draw_labelled(folder: Path, n: int, seed: int, workers: int = 2) -> None:

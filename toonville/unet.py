@@ -1,29 +1,37 @@
-"""The diffusion model: a UNet over the VAE's latents, told what to draw by the text states."""
+"""The diffusion model: a UNet over the VAE's latents, told what to draw by the text states.
+
+In training a small head reads from the UNet's features who is where and what the caption says, as
+in representation alignment (Yu et al. 2024), with the truth in place of another network's view.
+"""
 
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import CLIPModel, CLIPTokenizer
 
 from toonville.clip import WIDTH
 from toonville.dataset import load_store
+from toonville.identity import NUM_TRAITS
 from toonville.tokenizer import CONTEXT_LENGTH
 from toonville.trainer import Budget, train
 from toonville.vae import LATENT_CHANNELS, to_tensor
+from toonville.world import GROUPS, UNKNOWN
 
 CAPTION_DROPOUT = 0.1
 FACE_WEIGHT = 3.0
 MIN_SNR = 5.0
 BATCH = {"single": 32, "pair": 20}
 PAIR_SHARE = 0.4
+ALIGN_WEIGHT = 0.3
+IN_FACES = ("expression", "accessory")  # groups that are read where the face is
 
 
 def new_unet() -> UNet2DConditionModel:
@@ -58,11 +66,20 @@ def new_scheduler() -> DDIMScheduler:
 
 @dataclass(frozen=True, eq=False)
 class Encoded:
-    """A store as the UNet sees it."""
+    """A store as the UNet sees it, or a batch of it."""
 
     latents: np.ndarray  # (N, C, h, w) float16
     faces: np.ndarray  # (N, h, w) uint8, share of face
     text_states: np.ndarray  # (N, CONTEXT_LENGTH, WIDTH) float16
+    traits: np.ndarray  # (N, P, NUM_TRAITS)
+    landmarks: np.ndarray  # (N, P, 5, 2), pixels
+    labels: np.ndarray  # (N, len(GROUPS)): see world.labels_of
+
+    def __len__(self) -> int:
+        return len(self.latents)
+
+    def __getitem__(self, index: np.ndarray) -> Encoded:
+        return Encoded(**{f.name: getattr(self, f.name)[index] for f in fields(self)})
 
 
 @torch.no_grad()
@@ -109,48 +126,137 @@ def encode_store(data: Path, folder: Path, out: Path, n: int) -> None:
 def load_encoded(data: Path, out: Path) -> Encoded:
     """Map an encoded store into memory."""
     latents = np.load(out / "latents.npy", mmap_mode="r")
-    faces = load_store(data).masks[: len(latents)]
-    return Encoded(latents, faces, np.load(out / "text_states.npy", mmap_mode="r"))
+    store, n = load_store(data), len(latents)
+    return Encoded(
+        latents,
+        store.masks[:n],
+        np.load(out / "text_states.npy", mmap_mode="r"),
+        store.traits[:n],
+        store.landmarks[:n],
+        store.labels[:n],
+    )
 
 
-def diffusion_loss(
-    unet: UNet2DConditionModel,
-    scheduler: DDIMScheduler,
-    batch: tuple[Tensor, Tensor, Tensor],
-    generator: torch.Generator,
-) -> Tensor:
-    """v-prediction loss, weighted by min-SNR-5 (Hang et al. 2023) and towards faces."""
-    latents, faces, states = batch
-    timesteps = torch.randint(0, 1000, (len(latents),), generator=generator)
-    noise = torch.randn(latents.shape, generator=generator)
-    noisy_latents = scheduler.add_noise(latents, noise, timesteps)
-    target = scheduler.get_velocity(latents, noise, timesteps)
-    pred = unet(noisy_latents, timesteps, states).sample
-    signal = scheduler.alphas_cumprod[timesteps]
-    snr = signal / (1 - signal)
-    weight = snr.clamp(max=MIN_SNR) / (snr + 1)
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """What one step learns from."""
+
+    latents: Tensor  # (N, C, h, w)
+    faces: Tensor  # (N, h, w), share of face in [0, 1]
+    text_states: Tensor  # (N, CONTEXT_LENGTH, WIDTH)
+    has_caption: Tensor  # (N,) bool; false: the empty caption
+    traits: Tensor  # (N, NUM_TRAITS, h / 2, w / 2), of the person whose half of the picture it is
+    labels: Tensor  # (N, len(GROUPS)); UNKNOWN where there is no caption
+
+
+def draw_batch(encoded: Encoded, empty: Tensor, size: int, rng: np.random.Generator) -> Batch:
+    """Return random examples, CAPTION_DROPOUT of them without their caption."""
+    rows = encoded[np.sort(rng.choice(len(encoded), size, replace=False))]
+    has_caption = torch.from_numpy(rng.random(size) >= CAPTION_DROPOUT)
+    states = torch.from_numpy(rows.text_states).float()
+    states[~has_caption] = empty
+    labels = torch.from_numpy(rows.labels).long()
+    labels[~has_caption] = UNKNOWN
+    height, width = rows.latents.shape[2] // 2, rows.latents.shape[3] // 2
+    middle = torch.from_numpy(rows.landmarks[..., 0].mean((1, 2)) / 16)
+    right = torch.arange(width) + 0.5 > middle[:, None]
+    if rows.traits.shape[1] == 1:
+        right[:] = False
+    traits = torch.from_numpy(rows.traits)
+    sides = torch.where(right[:, None], traits[:, -1, :, None], traits[:, 0, :, None])
+    return Batch(
+        torch.from_numpy(rows.latents).float(),
+        torch.from_numpy(rows.faces).float() / 255,
+        states,
+        has_caption,
+        sides[:, :, None].expand(-1, -1, height, -1),
+        labels,
+    )
+
+
+class UNetTrainer(nn.Module):
+    """The UNet, and the head that reads its features after the first attention on the way up."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.unet = new_unet()
+        layer = self.unet.up_blocks[0].attentions[0]
+        outputs = NUM_TRAITS + sum(map(len, GROUPS.values()))
+        self.head = nn.Sequential(
+            nn.Conv2d(layer.out_channels, 256, 1), nn.SiLU(), nn.Conv2d(256, outputs, 1)
+        )
+
+    def predict(
+        self, noisy_latents: Tensor, timesteps: Tensor, states: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Return the prediction (N, C, h, w) and what the head reads (N, outputs, h/2, w/2)."""
+        features: list[Tensor] = []
+        hook = (
+            self.unet.up_blocks[0]
+            .attentions[0]
+            .register_forward_hook(lambda _module, _inputs, output: features.append(output[0]))
+        )
+        try:
+            prediction = self.unet(noisy_latents, timesteps, states).sample
+        finally:
+            hook.remove()
+        return prediction, self.head(features[0])
+
+    def forward(
+        self, scheduler: DDIMScheduler, batch: Batch, generator: torch.Generator
+    ) -> dict[str, Tensor]:
+        """Return the losses of one step, at random times and with random noise."""
+        timesteps = torch.randint(0, 1000, (len(batch.latents),), generator=generator)
+        noise = torch.randn(batch.latents.shape, generator=generator)
+        noisy_latents = scheduler.add_noise(batch.latents, noise, timesteps)
+        target = scheduler.get_velocity(batch.latents, noise, timesteps)
+        prediction, read = self.predict(
+            noisy_latents.contiguous(memory_format=torch.channels_last),
+            timesteps,
+            batch.text_states,
+        )
+        errors = F.mse_loss(prediction, target, reduction="none")
+        traits, said = alignment_losses(read, batch)
+        return {
+            "velocity": diffusion_loss(errors, scheduler.alphas_cumprod[timesteps], batch.faces),
+            "traits": ALIGN_WEIGHT * traits,
+            "said": 0.3 * ALIGN_WEIGHT * said,
+        }
+
+
+def diffusion_loss(errors: Tensor, signal: Tensor, faces: Tensor) -> Tensor:
+    """Mean of squared v-errors (N, C, h, w), weighted towards faces (N, h, w).
+
+    `signal` (N,) is the share of signal, alpha bar. A v-loss weighs errors of the picture with
+    SNR + 1; that is capped at MIN_SNR. Hang et al. (2023) cap SNR itself, which leaves next to
+    nothing for high noise, where the caption decides.
+    """
+    weight = (MIN_SNR * (1 - signal)).clamp(max=1)  # min(SNR + 1, MIN_SNR) / (SNR + 1)
     spatial = 1 + (FACE_WEIGHT - 1) * faces[:, None]
     spatial = spatial / spatial.mean((1, 2, 3), keepdim=True)
-    return (
-        weight[:, None, None, None] * spatial * F.mse_loss(pred, target, reduction="none")
-    ).mean()
+    return (weight[:, None, None, None] * spatial * errors).mean()
 
 
-def draw_batch(
-    encoded: Encoded, empty: Tensor, size: int, rng: np.random.Generator
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Return latents, faces (N, h, w) in [0, 1] and text states of a random batch."""
-    index = np.sort(rng.choice(len(encoded.latents), size, replace=False))
-    states = torch.from_numpy(encoded.text_states[index]).float()
-    states[torch.from_numpy(rng.random(size) < CAPTION_DROPOUT)] = empty
-    latents = torch.from_numpy(encoded.latents[index]).float()
-    return latents, torch.from_numpy(encoded.faces[index]).float() / 255, states
+def alignment_losses(read: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
+    """Squared error of the traits where faces are; cross-entropy of what captions say."""
+    faces = F.avg_pool2d(batch.faces[:, None], 2) * batch.has_caption[:, None, None, None]
+    traits, logits = read[:, :NUM_TRAITS], read[:, NUM_TRAITS:]
+    errors = (faces * (traits - batch.traits) ** 2).sum() / (NUM_TRAITS * faces.sum() + 1e-6)
+    everywhere = logits.mean((2, 3))
+    in_faces = (faces * logits).sum((2, 3)) / (faces.sum((2, 3)) + 1e-6)
+    said, first = [], 0
+    for i, (group, values) in enumerate(GROUPS.items()):
+        answer = (in_faces if group in IN_FACES else everywhere)[:, first : first + len(values)]
+        wrong = F.cross_entropy(answer, batch.labels[:, i], ignore_index=UNKNOWN, reduction="sum")
+        said.append(wrong / len(read))
+        first += len(values)
+    return errors, torch.stack(said).mean()
 
 
 def train_unet(data: Path, folder: Path, minutes: float, resume: bool) -> UNet2DConditionModel:
     """Train on encoded pictures of one person and of two; see encode_store."""
     torch.manual_seed(0)
-    unet, scheduler = new_unet(), new_scheduler()
+    trainer, scheduler = UNetTrainer().to(memory_format=torch.channels_last), new_scheduler()
     stores = {kind: load_encoded(data / kind, data / f"{kind}_encoded") for kind in BATCH}
     empty = torch.from_numpy(np.load(data / "single_encoded" / "empty.npy")).float()
 
@@ -158,10 +264,12 @@ def train_unet(data: Path, folder: Path, minutes: float, resume: bool) -> UNet2D
         rng = np.random.default_rng((3, step))
         kind = "pair" if rng.random() < PAIR_SHARE else "single"
         batch = draw_batch(stores[kind], empty, BATCH[kind], rng)
-        generator = torch.Generator().manual_seed(int(rng.integers(2**31)))
-        return {kind: diffusion_loss(unet, scheduler, batch, generator)}
+        parts: dict[str, Tensor] = trainer(
+            scheduler, batch, torch.Generator().manual_seed(int(rng.integers(2**31)))
+        )
+        return parts
 
     budget = Budget(minutes, learning_rate=8e-4, ema=0.999, weight_decay=0.01)
-    trained = train("unet", unet, losses, budget, folder, resume)
+    trained: UNet2DConditionModel = train("unet", trainer, losses, budget, folder, resume).unet  # type: ignore[assignment]
     trained.save_pretrained(folder / "unet")
     return trained

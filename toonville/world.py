@@ -33,6 +33,8 @@ GROUPS: dict[str, tuple[str, ...]] = {
     "style": STYLES,
 }
 
+UNKNOWN = -1  # the label where a picture of two has no one answer
+
 SINGLE_SIZE = (128, 128)
 PAIR_SIZE = (192, 128)
 
@@ -62,3 +64,20 @@ class PictureSpec:
     def size(self) -> tuple[int, int]:
         """(width, height) in pixels: two people get a wider canvas, and faces keep their size."""
         return SINGLE_SIZE if len(self.people) == 1 else PAIR_SIZE
+
+
+def labels_of(spec: PictureSpec) -> list[int]:
+    """Return the number of the right label of each group, in the order of GROUPS."""
+    person = spec.people[0]
+    said = {
+        "expression": person.expression,
+        "accessory": person.accessory,
+        "clothes": person.clothes,
+        "scene": spec.scene,
+        "action": person.action,
+        "style": spec.style,
+    }
+    labels = [values.index(said[group]) for group, values in GROUPS.items()]
+    if len(spec.people) == 2:
+        labels[list(GROUPS).index("clothes")] = UNKNOWN
+    return labels
