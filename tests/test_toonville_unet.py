@@ -1,0 +1,102 @@
+"""The diffusion model's training: what it weighs, and what the head is asked."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from toonville.clip import WIDTH
+from toonville.identity import NUM_TRAITS
+from toonville.unet import (
+    MIN_SNR,
+    Batch,
+    Encoded,
+    UNetTrainer,
+    alignment_losses,
+    diffusion_loss,
+    draw_batch,
+    new_scheduler,
+)
+from toonville.world import GROUPS, UNKNOWN
+
+
+def encoded(people: int, n: int = 6) -> Encoded:
+    rng = np.random.default_rng(0)
+    width = 16 * (1 + (people == 2) / 2)
+    faces = np.zeros((n, 16, int(width)), np.uint8)
+    faces[:, 4:12, 2:6] = 255
+    faces[:, 4:12, -6:-2] = 255
+    landmarks = np.zeros((n, people, 5, 2), np.float32)
+    landmarks[:, 0, :, 0] = 40
+    landmarks[:, -1, :, 0] = 150 if people == 2 else 64
+    return Encoded(
+        rng.normal(size=(n, 8, 16, int(width))).astype(np.float16),
+        faces,
+        rng.normal(size=(n, 48, WIDTH)).astype(np.float16),
+        rng.uniform(-1, 1, (n, people, NUM_TRAITS)).astype(np.float32),
+        landmarks,
+        np.zeros((n, len(GROUPS)), np.int8),
+    )
+
+
+@pytest.mark.parametrize(("snr", "weight"), [(0.01, 1.0), (1.0, 1.0), (4.0, 1.0), (99.0, 0.05)])
+def test_weight_is_capped_snr_plus_one(snr: float, weight: float) -> None:
+    signal = torch.tensor([snr / (1 + snr)])
+    loss = diffusion_loss(torch.ones(1, 8, 4, 4), signal, torch.zeros(1, 4, 4))
+    assert loss.item() == pytest.approx(min(snr + 1, MIN_SNR) / (snr + 1), rel=1e-4)
+    assert loss.item() == pytest.approx(weight, rel=1e-4)
+
+
+def test_errors_in_faces_weigh_three_times() -> None:
+    faces = torch.zeros(1, 4, 4)
+    faces[:, :, :2] = 1
+    inside, outside = (faces[:, None] * torch.ones(1, 8, 4, 4), 1 - faces[:, None])
+    signal = torch.tensor([0.5])
+    ratio = diffusion_loss(inside, signal, faces) / diffusion_loss(
+        outside.expand(1, 8, 4, 4), signal, faces
+    )
+    assert ratio.item() == pytest.approx(3.0)
+
+
+def test_each_half_of_a_pair_has_its_own_traits() -> None:
+    store = encoded(2)
+    batch = draw_batch(store, torch.zeros(48, WIDTH), 6, np.random.default_rng(1))
+    assert batch.traits.shape == (6, NUM_TRAITS, 8, 12)
+    assert torch.equal(batch.traits[:, :, 3, 0], torch.from_numpy(store.traits[:, 0]))
+    assert torch.equal(batch.traits[:, :, 3, -1], torch.from_numpy(store.traits[:, 1]))
+
+
+def test_without_a_caption_nothing_is_asked() -> None:
+    empty = torch.full((48, WIDTH), 7.0)
+    batches = [draw_batch(encoded(1), empty, 6, np.random.default_rng(s)) for s in range(20)]
+    dropped = [b for b in batches if not b.has_caption.all()]
+    assert dropped
+    for batch in dropped:
+        assert (batch.text_states[~batch.has_caption] == 7).all()
+        assert (batch.labels[~batch.has_caption] == UNKNOWN).all()
+
+
+def test_alignment_is_zero_for_the_truth_and_only_there() -> None:
+    batch = draw_batch(encoded(2), torch.zeros(48, WIDTH), 6, np.random.default_rng(3))
+    logits = torch.full((6, sum(map(len, GROUPS.values())), 8, 12), -50.0)
+    first = 0
+    for values in GROUPS.values():
+        logits[:, first] = 50.0  # the right label of every group is 0 in this store
+        first += len(values)
+    right = torch.cat([batch.traits, logits], 1)
+    assert [round(x.item(), 5) for x in alignment_losses(right, batch)] == [0, 0]
+    wrong = torch.cat([batch.traits.flip(3), -logits], 1)
+    assert all(x.item() > 0.1 for x in alignment_losses(wrong, batch))
+
+
+def test_a_step_reaches_unet_and_head() -> None:
+    torch.manual_seed(0)
+    trainer = UNetTrainer()
+    batch: Batch = draw_batch(encoded(1), torch.zeros(48, WIDTH), 4, np.random.default_rng(1))
+    parts = trainer(new_scheduler(), batch, torch.Generator().manual_seed(0))
+    torch.stack(list(parts.values())).sum().backward()
+    assert set(parts) == {"velocity", "traits", "said"}
+    assert all(p.grad is not None for p in trainer.parameters())
+    unet_alone = trainer.unet.up_blocks[0].attentions[0]
+    assert not unet_alone._forward_hooks, "the hook lives for one call only"
