@@ -31,6 +31,7 @@ from celeb_core.identity import (
     rename_identity,
     save_identity,
 )
+from celeb_core.interop import export_identity, import_identities
 from celeb_core.mapper import CoefficientMapper
 from celeb_core.models import Models, Studio, load_models, load_studio
 from celeb_core.presets import PRESETS
@@ -77,6 +78,7 @@ __all__ = [
     "delete_identity",
     "encode_prompt",
     "evaluate_quick",
+    "export_identity",
     "find_face",
     "find_faces",
     "find_identity",
@@ -84,6 +86,7 @@ __all__ = [
     "fit_identities",
     "generate",
     "generate_each",
+    "import_identities",
     "interpolate",
     "list_identities",
     "load_basis",

@@ -23,7 +23,7 @@ from tqdm import tqdm
 from celeb_core.basis import interpolate, save_basis
 from celeb_core.calibration import calibrate, save_calibration
 from celeb_core.checkpoints import save_checkpoint
-from celeb_core.errors import CelebError
+from celeb_core.errors import BadName, CelebError
 from celeb_core.evaluation import (
     as_table,
     evaluate_interpolation,
@@ -32,7 +32,14 @@ from celeb_core.evaluation import (
 )
 from celeb_core.faces import find_face
 from celeb_core.files import write_atomically
-from celeb_core.identity import check_name, list_identities, save_identity
+from celeb_core.identity import (
+    check_name,
+    find_identity,
+    list_identities,
+    load_identity,
+    save_identity,
+)
+from celeb_core.interop import FORMATS, LEAST_KEPT, export_identity, import_identities, usage
 from celeb_core.models import Studio, calibration_path, find_basis, load_models, load_studio
 from celeb_core.presets import PRESETS
 from celeb_core.prompt import parse_prompt
@@ -142,6 +149,37 @@ def calibration(options: argparse.Namespace) -> None:
     save_calibration(result, out)
     seen = int((result.face_embeddings.norm(dim=1) > 0.5).sum())
     print(f"{out}: faces of {seen} of {len(result.names)} celebrities")
+
+
+def export(options: argparse.Namespace) -> None:
+    """Identity -> textual-inversion file for other tools."""
+    models = load_models(options.model, options.device)
+    basis = find_basis(models, options.names, _cache(options))
+    who: str = options.who
+    if Path(who).is_file():
+        identity = load_identity(Path(who), basis)
+    else:
+        identity = find_identity(who.strip("<> "), options.identities, basis)
+    folder = options.out or Path("embeddings")
+    path = export_identity(identity, basis, models, folder, options.format, options.token)
+    print(path)
+    for tool, line in usage(path).items():
+        print(f"  {tool}: {line}")
+
+
+def take_in(options: argparse.Namespace) -> None:
+    """Textual-inversion file of another tool -> identity file."""
+    models = load_models(options.model, options.device)
+    basis = find_basis(models, options.names, _cache(options))
+    library = options.out or LIBRARY
+    known = list_identities(library)
+    found = import_identities(options.file, basis, options.name, options.least)
+    for identity in (imported.identity for imported in found):
+        if identity.name in known:
+            raise BadName(f"“{identity.name}” is taken in {library}. Give another --name.")
+    for imported in found:
+        path = save_identity(imported.identity, library)
+        print(f"{path}: <{imported.identity.name}>, {imported.kept:.1%} kept")
 
 
 def evaluate(options: argparse.Namespace) -> None:
@@ -279,6 +317,17 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("-p", type=int, default=512, help="components per word")
     sub = command("calibrate", calibration, "file to write (.safetensors)")
     sub.add_argument("--count", type=int, default=1, help="pictures per celebrity")
+    sub = command("export", export, "folder for the file (embeddings)")
+    sub.add_argument("who", help="a name of your library, or an identity file")
+    sub.add_argument("--identities", type=Path, default=LIBRARY, help="folder of your people")
+    about = "; ".join(f"{name}: {what}" for name, what in FORMATS.items())
+    sub.add_argument("--format", choices=list(FORMATS), default="safetensors", help=about)
+    sub.add_argument("--token", help="trigger word and file name; the person's name by default")
+    sub = command("import", take_in, f"folder for the identities ({LIBRARY})")
+    sub.add_argument("file", type=Path)
+    sub.add_argument("--name", help="the person's name; the file's own by default")
+    least = "least share, 0 to 1, that must lie within the celeb basis"
+    sub.add_argument("--least", type=float, default=LEAST_KEPT, help=least)
     sub = command("evaluate", evaluate, "unused")
     sub.add_argument("--quick", action="store_true", help="the table only")
     sub.add_argument("--people", type=int, default=20)

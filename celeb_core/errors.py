@@ -3,7 +3,8 @@
     CelebError
     ├── PhotoError          PhotoUnreadable, PhotoTooLarge, NoFaceFound, SeveralFaces
     ├── PromptError         PromptTooLong, UnknownName
-    ├── IdentityError       BadName, IdentityNotFound, IdentityUnreadable, BasisMismatch
+    ├── IdentityError       BadName, IdentityNotFound, IdentityUnreadable, BasisMismatch,
+    │                       EmbeddingUnusable
     ├── ModelError          ModelNotFound, ModelUnsupported, FacePackMissing, FeatureMissing
     ├── TrainingError       TrainingDiverged, ResumeMismatch
     └── SaveFailed
@@ -112,6 +113,10 @@ class BasisMismatch(IdentityError):
             f"<{name}> belongs to another celeb basis{maker}: it says {got}, this model's is "
             f"{expected}. Load the model it was made for, or train the person again on this one."
         )
+
+
+class EmbeddingUnusable(IdentityError):
+    """Another tool's embedding that cannot be said in this basis' coefficients."""
 
 
 class ModelError(CelebError):
