@@ -4,7 +4,7 @@ import io
 
 import pytest
 from conftest import portrait
-from PIL import Image
+from PIL import Image, ImageFilter
 from test_faces import two_faces
 from ui_help import make_page, selected
 
@@ -12,7 +12,7 @@ from ui.faces import Choice
 from ui.names import name_hint
 
 PROBLEM, SHOWN = 1, 2  # places in what `upload` gives
-CHOICE, PHOTO, NUMBERS, CROP, NAME, HINT, USE = 0, 2, 4, 6, 7, 8, 9  # places in `shown`
+CHOICE, PHOTO, NUMBERS, CROP, QUALITY, NAME, HINT, JOIN, CONSENT, USE = 0, 2, 4, *range(6, 13)
 
 
 @pytest.fixture
@@ -28,6 +28,10 @@ def stored(folder, picture, name="ada.png", **options):
     return str(path)
 
 
+def use(page, name, choice):
+    return page.faces.use(name, True, False, choice, "")
+
+
 def upload(page, *paths):
     given = page.faces.upload(list(paths), "")
     return given[PROBLEM], given[SHOWN:]
@@ -38,7 +42,8 @@ def test_one_face_is_chosen_and_the_name_comes_from_the_file(page, tmp_path):
     assert problem == ""
     assert shown[CHOICE].face == 0
     assert shown[NAME] == "ada"
-    assert shown[USE]["interactive"]
+    assert not shown[USE]["interactive"]
+    assert page.faces.check("ada", True, shown[CHOICE], "")[1]["interactive"]
     assert shown[CROP]["value"].shape == (112, 112, 3)
     assert not (tmp_path / "ada.png").exists()
 
@@ -51,14 +56,14 @@ def test_of_several_faces_one_is_chosen_by_a_click_or_a_number(page, tmp_path):
     right = (0.75 * shown[PHOTO]["value"].width, 0.5 * shown[PHOTO]["value"].height)
     clicked = page.faces.click("Bo", choice, "", selected(right))
     assert clicked[CHOICE].face == 1
-    assert clicked[NAME] == "Bo" and clicked[USE]["interactive"]
+    assert clicked[NAME] == "Bo" and clicked[CONSENT]["value"] is False
     assert page.faces.number(1, "Bo", choice, "")[CHOICE].face == 0
 
 
 def test_a_chosen_face_goes_into_the_training_list_and_survives_a_restart(page, studio, tmp_path):
     _, shown = upload(page, stored(tmp_path, two_faces(), "us.png"))
     choice = page.faces.number(2, "", shown[CHOICE], "")[CHOICE]
-    notice, *_ = page.faces.use("Bo", choice, "")
+    notice, *_ = use(page, "Bo", choice)
     assert "Bo is in the training list" in notice
     (bo,) = page.shared.workspace("").trainees.values()
     again = make_page(studio, tmp_path).shared.workspace("")
@@ -70,15 +75,43 @@ def test_a_chosen_face_goes_into_the_training_list_and_survives_a_restart(page, 
 def test_the_same_name_again_joins_the_photos(page, tmp_path):
     for shade in (255, 230):
         _, shown = upload(page, stored(tmp_path, portrait(shade)))
-        page.faces.use("ada", shown[CHOICE], "")
+        use(page, "ada", shown[CHOICE])
     (ada,) = page.shared.workspace("").trainees.values()
     assert len(ada.faces) == 2
     assert ada.reference().norm().item() == pytest.approx(1)
 
 
+def test_all_photos_with_one_face_can_be_joined_at_once(page, tmp_path):
+    paths = [stored(tmp_path, portrait(255 - 25 * n), f"{n}.png") for n in range(3)]
+    _, shown = upload(page, *paths, stored(tmp_path, two_faces(), "us.png"))
+    assert shown[JOIN]["visible"] and "3 photos" in shown[JOIN]["label"]
+    page.faces.use("ada", True, True, shown[CHOICE], "")
+    (ada,) = page.shared.workspace("").trainees.values()
+    assert len(ada.faces) == 3
+    assert [photo.label for photo in page.shared.workspace("").photos.values()] == ["us.png"]
+
+
+def test_nobody_is_used_without_consent(page, tmp_path):
+    _, shown = upload(page, stored(tmp_path, portrait()))
+    assert shown[CONSENT]["visible"] and shown[CONSENT]["value"] is False
+    assert not page.faces.check("ada", False, shown[CHOICE], "")[1]["interactive"]
+    notice, *_ = page.faces.use("ada", False, False, shown[CHOICE], "")
+    assert "likeness" in notice
+    assert not page.shared.workspace("").trainees
+    assert shown[CHOICE].photo in page.shared.workspace("").photos
+
+
+def test_a_poor_photo_is_told_with_what_to_do(page, tmp_path):
+    _, shown = upload(page, stored(tmp_path, portrait()))
+    assert "Turned" not in shown[QUALITY]
+    soft = portrait().filter(ImageFilter.GaussianBlur(6))
+    _, shown = upload(page, stored(tmp_path, soft))
+    assert "Blurred" in shown[QUALITY] and "sharper" in shown[QUALITY]
+
+
 def test_a_removed_person_leaves_no_photo_behind(page, tmp_path):
     _, shown = upload(page, stored(tmp_path, portrait()))
-    page.faces.use("ada", shown[CHOICE], "")
+    use(page, "ada", shown[CHOICE])
     id, button = page.faces.pick("", selected(0))
     assert button["value"] == "Remove ada"
     page.faces.remove(id, "")
@@ -149,9 +182,9 @@ def test_a_picture_of_a_hundred_megapixels_is_shown_small(page, tmp_path):
 @pytest.mark.parametrize("name", ["", "a/b", "a<b", "x" * 300, "..\\up", "tab\there"])
 def test_bad_names_say_why_and_lose_nothing(page, tmp_path, name):
     _, shown = upload(page, stored(tmp_path, portrait()))
-    hint, button = page.faces.check(name, shown[CHOICE], "")
+    hint, button = page.faces.check(name, True, shown[CHOICE], "")
     assert hint and not button["interactive"]
-    page.faces.use(name, shown[CHOICE], "")
+    use(page, name, shown[CHOICE])
     assert not page.shared.workspace("").trainees
     assert shown[CHOICE].photo in page.shared.workspace("").photos
 
@@ -159,7 +192,7 @@ def test_bad_names_say_why_and_lose_nothing(page, tmp_path, name):
 @pytest.mark.parametrize("name", ["Zoë", "🦊", "张伟", 'O\'Hara "Bo" & Co', "x" * 64, "{{name}}"])
 def test_any_other_name_will_do(page, tmp_path, name):
     _, shown = upload(page, stored(tmp_path, portrait()))
-    page.faces.use(name, shown[CHOICE], "")
+    use(page, name, shown[CHOICE])
     rows = page.faces.refresh("")[0]["value"]
     assert [label for _, label in rows] == [name]
 
@@ -172,21 +205,21 @@ def test_a_full_disk_is_told_and_the_face_is_still_there(page, tmp_path, monkeyp
 
     with monkeypatch.context() as patch:
         patch.setattr("os.replace", full)
-        notice, *_ = page.faces.use("ada", shown[CHOICE], "")
+        notice, *_ = use(page, "ada", shown[CHOICE])
     assert "No space left" in notice
-    notice, *_ = page.faces.use("ada", shown[CHOICE], "")
+    notice, *_ = use(page, "ada", shown[CHOICE])
     assert "ada is in the training list" in notice
 
 
 def test_a_taken_name_is_pointed_out(page, tmp_path):
     _, shown = upload(page, stored(tmp_path, portrait()))
-    page.faces.use("ada", shown[CHOICE], "")
+    use(page, "ada", shown[CHOICE])
     hint, good = name_hint("ada", page.shared.workspace(""))
     assert good and "one more photo" in hint
 
 
 def test_without_a_chosen_face_nothing_is_used(page):
-    notice, *_ = page.faces.use("ada", Choice("gone", 0), "")
+    notice, *_ = use(page, "ada", Choice("gone", 0))
     assert "Choose a face first" in notice
 
 

@@ -24,7 +24,7 @@ def enlist(page, *names):
     workspace = page.shared.workspace("")
     for index, name in enumerate(names):
         photo = workspace.add_photo(portrait(255 - 20 * index), name)
-        workspace.enlist(photo, 0, name)
+        workspace.enlist(photo, 0, name, consent=True)
     return list(workspace.trainees)
 
 

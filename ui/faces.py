@@ -9,6 +9,7 @@ from typing import Any
 import gradio as gr
 
 from celeb_core.errors import CelebError
+from celeb_core.quality import quality_notes
 from ui.errors import explain, notice
 from ui.names import name_hint, suggested_name
 from ui.parts import gallery, message
@@ -17,10 +18,8 @@ from ui.studio import PRIVATE, Shared
 from ui.workspace import Photo, Trainee, Workspace
 
 MAX_UPLOADS = 12
-CONSENT = (
-    "Only use photos of people who agree to it. Photos stay {place}, and are deleted when you "
-    "remove the person from the training list."
-)
+STORAGE = "Photos stay {place}, and are deleted when you remove the person from the training list."
+CONSENT = "I may use this person's likeness"
 EMPTY = (
     '<div class="empty">Drop a photo, or take one of the example faces.<br>'
     "It appears here with every face framed.</div>"
@@ -90,19 +89,28 @@ class FacesTab:
         workspace = self.shared.workspace(session)
         return self.show(workspace, workspace.photos.get(choice.photo), number - 1, name)
 
-    def check(self, name: str, choice: Choice, session: str) -> list[Any]:
+    def check(self, name: str, consent: bool, choice: Choice, session: str) -> list[Any]:
         """Live validation -> what to say about the name, and whether it can be used."""
-        hint, good = name_hint(name, self.shared.workspace(session))
-        return [hint, gr.update(interactive=good and choice.face is not None)]
+        workspace = self.shared.workspace(session)
+        hint, good = name_hint(name, workspace)
+        photo = workspace.photos.get(choice.photo)
+        agreed = consent or (photo is not None and photo.example)
+        return [hint, gr.update(interactive=good and agreed and choice.face is not None)]
 
-    def use(self, name: str, choice: Choice, session: str) -> list[Any]:
-        """The chosen face goes into the training list; on an error everything stays as it is."""
+    def use(self, name: str, consent: bool, join: bool, choice: Choice, session: str) -> list[Any]:
+        """The chosen face goes into the training list; on an error everything stays as it is.
+
+        `join`: so do the faces of all other photos that show one person.
+        """
         workspace = self.shared.workspace(session)
         photo = workspace.photos.get(choice.photo)
         try:
             if photo is None or choice.face is None:
                 raise CelebError("Choose a face first: click it in the photo.")
-            trainee = workspace.enlist(photo, choice.face, name)
+            others = same_person(workspace, photo) if join else []
+            trainee = workspace.enlist(photo, choice.face, name, consent)
+            for other in others:
+                trainee = workspace.enlist(other, 0, name, consent)
         except CelebError as error:
             rest = len(self.shown) + len(self.listed)
             return [notice(explain(error)), *[gr.skip()] * rest]
@@ -144,7 +152,12 @@ class FacesTab:
         face = 0 if count == 1 else face
         name = suggested_name(photo, workspace) if name is None else name
         hint, good = name_hint(name, workspace)
-        crop = None if face is None else photo.faces[face].aligned
+        chosen = None if face is None else photo.faces[face]
+        crop = None if chosen is None else chosen.aligned
+        notes = quality_notes(chosen, self.shared.core.models.width) if chosen else []
+        joined = len(same_person(workspace, photo)) if count == 1 else 0
+        # A tick is for one face: another one asks again. Example people are made up.
+        fresh = gr.update(value=False, visible=not photo.example)
         number = None if face is None else face + 1
         label = "Who is it? Click the face." if count > 1 else "Face found"
         others = [(other.image, other.label) for other in workspace.photos.values()]
@@ -157,16 +170,24 @@ class FacesTab:
             gr.update(choices=numbers, value=number, visible=count > 1),
             gr.update(visible=True),
             gr.update(value=crop, visible=crop is not None),
+            notice(*notes, kind="hint"),
             name,
             hint,
-            gr.update(interactive=good and crop is not None),
+            gr.update(
+                value=False, visible=joined > 0, label=f"My {joined + 1} photos show one person"
+            ),
+            fresh,
+            gr.update(interactive=good and photo.example and crop is not None),
         ]
 
     def _show_nothing(self) -> list[Any]:
         hidden = gr.update(visible=False)
         waiting = gr.update(interactive=False)
         shown = gr.update(visible=True)
-        return [Choice(), shown, hidden, hidden, hidden, hidden, hidden, "", "", waiting]
+        return [
+            Choice(), shown, hidden, hidden, hidden, hidden, hidden, "", "", "", hidden, hidden,
+            waiting,
+        ]  # fmt: skip
 
     # --- widgets --------------------------------------------------------------------------------
 
@@ -192,7 +213,7 @@ class FacesTab:
         examples = self.shared.examples()
         self.examples = gallery("faces-examples", "Or take an example face", examples)
         place = "on the server of this page, for a day" if self.shared.apart else "on this machine"
-        gr.HTML(f'<p class="lead">{CONSENT.format(place=place)}</p>')
+        gr.HTML(f'<p class="lead">{STORAGE.format(place=place)}</p>')
 
     def _build_photo(self) -> None:
         self.empty = gr.HTML(EMPTY)
@@ -211,14 +232,24 @@ class FacesTab:
                     label="Aligned face", interactive=False, visible=False, buttons=[],
                     height=160, elem_id="faces-crop", alt_text="The chosen face, turned upright",
                 )  # fmt: skip
+                self.quality = message("faces-quality")
                 self.name = gr.Textbox("", label="Name", max_lines=1, elem_id="faces-name")
                 self.hint = message("faces-hint")
+                self.join = gr.Checkbox(
+                    False, label="My photos show one person", visible=False, elem_id="faces-join",
+                    info="All of them are used: more photos, better likeness.",
+                )  # fmt: skip
+                self.consent = gr.Checkbox(
+                    False, label=CONSENT, info="It is me, or the person has agreed.",
+                    elem_id="faces-consent",
+                )  # fmt: skip
                 self.use_button = gr.Button(
                     "Use this face", variant="primary", interactive=False, elem_id="faces-use"
                 )
         self.shown = [
             self.choice, self.empty, self.photo, self.photos, self.numbers, self.naming,
-            self.crop, self.name, self.hint, self.use_button,
+            self.crop, self.quality, self.name, self.hint, self.join, self.consent,
+            self.use_button,
         ]  # fmt: skip
 
     def _wire(self, session: gr.BrowserState) -> None:
@@ -230,9 +261,10 @@ class FacesTab:
         inputs = [self.name, self.choice, session]
         self.photo.select(self.click, inputs, self.shown, **PRIVATE)
         self.numbers.input(self.number, [self.numbers, *inputs], self.shown, **PRIVATE)
-        self.name.change(
+        gr.on(
+            [self.name.change, self.consent.change],
             self.check,
-            [self.name, self.choice, session],
+            [self.name, self.consent, self.choice, session],
             [self.hint, self.use_button],
             queue=False,
             trigger_mode="always_last",
@@ -241,7 +273,7 @@ class FacesTab:
         self.used = gr.on(
             [self.use_button.click, self.name.submit],
             self.use,
-            [self.name, self.choice, session],
+            [self.name, self.consent, self.join, self.choice, session],
             [self.problem, *self.shown, *self.listed],
             **PRIVATE,
         )
@@ -249,6 +281,12 @@ class FacesTab:
         self.removed = self.remove_button.click(
             self.remove, [self.picked, session], self.listed, **PRIVATE
         )
+
+
+def same_person(workspace: Workspace, photo: Photo) -> list[Photo]:
+    """The other photos with a single face: they may well show the same person."""
+    others = [other for other in workspace.photos.values() if other.id != photo.id]
+    return [other for other in others if len(other.faces) == 1 and not other.example]
 
 
 def trainee_label(trainee: Trainee) -> str:

@@ -97,12 +97,18 @@ class Workspace:
 
     # --- people to be trained -----------------------------------------------------------------
 
-    def enlist(self, photo: Photo, index: int, name: str) -> Trainee:
+    def enlist(self, photo: Photo, index: int, name: str, consent: bool) -> Trainee:
         """Put a face into the training list; a name that is there already gets one face more.
 
-        The photo leaves the Faces tab unless it shows others too. Raises BadName, SaveFailed.
+        The photo leaves the Faces tab unless it shows others too. Raises BadName, SaveFailed, and
+        CelebError for a person who has not agreed; those of examples are made up.
         """
         name = check_name(name)
+        if not (consent or photo.example):
+            raise CelebError(
+                f"Tick “I may use this person's likeness” first. If {name} has not agreed, "
+                "use a photo of somebody who has."
+            )
         with self._lock:
             known = self.trainee(name)
             face = photo.faces[index]
@@ -172,7 +178,8 @@ class Workspace:
         """Photo number n is of the n-th face, which is found again by the middle of its box."""
         folder = self._folder(trainee.id)
         save_picture(photo, folder / f"{len(trainee.faces)}.png", {})
-        record = {"name": trainee.name, "faces": [_middle(face) for face in trainee.faces]}
+        faces = [_middle(face) for face in trainee.faces]
+        record = {"name": trainee.name, "faces": faces, "consent": True}
         write_atomically(folder / "person.json", json.dumps(record).encode())
 
     def _stored_trainees(self) -> Iterable[Trainee]:

@@ -54,6 +54,8 @@ def upload(page: Page, pair, tmp_path) -> None:
     expect(page.locator("#faces-use")).to_be_disabled()
     field(page, "#faces-name").fill(ODD)
     expect(page.locator("#faces-hint")).to_contain_text(f"<{ODD}>")
+    expect(page.locator("#faces-use")).to_be_disabled()
+    page.get_by_label("I may use this person's likeness").check()
     page.locator("#faces-use").click()
     expect(page.locator("#faces-list")).to_contain_text(ODD)
 
