@@ -134,7 +134,7 @@ def list_identities(folder: Path) -> dict[str, Identity]:
 
 def find_identity(name: str, folder: Path, basis: CelebBasis | None = None) -> Identity:
     """The identity of that name. Raises IdentityNotFound with the nearest names."""
-    path = _path_of(name, folder)
+    path = identity_path(name, folder)
     if not path.is_file():
         known = list(list_identities(folder))
         near = difflib.get_close_matches(name, known, 3, 0.5) or known[:3]
@@ -146,7 +146,7 @@ def find_identity(name: str, folder: Path, basis: CelebBasis | None = None) -> I
 def delete_identity(name: str, folder: Path) -> None:
     """Remove the person's file. Raises IdentityNotFound."""
     find_identity(name, folder)
-    _path_of(name, folder).unlink(missing_ok=True)
+    identity_path(name, folder).unlink(missing_ok=True)
 
 
 def rename_identity(name: str, new_name: str, folder: Path) -> Identity:
@@ -159,11 +159,11 @@ def rename_identity(name: str, new_name: str, folder: Path) -> Identity:
         raise BadName(f"“{new_name}” is taken. Choose another name, or delete that person first.")
     renamed = replace(identity, name=new_name)
     save_identity(renamed, folder)
-    _path_of(identity.name, folder).unlink(missing_ok=True)
+    identity_path(identity.name, folder).unlink(missing_ok=True)
     return renamed
 
 
-def _path_of(name: str, folder: Path) -> Path:
+def identity_path(name: str, folder: Path) -> Path:
     """The user's file of that name or, without one, the sample's."""
     own = folder / file_name(check_name(name))
     sample = own.with_suffix(SAMPLE_SUFFIX)

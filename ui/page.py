@@ -1,4 +1,4 @@
-"""The page: the four tabs, and what leads from one to another."""
+"""The page: the tabs, and what leads from one to another."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from ui.compose import ComposeTab
 from ui.errors import safe
 from ui.faces import FacesTab
 from ui.interpolate import InterpolateTab
+from ui.library import LibraryTab
 from ui.studio import PRIVATE, Shared
 from ui.train import TrainTab
 
@@ -24,6 +25,7 @@ class Page:
         self.shared = shared
         self.faces, self.train = FacesTab(shared), TrainTab(shared)
         self.compose, self.interpolate = ComposeTab(shared), InterpolateTab(shared)
+        self.library = LibraryTab(shared)
 
     def greet(self, session: str) -> str:
         """The session of this browser: the one it has, or a new one."""
@@ -33,6 +35,13 @@ class Page:
         """From a training to Compose, with the people filled in."""
         job = self.train.job(session)
         prompt = self.compose.fill_in(job.names if job else [], text)
+        return [gr.Tabs(selected="compose"), prompt, self.compose.refresh(session)]
+
+    def use(self, name: str, text: str, session: str) -> list[Any]:
+        """From the library to Compose, with one person more in the prompt."""
+        prompt = self.compose.fill_in([name], text)
+        if f"<{name}>" not in prompt:
+            prompt = f"{prompt.rstrip()} <{name}>"
         return [gr.Tabs(selected="compose"), prompt, self.compose.refresh(session)]
 
     def build(self) -> gr.Blocks:
@@ -54,7 +63,10 @@ class Page:
                     self.compose.build(session)
                 with gr.Tab("Interpolate", id="interpolate") as interpolate:
                     self.interpolate.build(session)
-            self._wire(page, session, {"train": train, "compose": compose, "mix": interpolate})
+                with gr.Tab("Library", id="library") as library:
+                    self.library.build(session)
+            tabs = {"train": train, "compose": compose, "mix": interpolate, "library": library}
+            self._wire(page, session, tabs)
             # A prompt that was being written is still there after a reload.
             page.load(None, draft, self.compose.prompt, js="text => text || ''")
             self.compose.prompt.change(None, self.compose.prompt, draft, js="text => text")
@@ -75,6 +87,7 @@ class Page:
                 [self.interpolate.a, self.interpolate.b, session],
                 [self.interpolate.a, self.interpolate.b],
             ),
+            "library": (self.library.refresh, [self.library.picked, session], self.library.shown),
         }
         loaded = page.load(self.greet, session, session, queue=False, **PRIVATE)
         loaded.then(self.faces.refresh, session, self.faces.listed, queue=False, **PRIVATE)
@@ -86,6 +99,12 @@ class Page:
         self.train.carry_on.click(
             self.carry_on,
             [self.compose.prompt, session],
+            [self.tabs, self.compose.prompt, self.compose.people],
+            **PRIVATE,
+        )
+        self.library.use_button.click(
+            self.use,
+            [self.library.picked, self.compose.prompt, session],
             [self.tabs, self.compose.prompt, self.compose.people],
             **PRIVATE,
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import io
 import json
 from collections.abc import Mapping, Sequence
@@ -98,3 +99,14 @@ def _number(
     ink = (255, 255, 255) if colour == CHOSEN else (0, 0, 0)
     font = ImageFont.load_default(18)
     draw.text((x, y), str(number), ink, font, anchor="mm")
+
+
+@functools.cache
+def silhouette(side: int = 256) -> Image.Image:
+    """Somebody of whom there is no picture yet."""
+    picture = Image.new("RGB", (side, side), (203, 213, 225))
+    draw = ImageDraw.Draw(picture)
+    unit, grey = side / 16, (148, 163, 184)
+    draw.ellipse((5 * unit, 3 * unit, 11 * unit, 9 * unit), grey)
+    draw.ellipse((2.5 * unit, 10 * unit, 13.5 * unit, 22 * unit), grey)
+    return picture

@@ -41,6 +41,10 @@ CSS = """
 .notice.error { border-color: #dc2626; background: rgb(220 38 38 / 10%); }
 .notice.hint { border-color: #d97706; background: rgb(217 119 6 / 10%); }
 .notice.good { border-color: #16a34a; background: rgb(22 163 74 / 10%); }
+.facts { display: grid; grid-template-columns: max-content 1fr; gap: 0.2rem 1rem; margin: 0;
+  font-size: 0.95rem; }
+.facts dt { color: var(--body-text-color-subdued); }
+.facts dd { margin: 0; overflow-wrap: anywhere; }
 .job .bar { height: 8px; border-radius: 4px; background: var(--border-color-primary);
   overflow: hidden; }
 .job .bar i { display: block; height: 100%; border-radius: 4px; background: var(--primary-500);

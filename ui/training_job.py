@@ -30,7 +30,7 @@ from celeb_core.errors import SaveFailed
 from celeb_core.files import write_atomically
 from ui.errors import explain
 from ui.jobs import Drawn, Job
-from ui.pictures import save_picture
+from ui.pictures import read_settings, save_picture
 from ui.workspace import Trainee, Workspace
 
 PORTRAIT = "a photo of <{}>"
@@ -188,7 +188,7 @@ class TrainJob(Job):
             caption = f"{person.name} · {likeness(score)}"
             self.results.append(Drawn(path, caption, person.name))
             if number == 0:
-                self.workspace.keep_portrait(person.name, picture)
+                self.workspace.keep_portrait(person.name, picture, read_settings(path))
 
     def _draw(
         self, person: Identity, seed: int, label: str, steps: int | None = None

@@ -12,9 +12,10 @@ import json
 import shutil
 import threading
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from PIL import Image
 from torch import Tensor
@@ -28,12 +29,12 @@ from celeb_core import (
     find_faces,
     list_identities,
     open_photo,
-    save_identity,
 )
-from celeb_core.errors import CelebError
+from celeb_core.errors import BadName, CelebError
 from celeb_core.files import write_atomically
-from celeb_core.identity import check_name, file_name
+from celeb_core.identity import check_name
 from ui.pictures import save_picture
+from ui.shelf import Shelf
 
 PRIVATE_FOLDER = ".studio"  # in the library: photos and states of trainings
 MAX_PHOTOS = 12  # in memory, not yet used
@@ -75,6 +76,7 @@ class Workspace:
     ) -> None:
         self.id, self.library, self.pictures = id, library, pictures
         self.private = library / PRIVATE_FOLDER
+        self.shelf = Shelf(library, self.private)
         self.basis, self._faces = basis, faces
         self.photos: dict[str, Photo] = {}
         self._references: dict[str, Tensor | None] = {}  # of people without a photo
@@ -114,7 +116,8 @@ class Workspace:
             face = photo.faces[index]
             trainee = Trainee(name, (*known.faces, face) if known else (face,))
             trainee.id = known.id if known else trainee.id
-            self._store(trainee, photo.image)
+            save_picture(photo.image, self._folder(trainee.id) / f"{len(trainee.faces)}.png", {})
+            self._store(trainee)
             self.trainees[trainee.id] = trainee
             if len(photo.faces) == 1:
                 self.photos.pop(photo.id, None)
@@ -139,17 +142,34 @@ class Workspace:
 
     def keep(self, identity: Identity) -> None:
         """Save a trained person. Raises SaveFailed."""
-        save_identity(identity, self.library)
-        self._portrait_path(identity.name).unlink(missing_ok=True)
+        self.shelf.replace(identity)
 
-    def keep_portrait(self, name: str, picture: Image.Image) -> None:
-        """A drawn picture to recognise the person by. Raises SaveFailed."""
-        save_picture(picture, self._portrait_path(name), {"prompt": f"<{name}>"})
+    def keep_portrait(self, name: str, picture: Image.Image, settings: Mapping[str, Any]) -> None:
+        """A drawn picture to recognise the person by; `settings` may hold its likeness as
+        "identity". Raises SaveFailed.
+        """
+        save_picture(picture, self.shelf.portrait_path(name), settings)
 
     def portrait(self, name: str) -> Path | None:
         """The drawn picture of a person of the library."""
-        path = self._portrait_path(name)
+        path = self.shelf.portrait_path(name)
         return path if path.is_file() else None
+
+    def rename(self, name: str, new_name: str) -> str:
+        """Of the person and of their photos -> the new name as it was saved. Raises BadName."""
+        with self._lock:
+            trainee = self.trainee(name)
+            other = self.trainee(check_name(new_name))
+            if trainee and other and other is not trainee:
+                raise BadName(
+                    f"“{other.name}” is in the training list. Choose another name, or remove that "
+                    "one from the list first."
+                )
+            saved = self.shelf.rename(name, new_name)
+            if trainee is not None:
+                trainee.name = saved
+                self._store(trainee)
+        return saved
 
     def reference(self, identity: Identity) -> Tensor | None:
         """The face that pictures of this person are compared with, if there is one."""
@@ -168,19 +188,14 @@ class Workspace:
 
     # --- files --------------------------------------------------------------------------------
 
-    def _portrait_path(self, name: str) -> Path:
-        return self.library / Path(file_name(name)).with_suffix(".png")
-
     def _folder(self, id: str) -> Path:
         return self.private / "people" / id
 
-    def _store(self, trainee: Trainee, photo: Image.Image) -> None:
+    def _store(self, trainee: Trainee) -> None:
         """Photo number n is of the n-th face, which is found again by the middle of its box."""
-        folder = self._folder(trainee.id)
-        save_picture(photo, folder / f"{len(trainee.faces)}.png", {})
         faces = [_middle(face) for face in trainee.faces]
         record = {"name": trainee.name, "faces": faces, "consent": True}
-        write_atomically(folder / "person.json", json.dumps(record).encode())
+        write_atomically(self._folder(trainee.id) / "person.json", json.dumps(record).encode())
 
     def _stored_trainees(self) -> Iterable[Trainee]:
         records = (self.private / "people").glob("*/person.json")
