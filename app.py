@@ -17,7 +17,7 @@ os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # read by gradio whe
 from celeb_core import CelebError, load_studio  # noqa: E402
 from ui.page import Page  # noqa: E402
 from ui.studio import Shared  # noqa: E402
-from ui.theme import CSS, THEME  # noqa: E402
+from ui.theme import CSS, SCRIPT, THEME  # noqa: E402
 from ui.workspace import PRIVATE_FOLDER  # noqa: E402
 
 CACHE = Path("~/.cache/celeb-basis-studio").expanduser()
@@ -58,6 +58,7 @@ def launch(shared: Shared, options: argparse.Namespace) -> None:
         auth=credentials(options),
         theme=THEME,
         css=CSS,
+        js=SCRIPT,
         max_file_size=LARGEST_UPLOAD,
         allowed_paths=[] if shared.apart else outside([shared.pictures, shared.library]),
         blocked_paths=[str(shared.library.resolve() / PRIVATE_FOLDER)],

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import time
 import zipfile
 from pathlib import Path
 
@@ -8,11 +9,15 @@ import pytest
 from PIL import Image, PngImagePlugin
 from ui_help import fill_library, finish, make_page, until
 
+from ui.compose import MAX_PICTURES, ComposeJob
 from ui.drawing_job import batches
-from ui.gallery import NOTHING_SEEN
+from ui.gallery import AS_DRAWN, BY_LIKENESS, BY_PROMPT, NOTHING_SEEN, Results, arranged
+from ui.history import about
+from ui.ideas import choices, fill
+from ui.jobs import Drawn
 from ui.pictures import read_settings, save_picture
 
-STATUS, GALLERY, EMPTY, DOWNLOAD, TIMER, START, CANCEL = range(1, 8)
+STATUS, GALLERY, ORDER, EMPTY, DOWNLOAD, TIMER, START, CANCEL = range(1, 9)
 
 
 @pytest.fixture
@@ -27,8 +32,13 @@ def library(page, people):
     fill_library(page, people[:2])
 
 
-def draw(page, text, count=1, seed=5, negative="", scheduler=""):
-    return page.compose.start(text, negative, count, seed, 2, 3.0, scheduler, "")
+def draw(page, text, count=1, seed=5, strength=1.0, signed=True, **form):
+    form = {"steps": 2, "guidance": 3.0, **form}
+    return page.compose.start(text, count, seed, strength, signed, "", **form)
+
+
+def poll(page, seen=NOTHING_SEEN, order=AS_DRAWN):
+    return page.compose.results.poll(seen, order, "")
 
 
 def test_pictures_have_scores_and_know_their_settings(page, library):
@@ -56,12 +66,12 @@ def test_a_seed_is_the_same_picture_again(page, library):
 def test_polling_shows_pictures_by_path_and_offers_them_all(page, library):
     draw(page, "a photo of <ada>", count=2)
     finish(page.compose.results.job(""))
-    seen, *rest = page.compose.results.poll(NOTHING_SEEN, "")
+    seen, *rest = poll(page)
     rows = rest[GALLERY - 1]["value"]
     assert len(rows) == 2 and all(Path(path).is_file() for path, _ in rows)
     archive = rest[DOWNLOAD - 1]["value"]
     assert len(zipfile.ZipFile(archive).namelist()) == 2
-    again = page.compose.results.poll(seen, "")
+    again = poll(page, seen)
     assert "value" not in again[GALLERY]
 
 
@@ -86,7 +96,7 @@ def test_an_empty_seed_is_a_new_one_each_time(page, library):
 
 
 def test_cancelling_takes_effect_soon_and_keeps_what_is_there(page, library):
-    page.compose.start("a photo of <ada>", "", 16, 0, 20, 3.0, "", "")
+    draw(page, "a photo of <ada>", count=16, steps=20)
     job = page.compose.results.job("")
     until(lambda: job.pictures)
     page.compose.results.cancel("")
@@ -95,9 +105,8 @@ def test_cancelling_takes_effect_soon_and_keeps_what_is_there(page, library):
     assert job.pictures[0].path.is_file()
 
 
-def test_people_are_listed_and_ideas_are_filled_in(page, library):
+def test_people_are_listed_and_filled_in(page, library):
     assert [name for name, _ in page.compose.refresh("")] == ["ada", "bob"]
-    assert page.compose.idea("{} shaking hands with {}", "") == "<ada> shaking hands with <bob>"
     assert page.compose.fill_in(["ada"], "") == "a photo of <ada>"
     assert page.compose.fill_in(["ada"], "mine") == "mine"
 
@@ -116,7 +125,7 @@ def test_settings_come_back_from_a_picture(page, library):
     (picture,) = finish(page.compose.results.job("")).pictures
     problem, *fields = page.compose.load(str(picture.path))
     assert "loaded" in problem
-    assert fields == ["a photo of <ada>", "hat", 5, 2, 3.0]
+    assert fields == ["a photo of <ada>", "hat", 5, 2, 3.0, 1.0, "", "Square"]
 
 
 @pytest.mark.parametrize("text", [None, "no json", "[1]"])
@@ -131,5 +140,146 @@ def test_a_picture_without_settings_is_told(page, tmp_path, text):
 def test_settings_of_a_wrong_kind_are_left_out(page, tmp_path):
     path = tmp_path / "odd.png"
     save_picture(Image.new("RGB", (8, 8)), path, {"prompt": 5, "seed": "x", "steps": 7})
-    _, prompt, _, seed, steps, _ = page.compose.load(str(path))
+    _, prompt, _, seed, steps, *_ = page.compose.load(str(path))
     assert steps == 7 and prompt == gr.skip() and seed == gr.skip()
+
+
+def test_ideas_take_the_people_of_the_prompt_first_and_then_the_library(page, library):
+    pair = "a photo of {one} and {two}"
+    assert page.compose.idea(pair, "", "")[0] == "a photo of <ada> and <bob>"
+    text, choice = page.compose.idea(pair, "<bob> at home", "")
+    assert text == "<bob> at home\na photo of <bob> and <ada>" and choice is None
+    famous = "a photo of {one} and {celebrity}"
+    name = page.shared.core.basis.names[3]
+    asked = page.compose.idea(famous, f"a photo of {name}", "")[0]
+    assert asked.endswith(f"a photo of <ada> and {name}")
+
+
+def test_one_idea_takes_the_place_of_another_but_never_of_own_words(page, library):
+    first = page.compose.idea("a photo of {one} smiling", "mine", "")[0]
+    assert first == "mine\na photo of <ada> smiling"
+    assert page.compose.idea("a pencil sketch of {one}", first, "")[0].endswith(
+        "mine\na pencil sketch of <ada>"
+    )
+
+
+def test_every_idea_is_a_prompt_that_fits(page, library):
+    for _, template in choices():
+        assert draw(page, fill(template, ["<ada>", "<bob>"], page.shared.core.basis.names))[0] == ""
+        page.compose.results.cancel("")
+
+
+def test_an_empty_library_fills_ideas_with_celebrities(page):
+    first, second = page.shared.core.basis.names[:2]
+    text, _ = page.compose.idea("a photo of {one} and {two}", "", "")
+    assert text == f"a photo of {first} and {second}"
+
+
+def test_several_prompts_are_drawn_one_after_the_other_and_labelled(page, library):
+    draw(page, "a photo of <ada>\n\n  a photo of <bob> in space  ", count=2)
+    captions = [d.caption for d in finish(page.compose.results.job("")).pictures]
+    assert [c.split(" · ")[:2] for c in captions] == [
+        ["1. a photo of <ada>", "seed 5"],
+        ["1. a photo of <ada>", "seed 6"],
+        ["2. a photo of <bob> in space", "seed 5"],
+        ["2. a photo of <bob> in space", "seed 6"],
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("a photo\na photo of <adda>", "Prompt 2: Nobody here"),
+        ("a photo of <adda>\na photo", "Prompt 1: Nobody here"),
+        ("a photo\n" * 7, "7 prompts with 16 pictures each are 112"),
+    ],
+)
+def test_what_is_wrong_with_one_of_several_prompts_is_said(page, library, text, says):
+    problem, _ = draw(page, text, count=16)
+    assert says in problem and page.compose.results.job("") is None
+
+
+def test_identity_strength_scales_the_person(page, library):
+    pictures = {}
+    for strength in (1.0, 0.5, 1.0):
+        draw(page, "a photo of <ada>", strength=strength)
+        drawn = finish(page.compose.results.job("")).pictures[0]
+        again = pictures.setdefault(strength, Image.open(drawn.path).tobytes())
+        assert again == Image.open(drawn.path).tobytes()
+        assert read_settings(drawn.path)["strength"] == strength
+    assert pictures[1.0] != pictures[0.5]
+
+
+def test_the_shape_is_as_asked(page, library):
+    for shape, size in (("Tall", (128, 192)), ("Wide", (192, 128)), ("Automatic", (128, 128))):
+        draw(page, "a photo of <ada>", shape=shape)
+        drawn = finish(page.compose.results.job("")).pictures[0]
+        assert Image.open(drawn.path).size == size
+    assert page.compose.load(str(drawn.path))[-1] == "Square"
+
+
+def test_settings_stay_out_of_the_file_when_asked_but_can_be_reused(page, library):
+    draw(page, "a photo of <ada>", seed=9, signed=False)
+    (drawn,) = finish(page.compose.results.job("")).pictures
+    assert Image.open(drawn.path).info == {}
+    said, prompt, _, seed, *_ = page.compose.reuse(drawn.path.name, "")
+    assert "taken" in said and (prompt, seed) == ("a photo of <ada>", 9)
+    assert page.compose.vary(drawn.path.name, "")[3] is None
+    assert "gone" in page.compose.reuse("other.png", "")[0]
+
+
+def clicked(path):
+    value = {"image": {"path": str(Path("/cache/of/gradio", Path(path).name))}}
+    return gr.SelectData(None, {"index": 0, "value": value})
+
+
+def test_a_click_on_a_picture_of_this_session_says_all_about_it(page, library):
+    draw(page, "a photo of <ada>", negative="hat")
+    (first,) = finish(page.compose.results.job("")).pictures
+    assert page.compose.history.refresh("")["value"] == []
+    draw(page, "a photo of <bob>")
+    finish(page.compose.results.job(""))
+    assert page.compose.history.refresh("")["value"] == [(str(first.path), first.caption)]
+    name, panel, facts, file = page.compose.history.pick("", clicked(first.path))
+    assert name == first.path.name and panel["visible"] and file == str(first.path)
+    assert "a photo of &lt;ada&gt;" in facts and "hat" in facts
+    assert page.compose.history.pick("", clicked("/etc/passwd"))[0] == ""
+
+
+def test_scores_of_a_picture_are_told_person_by_person():
+    told = about(scored("a", 0.5, 0.25).settings)
+    assert "Likeness of ada</dt><dd>0.50" in told and "Fits the prompt</dt><dd>0.25" in told
+
+
+def scored(path, likeness, prompt):
+    people = {"ada": likeness} if likeness is not None else {}
+    return Drawn(Path(path), path, settings={"scores": {"people": people, "prompt": prompt}})
+
+
+def test_the_best_pictures_come_first_when_asked():
+    drawn = [scored("a", 0.2, 0.9), scored("b", 0.7, None), scored("c", None, 0.5)]
+
+    def order(by):
+        return [caption for _, caption in arranged(drawn, by)["value"]]
+
+    assert order(AS_DRAWN) == ["a", "b", "c"]
+    assert order(BY_LIKENESS) == ["b", "a", "c"]
+    assert order(BY_PROMPT) == ["a", "c", "b"]
+
+
+def test_a_hundred_pictures_are_shown_at_once(page, tmp_path):
+    path = tmp_path / "picture.png"
+    Image.effect_noise((512, 512), 90).convert("RGB").save(path)
+    drawn = [scored(str(path), 0.5, 0.5)] * MAX_PICTURES
+    job = ComposeJob("local", core=page.shared.core, workspace=page.shared.workspace(""), orders=[])
+    job.pictures, job.status = drawn, "running"
+    results = Results(page.shared, ComposeJob, "hundred", sortable=True)
+    results.job = lambda session: job
+    with gr.Blocks():
+        results.build_buttons("Draw")
+        results.build_status("")
+        results.build_gallery("large")
+    began = time.perf_counter()
+    shown = results.poll(NOTHING_SEEN, BY_LIKENESS, "")
+    assert all(path == str(drawn[0].path) for path, _ in shown[GALLERY]["value"])
+    assert time.perf_counter() - began < 0.1

@@ -1,59 +1,30 @@
-"""Compose: a prompt with people in it -> pictures with scores."""
+"""Compose: prompts with people in them -> pictures with scores."""
 
 from __future__ import annotations
 
-import json
 import random
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
-from celeb_core import SCHEDULERS, CelebError, SampleConfig, parse_prompt
-from celeb_core.prompt import encode_prompt
+from celeb_core import SCHEDULERS, CelebError, Identity, SampleConfig, parse_prompt, placeholders
+from celeb_core.prompt import encode_prompt, known_names
+from ui import ideas
 from ui.drawing_job import DrawJob, Order, count_up
 from ui.errors import explain, notice
+from ui.form import FIELDS, MAX_SEED, MAX_STRENGTH, SHAPES, Form, from_picture
 from ui.gallery import Results
+from ui.history import History
+from ui.insert import insert, insert_chosen
 from ui.parts import message
 from ui.pictures import read_settings
 from ui.studio import PRIVATE, Shared
 
-MAX_PICTURES = 16
-MAX_SEED = 2**31 - 1
-IDEAS = (
-    "a photo of {}",
-    "a photo of {} smiling",
-    "{} wearing sunglasses on the beach",
-    "{} playing the guitar on stage",
-    "{} reading a book in the library",
-    "{} in space",
-    "a pencil sketch of {}",
-    "a photo of {} and {}",
-    "{} shaking hands with {}",
-    "{} having dinner with {}",
-)
-FIELDS: dict[str, Any] = {
-    "prompt": str,
-    "negative_prompt": str,
-    "seed": int,
-    "steps": int,
-    "guidance": int | float,
-}  # of a picture that can be loaded back, and what they must be
-INSERT = """(...values) => {{
-  const [text, extra] = [values[0] ?? "", {what}];
-  if (!extra) return {result};
-  const box = document.querySelector("#compose-prompt textarea");
-  const at = box && box.selectionStart != null ? box.selectionStart : text.length;
-  const end = box && box.selectionEnd != null ? box.selectionEnd : at;
-  const before = text.slice(0, at), after = text.slice(end);
-  const gap = before && !/\\s$/.test(before) ? " " : "";
-  const now = before + gap + extra + after;
-  setTimeout(() => {{
-    const place = (before + gap + extra).length;
-    box.focus(); box.setSelectionRange(place, place);
-  }}, 50);
-  return {filled};
-}}"""
+PER_PROMPT = 16
+MAX_PICTURES = 100  # at once
 
 
 class ComposeJob(DrawJob):
@@ -65,68 +36,111 @@ class ComposeTab:
 
     def __init__(self, shared: Shared) -> None:
         self.shared = shared
-        self.results = Results(shared, ComposeJob, "compose")
+        self.results = Results(shared, ComposeJob, "compose", sortable=True)
+        self.history = History(self.results)
 
     # --- handlers -------------------------------------------------------------------------------
 
     def start(
         self,
         text: str,
-        negative: str,
         count: int,
         seed: int | None,
-        steps: int,
-        guidance: float,
-        scheduler: str,
+        strength: float,
+        signed: bool,
         session: str,
+        **form: Any,
     ) -> list[Any]:
-        """Queue the pictures -> what is wrong, if something is, and the seed that was taken."""
-        workspace = self.shared.workspace(session)
+        """Queue the pictures of all prompts -> what is wrong, if something is, and the seed that
+        was taken. `form` has the fields of `Form`.
+        """
+        workspace, core = self.shared.workspace(session), self.shared.core
         seed = random.randrange(MAX_SEED) if seed is None or seed < 0 else int(seed)
-        config = SampleConfig(
-            seed=seed,
-            steps=int(steps),
-            guidance=float(guidance),
-            negative_prompt=negative.strip(),
-            scheduler=scheduler or None,
-        )
+        config = Form(**form).config(core.models, seed)
+        lines = [line.strip() for line in text.splitlines() if line.strip()]
+        orders: list[Order] = []
+        number = 0  # of the prompt that is looked at
         try:
-            if not text.strip():
+            if not lines:
                 raise CelebError("Write a prompt first, or take one of the ideas.")
-            order = Order(parse_prompt(text.strip(), workspace.people()), config, "")
-            # What is wrong with the prompt is said now, not when its turn has come.
-            encode_prompt(order.prompt, self.shared.core.basis, self.shared.core.models)
+            if len(lines) * int(count) > MAX_PICTURES:
+                raise CelebError(
+                    f"{len(lines)} prompts with {int(count)} pictures each are "
+                    f"{len(lines) * int(count)} pictures; {MAX_PICTURES} are drawn at once. "
+                    "Take fewer pictures per prompt."
+                )
+            for number, line in enumerate(lines, 1):
+                label = f"{number}. {shortened(line)}" if len(lines) > 1 else ""
+                order = self._order(line, config, label, float(strength), workspace.people())
+                orders += count_up(order, int(count))
         except CelebError as error:
-            return [notice(explain(error)), gr.skip()]
+            where = f"Prompt {number}: " if len(lines) > 1 and number else ""
+            return [notice(where + explain(error)), gr.skip()]
         job = ComposeJob(
-            owner=workspace.id,
-            core=self.shared.core,
-            workspace=workspace,
-            orders=count_up(order, int(count)),
+            owner=workspace.id, core=core, workspace=workspace, orders=orders, signed=signed
         )
         self.shared.runner.submit(job)
         return ["", seed]
 
-    def idea(self, template: str | None, session: str) -> Any:
-        """A ready-made prompt about the first people of the library."""
+    def _order(
+        self,
+        line: str,
+        config: SampleConfig,
+        label: str,
+        strength: float,
+        people: Mapping[str, Identity],
+    ) -> Order:
+        """One prompt. What is wrong with it is said now, not when its turn has come: raises
+        PromptError, BasisMismatch.
+        """
+        core = self.shared.core
+        scaled = {
+            name: replace(who, coefficients=who.coefficients * strength)
+            for name, who in people.items()
+        }
+        prompt = parse_prompt(line, scaled)
+        encode_prompt(prompt, core.basis, core.models)
+        wanted = {name: people[name] for name in prompt.identities}
+        return Order(prompt, config, label, {"strength": strength}, wanted)
+
+    def idea(self, template: str | None, text: str, session: str) -> list[Any]:
+        """A ready-made prompt about the people of the prompt, else those of the library -> the
+        prompt, and an empty choice, so that the same idea can be taken again.
+        """
         if not template:
-            return gr.skip()
-        people = [f"<{name}>" for name in self.shared.workspace(session).people()]
-        people += list(self.shared.core.models.names or self.shared.core.basis.names)
-        return template.format(*people)
+            return [gr.skip(), gr.skip()]
+        core, known = self.shared.core, self.shared.workspace(session).people()
+        famous = core.models.names or core.basis.names
+        chosen = [name for name in placeholders(text) if name in known]
+        people = [f"<{name}>" for name in dict.fromkeys([*chosen, *known])]
+        celebrities = list(dict.fromkeys([*known_names(text, famous), *famous]))
+        return [ideas.put_in(text, template, people, celebrities), None]
 
     def load(self, file: str) -> list[Any]:
         """The settings of a picture into the form: what is wrong, then the fields."""
         try:
             settings = read_settings(Path(file))
         except CelebError as error:
-            return [notice(explain(error)), *[gr.skip()] * len(FIELDS)]
-        fields = [settings.get(name) for name in FIELDS]
-        fitting = [
-            value if isinstance(value, kind) else gr.skip()
-            for value, kind in zip(fields, FIELDS.values(), strict=True)
-        ]
-        return [notice("Settings loaded from the picture.", kind="good"), *fitting]
+            return [notice(explain(error)), *[gr.skip()] * len(self.fields)]
+        said = notice("Settings loaded from the picture.", kind="good")
+        return [said, *from_picture(settings, self.shared.core.models)]
+
+    def reuse(self, picked: str, session: str) -> list[Any]:
+        """The settings of the picture that was clicked into the form, as `load` does it."""
+        drawn = self.history.find(picked, session)
+        if drawn is None:
+            return [
+                notice("This picture is gone. Click another one."),
+                *[gr.skip()] * len(self.fields),
+            ]
+        said = notice("Settings taken from the picture, its seed too.", kind="good")
+        return [said, *from_picture(drawn.settings, self.shared.core.models)]
+
+    def vary(self, picked: str, session: str) -> list[Any]:
+        """The same, but for new seeds."""
+        said, *fields = self.reuse(picked, session)
+        fields[list(FIELDS).index("seed")] = None
+        return ["", *fields]
 
     def refresh(self, session: str) -> list[tuple[str, str]]:
         """The people of the library, each with a portrait (a path, or nothing)."""
@@ -153,12 +167,14 @@ class ComposeTab:
             with gr.Column(scale=6, min_width=320):
                 self.results.build_status("Your pictures appear here, each with its scores.")
                 self.results.build_gallery("large")
+                self.history.build(session)
         self._wire(session)
 
     def _build_prompt(self) -> None:
         self.prompt = gr.Textbox(
-            "", label="Prompt", lines=3, max_lines=6, elem_id="compose-prompt",
+            "", label="Prompt", lines=3, max_lines=8, elem_id="compose-prompt",
             placeholder="<ada> playing the guitar with <bob> on the beach",
+            info="Type < for your people. Several prompts: one per line.",
         )  # fmt: skip
 
         @gr.render(inputs=self.people, triggers=[self.people.change])
@@ -178,28 +194,51 @@ class ComposeTab:
                 elem_id="compose-celebrity", min_width=150,
             )  # fmt: skip
             self.ideas = gr.Dropdown(
-                [(idea.replace("{}", "…"), idea) for idea in IDEAS], value=None, label="Ideas",
-                elem_id="compose-ideas", min_width=150,
+                ideas.choices(), value=None, label="Ideas", elem_id="compose-ideas", min_width=150,
             )  # fmt: skip
 
     def _build_settings(self) -> None:
         models = self.shared.core.models
         with gr.Row():
             self.count = gr.Slider(
-                1, MAX_PICTURES, 2, step=1, label="Pictures", elem_id="compose-count", min_width=150
-            )
+                1, PER_PROMPT, 2, step=1, label="Pictures per prompt", elem_id="compose-count",
+                min_width=150,
+            )  # fmt: skip
             self.seed = gr.Number(
                 0, label="Seed", info="Empty: a new one.", precision=0, maximum=MAX_SEED,
                 elem_id="compose-seed", min_width=110,
             )  # fmt: skip
         with gr.Accordion("Advanced", open=False):
-            self.negative = gr.Textbox("", label="Not in the picture", max_lines=2)
+            self.negative = gr.Textbox(
+                "", label="Not in the picture", max_lines=2, elem_id="compose-negative",
+                placeholder="sunglasses, hat",
+            )  # fmt: skip
+            self.strength = gr.Slider(
+                0, MAX_STRENGTH, 1, step=0.05, label="Identity strength",
+                elem_id="compose-strength",
+                info="Lower: follows the prompt more. Higher: more of the person.",
+            )  # fmt: skip
             with gr.Row():
-                self.steps = gr.Slider(1, 100, models.steps, step=1, label="Steps")
-                self.guidance = gr.Slider(1, 20, models.guidance, step=0.5, label="Guidance")
-            self.scheduler = gr.Dropdown(
-                [("The model's own", ""), *((name, name) for name in SCHEDULERS)], value="",
-                label="Scheduler",
+                self.steps = gr.Slider(
+                    1, 100, models.steps, step=1, label="Steps", min_width=150,
+                    info="More: finer, and slower.",
+                )  # fmt: skip
+                self.guidance = gr.Slider(
+                    1, 20, models.guidance, step=0.5, label="Guidance", min_width=150,
+                    info="How literally the prompt is taken.",
+                )  # fmt: skip
+            with gr.Row():
+                self.shape = gr.Dropdown(
+                    list(SHAPES), value="Automatic", label="Shape", min_width=150,
+                    info="Automatic: wide for two people.", elem_id="compose-shape",
+                )  # fmt: skip
+                self.scheduler = gr.Dropdown(
+                    [("The model's own", ""), *((name, name) for name in SCHEDULERS)], value="",
+                    label="Scheduler", min_width=150, info="How noise becomes a picture.",
+                )  # fmt: skip
+            self.signed = gr.Checkbox(
+                True, label="Write the settings into the pictures", elem_id="compose-signed",
+                info="So that they can be loaded back. Names are among them.",
             )  # fmt: skip
             self.file = gr.UploadButton(
                 "Load settings from a picture", file_types=[".png"], size="sm",
@@ -210,28 +249,35 @@ class ComposeTab:
         self.results.wire(session)
         both = [self.prompt, self.celebrity]
         self.celebrity.input(None, both, both, js=insert_chosen())
-        self.ideas.input(self.idea, [self.ideas, session], self.prompt, **PRIVATE)
-        loaded = [self.problem, self.prompt, self.negative, self.seed, self.steps, self.guidance]
-        self.file.upload(self.load, self.file, loaded, **PRIVATE)
-        form = [
-            self.prompt, self.negative, self.count, self.seed, self.steps, self.guidance,
-            self.scheduler, session,
+        taken = [self.ideas, self.prompt, session]
+        self.ideas.input(self.idea, taken, [self.prompt, self.ideas], **PRIVATE)
+        self.fields = [
+            self.prompt, self.negative, self.seed, self.steps, self.guidance, self.strength,
+            self.scheduler, self.shape,
         ]  # fmt: skip
-        started = gr.on(
-            [self.results.go.click, self.prompt.submit],
-            self.start,
-            form,
-            [self.problem, self.seed],
+        filled, picked = [self.problem, *self.fields], [self.history.picked, session]
+        self.file.upload(self.load, self.file, filled, **PRIVATE)
+        self.history.reuse.click(self.reuse, picked, filled, **PRIVATE)
+        varied = self.history.more.click(self.vary, picked, filled, **PRIVATE)
+        form = {
+            "text": self.prompt, "count": self.count, "seed": self.seed,
+            "strength": self.strength, "signed": self.signed, "session": session,
+            "negative": self.negative, "steps": self.steps, "guidance": self.guidance,
+            "scheduler": self.scheduler, "shape": self.shape,
+        }  # fmt: skip
+        start: dict[str, Any] = {
+            "fn": self.start,
+            "inputs_kwargs": form,
+            "outputs": [self.problem, self.seed],
             **PRIVATE,
-        )
-        started.success(**self.results.tick)
+        }
+        by_hand = gr.on([self.results.go.click, self.prompt.submit], **start)
+        earlier = self.history.earlier
+        for started in (by_hand, varied.success(**start)):
+            started.success(**self.results.tick)
+            started.success(self.history.refresh, session, earlier, queue=False, **PRIVATE)
 
 
-def insert(text: str) -> str:
-    """JavaScript that puts a fixed text into the prompt, at the cursor."""
-    return INSERT.format(what=json.dumps(text), result="text", filled="now")
-
-
-def insert_chosen() -> str:
-    """The same with the second value, which is emptied for the next choice."""
-    return INSERT.format(what="values[1]", result="[text, null]", filled="[now, null]")
+def shortened(line: str, most: int = 32) -> str:
+    """The beginning of a prompt."""
+    return line if len(line) <= most else line[: most - 1].rstrip() + "…"

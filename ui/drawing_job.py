@@ -38,6 +38,7 @@ class Order:
     config: SampleConfig  # its seed; num_images plays no part
     label: str  # what its caption begins with
     settings: Mapping[str, Any] = field(default_factory=dict)  # more to be written into the file
+    wanted: Mapping[str, Identity] = field(default_factory=dict)  # whose likeness is scored
 
 
 @dataclass(eq=False, kw_only=True)
@@ -48,6 +49,7 @@ class DrawJob(Job):
     workspace: Workspace
     orders: Sequence[Order]
     scored: bool = True
+    signed: bool = True  # the files carry their settings
     pictures: list[Drawn] = field(default_factory=list)
     _images: list[Image.Image] = field(default_factory=list)
 
@@ -92,8 +94,9 @@ class DrawJob(Job):
         settings = {**describe(order, image, self.core), "scores": _as_dict(scores)}
         day = datetime.fromtimestamp(time.time()).strftime("%Y-%m-%d")
         path = self.workspace.pictures / day / f"{self.id[:8]}-{number:03}.png"
-        save_picture(image, path, settings)
-        return Drawn(path, " · ".join([order.label, *_in_words(scores)]))
+        save_picture(image, path, settings if self.signed else None)
+        caption = " · ".join([order.label, *_in_words(scores)])
+        return Drawn(path, caption, settings=settings)
 
     # --- scores ---------------------------------------------------------------------------------
 
@@ -110,12 +113,8 @@ class DrawJob(Job):
 
     def _people(self, order: Order) -> dict[str, Identity | None]:
         """Who is wanted in a picture; None stands for a celebrity."""
-        trained = order.prompt.identities.items()
-        people: dict[str, Identity | None] = {
-            name: who for name, who in trained if isinstance(who, Identity)
-        }
         names = known_names(order.prompt.text, self.core.models.names)
-        return people | dict.fromkeys(names)
+        return {**order.wanted, **dict.fromkeys(names)}
 
     def _reference(self, name: str, identity: Identity | None) -> Tensor | None:
         if identity is not None:
@@ -165,7 +164,11 @@ def count_up(order: Order, count: int) -> list[Order]:
     """The same picture from `count` seeds, one after the other."""
     seeds = range(order.config.seed, order.config.seed + count)
     return [
-        replace(order, config=replace(order.config, seed=seed), label=f"seed {seed}")
+        replace(
+            order,
+            config=replace(order.config, seed=seed),
+            label=" · ".join(filter(None, [order.label, f"seed {seed}"])),
+        )
         for seed in seeds
     ]
 

@@ -14,15 +14,18 @@ from ui.parts import gallery, message, pictures
 from ui.progress import bar, duration, joined, time_left
 from ui.studio import PRIVATE, TICK, Shared
 
-Seen = tuple[str, str, int, str]  # id, status, number of pictures, last caption
-NOTHING_SEEN: Seen = ("", "", -1, "")
+Seen = tuple[str, str, int, str, str]  # id, status, number of pictures, last caption, order
+NOTHING_SEEN: Seen = ("", "", -1, "", "")
+AS_DRAWN, BY_LIKENESS, BY_PROMPT = "As drawn", "Likeness", "Prompt"
 
 
 class Results:
     """Progress, gallery, download and the buttons that start and cancel, for one kind of job."""
 
-    def __init__(self, shared: Shared, kind: type[DrawJob], name: str) -> None:
-        self.shared, self.kind, self.name = shared, kind, name
+    def __init__(
+        self, shared: Shared, kind: type[DrawJob], name: str, sortable: bool = False
+    ) -> None:
+        self.shared, self.kind, self.name, self.sortable = shared, kind, name, sortable
 
     # --- handlers -------------------------------------------------------------------------------
 
@@ -35,7 +38,7 @@ class Results:
         if job := self.job(session):
             self.shared.runner.stop(job)
 
-    def poll(self, seen: Seen, session: str) -> list[Any]:
+    def poll(self, seen: Seen, order: str, session: str) -> list[Any]:
         """What changed since the page last looked, in the order of `watched`."""
         job = self.job(session)
         if job is None:
@@ -43,14 +46,15 @@ class Results:
         live = job.live  # read first, so that the last look is complete
         drawn = list(job.pictures)
         # Late scores change the captions, the last one last.
-        now: Seen = (job.id, job.status, len(drawn), drawn[-1].caption if drawn else "")
+        now: Seen = (job.id, job.status, len(drawn), drawn[-1].caption if drawn else "", order)
         ready = bool(drawn) and not live
         return [
             now,
             bar(job, describe(job), self.shared.runner.ahead(job)),
-            gr.skip() if now[0::2] == seen[0::2] and now[3] == seen[3] else pictures(drawn),
+            gr.skip() if (now[0], *now[2:]) == (seen[0], *seen[2:]) else arranged(drawn, order),
+            gr.skip() if now == seen else gr.update(visible=self.sortable and len(drawn) > 1),
             gr.skip() if now == seen else gr.update(visible=not drawn and not live),
-            gr.skip() if now == seen else self._download(job.id, drawn, ready),
+            gr.skip() if now[:-1] == seen[:-1] else self._download(job.id, drawn, ready),
             gr.Timer(active=live),
             gr.update(interactive=not live),
             gr.update(interactive=live),
@@ -81,13 +85,17 @@ class Results:
         self.empty = gr.HTML(f'<div class="empty">{empty}</div>')
 
     def build_gallery(self, size: Literal["small", "medium", "large"]) -> None:
-        """Pictures and the button that downloads them all."""
+        """Pictures, their order and the button that downloads them all."""
+        self.order = gr.Radio(
+            [AS_DRAWN, BY_LIKENESS, BY_PROMPT], value=AS_DRAWN, label="Sort by", visible=False,
+            elem_id=f"{self.name}-order",
+        )  # fmt: skip
         self.gallery = gallery(f"{self.name}-gallery", "Pictures", size=size, opens=True)
         self.download = gr.DownloadButton(
             "Download", visible=False, size="sm", elem_id=f"{self.name}-download"
         )
         self.watched = [
-            self.seen, self.status, self.gallery, self.empty, self.download, self.timer,
+            self.seen, self.status, self.gallery, self.order, self.empty, self.download, self.timer,
             self.go, self.halt,
         ]  # fmt: skip
 
@@ -95,13 +103,34 @@ class Results:
         """Polling and cancelling; starting is the tab's business."""
         self.tick: dict[str, Any] = {
             "fn": self.poll,
-            "inputs": [self.seen, session],
+            "inputs": [self.seen, self.order, session],
             "outputs": self.watched,
             "queue": False,
             **PRIVATE,
         }
         self.timer.tick(**self.tick)
+        self.order.input(**self.tick)
         self.halt.click(self.cancel, session, None, **PRIVATE).success(**self.tick)
+
+
+def arranged(drawn: list[Drawn], order: str) -> Any:
+    """The pictures as drawn, or the best first."""
+    if order == BY_LIKENESS:
+        drawn = sorted(drawn, key=_likeness, reverse=True)
+    elif order == BY_PROMPT:
+        drawn = sorted(drawn, key=_fit, reverse=True)
+    return pictures(drawn)
+
+
+def _likeness(drawn: Drawn) -> float:
+    """Mean over the people; pictures without anybody to score come last."""
+    people = drawn.settings["scores"]["people"].values()
+    return sum(people) / len(people) if people else -1.0
+
+
+def _fit(drawn: Drawn) -> float:
+    score = drawn.settings["scores"]["prompt"]
+    return -1.0 if score is None else float(score)
 
 
 def bundle(id: str, drawn: list[Drawn]) -> Path:

@@ -8,9 +8,9 @@ import gradio as gr
 
 from celeb_core import CelebError, Identity, SampleConfig, interpolate, parse_prompt
 from celeb_core.prompt import encode_prompt
-from ui.compose import MAX_SEED
 from ui.drawing_job import DrawJob, Order
 from ui.errors import explain, notice
+from ui.form import MAX_SEED
 from ui.gallery import Results
 from ui.parts import message
 from ui.studio import PRIVATE, Shared

@@ -9,9 +9,10 @@ import threading
 import time
 import uuid
 from collections import deque
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 from ui.errors import explain
 
@@ -26,6 +27,7 @@ class Drawn:
     path: Path
     caption: str
     about: str = ""  # whose portrait it is
+    settings: Mapping[str, Any] = field(default_factory=dict)  # to draw it again, and its scores
 
 
 @dataclass(eq=False)
@@ -105,6 +107,12 @@ class Runner:
             mine = [job for job in self._jobs if job.owner == owner and isinstance(job, kind)]
         live = [job for job in mine if job.live]
         return next(iter(live or reversed(mine)), None)
+
+    def finished(self, owner: str, kind: type[AnyJob]) -> list[AnyJob]:
+        """The owner's jobs of a kind that are over, the latest first."""
+        with self._changed:
+            mine = [job for job in self._jobs if job.owner == owner and isinstance(job, kind)]
+        return [job for job in reversed(mine) if not job.live]
 
     def busy(self, owner: str) -> bool:
         """Whether the owner has a job that waits or runs."""

@@ -12,9 +12,9 @@ import gradio as gr
 
 from celeb_core import SampleConfig, Studio, export_identity, generate, parse_prompt
 from celeb_core.errors import CelebError
-from ui.errors import explain, notice, safe
+from ui.errors import explain, notice
 from ui.jobs import Job
-from ui.parts import gallery, message
+from ui.parts import facts, gallery, message
 from ui.pictures import silhouette
 from ui.progress import bar
 from ui.shelf import Entry, is_sample
@@ -159,7 +159,7 @@ class LibraryTab:
             gr.update(visible=False),
             gr.update(visible=True),
             gr.update(value=str(entry.portrait or ""), visible=entry.portrait is not None),
-            facts(entry),
+            about(entry),
             name,
             gr.update(value=str(entry.file)),
             gr.update(value=str(elsewhere or ""), visible=elsewhere is not None),
@@ -199,7 +199,7 @@ class LibraryTab:
         self.people = gallery("library-people", "People", size="medium")
         self.status = message("library-status")
         self.problem = message("library-problem")
-        with gr.Row():
+        with gr.Row(elem_classes="actions"):
             self.file = gr.UploadButton(
                 "Import a person", file_types=[".safetensors", ".pt", ".bin"], size="sm",
                 min_width=120, elem_id="library-import",
@@ -220,7 +220,7 @@ class LibraryTab:
                 elem_id="library-portrait", alt_text="The person as the model draws them",
             )  # fmt: skip
             self.facts = gr.HTML(elem_id="library-facts")
-            with gr.Row(equal_height=True):
+            with gr.Row(elem_classes="joined"):
                 self.name = gr.Textbox(
                     "", label="Name", max_lines=1, scale=3, min_width=160, elem_id="library-name"
                 )
@@ -230,7 +230,7 @@ class LibraryTab:
             self.use_button = gr.Button(
                 "Use in Compose", variant="primary", elem_id="library-compose"
             )
-            with gr.Row():
+            with gr.Row(elem_classes="actions"):
                 self.export = gr.DownloadButton(
                     "Download", size="sm", min_width=90, elem_id="library-export"
                 )
@@ -263,7 +263,7 @@ def card(entry: Entry) -> str:
     return " · ".join(parts)
 
 
-def facts(entry: Entry) -> str:
+def about(entry: Entry) -> str:
     """All that is known about a person, as an HTML list."""
     identity = entry.identity
     settings = identity.settings
@@ -279,5 +279,4 @@ def facts(entry: Entry) -> str:
     }
     if is_sample(entry):
         rows["From"] = "an example that comes with the app"
-    body = "".join(f"<dt>{safe(key)}</dt><dd>{safe(value)}</dd>" for key, value in rows.items())
-    return f'<dl class="facts">{body}</dl>'
+    return facts(rows)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import gradio as gr
 
+from ui.errors import safe
 from ui.jobs import Drawn
 
 
@@ -38,6 +39,12 @@ def pictures(drawn: Sequence[Drawn]) -> Any:
     """What a gallery is to show: by path, so that nothing is encoded again."""
     rows = [(str(picture.path), picture.caption) for picture in drawn]
     return gr.update(value=rows, visible=bool(rows), selected_index=None)
+
+
+def facts(rows: Mapping[str, str]) -> str:
+    """Words and what they are, as an HTML list."""
+    body = "".join(f"<dt>{safe(key)}</dt><dd>{safe(value)}</dd>" for key, value in rows.items())
+    return f'<dl class="facts">{body}</dl>'
 
 
 def message(id: str, html: str = "") -> gr.HTML:

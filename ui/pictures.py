@@ -51,14 +51,17 @@ def face_at(faces: Sequence[Face], x: float, y: float) -> int:
     return min(range(len(faces)), key=distance)
 
 
-def save_picture(picture: Image.Image, path: Path, settings: Mapping[str, Any]) -> Path:
-    """Write a PNG with its settings, atomically; for people as text and for programs as JSON.
+def save_picture(
+    picture: Image.Image, path: Path, settings: Mapping[str, Any] | None = None
+) -> Path:
+    """Write a PNG, atomically; its settings for people as text and for programs as JSON.
 
     Raises SaveFailed.
     """
     about = PngImagePlugin.PngInfo()
-    about.add_itxt("parameters", _as_text(settings))
-    about.add_itxt(METADATA, json.dumps(settings, ensure_ascii=False))
+    if settings is not None:
+        about.add_itxt("parameters", _as_text(settings))
+        about.add_itxt(METADATA, json.dumps(settings, ensure_ascii=False))
     buffer = io.BytesIO()
     picture.save(buffer, format="PNG", pnginfo=about)
     write_atomically(path, buffer.getvalue())

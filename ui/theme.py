@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import gradio as gr
+
+SCRIPT = Path(__file__).with_name("page.js").read_text(encoding="utf-8")
 
 # Gradio's own "semi-bold" file lacks most letters; the bold one has them.
 FONT = gr.themes.LocalFont("Source Sans Pro", weights=(400, 700))
@@ -24,6 +28,7 @@ THEME = gr.themes.Default(
     button_primary_background_fill_dark="*primary_600",
     button_primary_background_fill_hover_dark="*primary_500",
     block_shadow="none",
+    checkbox_border_radius="4px",
 )
 
 CSS = """
@@ -45,6 +50,18 @@ CSS = """
   font-size: 0.95rem; }
 .facts dt { color: var(--body-text-color-subdued); }
 .facts dd { margin: 0; overflow-wrap: anywhere; }
+.panel { border: 1px solid var(--border-color-primary); border-radius: 12px; padding: 1rem; }
+.actions { flex-wrap: wrap !important; }
+.actions > * { flex: 0 1 auto !important; width: auto !important; }
+.joined { align-items: end !important; }
+#library-portrait img { width: 100%; height: 100%; object-fit: contain; }
+#name-list { position: fixed; z-index: 1000; margin: 0; padding: 4px; list-style: none;
+  min-width: 180px; max-width: 360px; border-radius: 8px; color: var(--body-text-color);
+  border: 1px solid var(--border-color-primary); background: var(--background-fill-primary);
+  box-shadow: 0 4px 16px rgb(0 0 0 / 20%); }
+#name-list li { padding: 6px 10px; border-radius: 6px; cursor: pointer; overflow: hidden;
+  text-overflow: ellipsis; white-space: nowrap; }
+#name-list li[aria-selected="true"] { background: var(--primary-600); color: white; }
 .job .bar { height: 8px; border-radius: 4px; background: var(--border-color-primary);
   overflow: hidden; }
 .job .bar i { display: block; height: 100%; border-radius: 4px; background: var(--primary-500);

@@ -116,7 +116,7 @@ class Workspace:
             face = photo.faces[index]
             trainee = Trainee(name, (*known.faces, face) if known else (face,))
             trainee.id = known.id if known else trainee.id
-            save_picture(photo.image, self._folder(trainee.id) / f"{len(trainee.faces)}.png", {})
+            save_picture(photo.image, self._folder(trainee.id) / f"{len(trainee.faces)}.png")
             self._store(trainee)
             self.trainees[trainee.id] = trainee
             if len(photo.faces) == 1:

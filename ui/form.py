@@ -1,0 +1,74 @@
+"""The settings of Compose: from the widgets to the core, and back from a picture that has them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import gradio as gr
+
+from celeb_core import SCHEDULERS, Models, SampleConfig
+
+MAX_SEED = 2**31 - 1
+MAX_STRENGTH = 1.5
+SHAPES: dict[str, tuple[float, float] | None] = {
+    "Automatic": None,
+    "Square": (1.0, 1.0),
+    "Wide": (1.5, 1.0),
+    "Tall": (1.0, 1.5),
+}
+"""Label -> width and height as multiples of the model's; None is wide for two or more people."""
+FIELDS: dict[str, Any] = {
+    "prompt": str,
+    "negative_prompt": str,
+    "seed": int,
+    "steps": int,
+    "guidance": int | float,
+    "strength": int | float,
+}
+"""What a picture says about itself, and what kind it must be to be loaded back."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Form:
+    """What the widgets say, beside prompts, number and seed of the pictures."""
+
+    negative: str = ""
+    steps: int
+    guidance: float
+    scheduler: str = ""  # empty: the model's own
+    shape: str = "Automatic"
+
+    def config(self, models: Models, seed: int) -> SampleConfig:
+        """As the core wants it."""
+        times = SHAPES[self.shape]
+        return SampleConfig(
+            seed=seed,
+            steps=int(self.steps),
+            guidance=float(self.guidance),
+            negative_prompt=self.negative.strip(),
+            scheduler=self.scheduler or None,
+            width=round(models.width * times[0]) if times else None,
+            height=round(models.height * times[1]) if times else None,
+        )
+
+
+def from_picture(settings: Mapping[str, Any], models: Models) -> list[Any]:
+    """Settings of a picture -> the widgets of FIELDS, then scheduler and shape.
+
+    What is missing or of a wrong kind leaves its widget as it is.
+    """
+    fitting = [
+        settings[name] if isinstance(settings.get(name), kind) else gr.skip()
+        for name, kind in FIELDS.items()
+    ]
+    scheduler = settings.get("scheduler")
+    own = scheduler not in SCHEDULERS or scheduler == models.scheduler_name
+    size = (settings.get("width"), settings.get("height"))
+    shapes = {
+        (round(models.width * times[0]), round(models.height * times[1])): label
+        for label, times in SHAPES.items()
+        if times
+    }
+    return [*fitting, "" if own else scheduler, shapes.get(size, "Automatic")]
