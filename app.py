@@ -15,6 +15,7 @@ from pathlib import Path
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # read by gradio when it is imported
 
 from celeb_core import CelebError, load_studio  # noqa: E402
+from ui.pace import PaceJob  # noqa: E402
 from ui.page import Page  # noqa: E402
 from ui.studio import Shared  # noqa: E402
 from ui.theme import CSS, SCRIPT, THEME  # noqa: E402
@@ -50,6 +51,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def launch(shared: Shared, options: argparse.Namespace) -> None:
     """Serve the page. Away from home every browser session is on its own."""
+    if not shared.pace.measured:
+        shared.runner.submit(PaceJob(owner="", pace=shared.pace))
     page = Page(shared).build()
     page.queue(max_size=32, api_open=False).launch(
         server_name=options.host,

@@ -236,10 +236,10 @@ def clicked(path):
 def test_a_click_on_a_picture_of_this_session_says_all_about_it(page, library):
     draw(page, "a photo of <ada>", negative="hat")
     (first,) = finish(page.compose.results.job("")).pictures
-    assert page.compose.history.refresh("")["value"] == []
+    assert page.compose.history.refresh("")[0]["value"] == []
     draw(page, "a photo of <bob>")
     finish(page.compose.results.job(""))
-    assert page.compose.history.refresh("")["value"] == [(str(first.path), first.caption)]
+    assert page.compose.history.refresh("")[0]["value"] == [(str(first.path), first.caption)]
     name, panel, facts, file = page.compose.history.pick("", clicked(first.path))
     assert name == first.path.name and panel["visible"] and file == str(first.path)
     assert "a photo of &lt;ada&gt;" in facts and "hat" in facts

@@ -1,16 +1,22 @@
 from __future__ import annotations
 
 import math
+import time
 
+import gradio as gr
 import pytest
 from conftest import portrait
 from ui_help import finish, make_page, selected, until
 
-from celeb_core import list_identities
-from ui.curve import POINTS, curve, smoothed
-from ui.train import NOTHING_SEEN
+from celeb_core import PRESETS, list_identities
+from celeb_core.identity import MAX_BYTES
+from ui.curve import COLOURS, POINTS, curve
+from ui.pace import PaceJob
+from ui.studio import TICK
+from ui.train import NOTHING_SEEN, summary, worth_drawing
 
-STATUS, PLOT, PREVIEWS, RESULTS, TIMER, START, STOP, RESUME, KEEP, COMPOSE = range(1, 11)
+PER_STEP = 0.01  # seconds; faster than any model here trains
+STATUS, PLOT, LEGEND, PREVIEWS, RESULTS, TIMER, START, STOP, RESUME, KEEP, COMPOSE = range(1, 12)
 
 
 @pytest.fixture
@@ -44,7 +50,10 @@ def test_a_training_ends_with_people_in_the_library_and_pictures(page):
     assert list(list_identities(page.shared.library)) == ["ada", "bob"]
     shown = poll(page)
     assert "trained in" in shown[STATUS] and "step 3 of 3" in shown[STATUS]
-    assert len(shown[RESULTS]["value"]) == 6  # a photo and two pictures each
+    ada, bob = page.train.results("")
+    assert (ada.trainee.name, len(ada.drawn), bob.trainee.name) == ("ada", 2, "bob")
+    assert "likeness" in summary(ada) and summary(ada).endswith("KB")
+    assert ada.file.stat().st_size <= MAX_BYTES
     assert all("likeness" in d.caption for d in job.results)
     assert all(d.path.is_file() for d in job.results)
     assert shown[COMPOSE]["visible"] and not shown[RESUME]["visible"]
@@ -53,33 +62,93 @@ def test_a_training_ends_with_people_in_the_library_and_pictures(page):
 
 def test_the_plot_has_every_series_from_the_first_frame_on(page):
     empty = curve([])
-    assert sorted(empty["series"]) == ["each step", "smoothed"]
+    assert list(empty["series"]) == list(COLOURS)
     assert str(empty["loss"].dtype) == "float64"
     job = finish(start(page, "ada"))
     frame = poll(page)[PLOT]["value"]
     raw = frame[frame["series"] == "each step"].dropna()
     assert list(raw["step"]) == [1, 2, 3]
-    assert list(raw["loss"]) == [loss for _, loss in job.losses]
+    assert list(raw["loss"]) == [loss for _, (loss,) in job.losses]
+    assert set(frame["series"]) == set(COLOURS)
 
 
 @pytest.mark.parametrize("count", [1, 149, 150, 151, 10_000])
 def test_the_plot_stays_small_and_keeps_the_last_point(count):
-    frame = curve([(step, 1 / step) for step in range(1, count + 1)]).dropna()
-    assert len(frame) <= POINTS
-    assert frame["step"].max() == count
+    for people in (1, 3):
+        losses = [(step, (1 / step,) * people) for step in range(1, count + 1)]
+        frame = curve(losses).dropna()
+        assert len(frame) <= POINTS
+        assert frame["step"].max() == count
 
 
 def test_smoothing_starts_at_the_first_value():
-    assert smoothed([2.0, 2.0, 2.0]) == pytest.approx([2, 2, 2])
-    assert smoothed([4.0, 0.0])[1] < 4
+    frame = curve([(1, (4.0,)), (2, (0.0,)), (3, (0.0,))]).dropna()
+    smooth = list(frame[frame["series"] == "smoothed"]["loss"])
+    assert smooth[0] == 4 and 4 > smooth[1] > smooth[2] > 0
+
+
+def test_people_who_are_trained_together_have_a_line_each(page):
+    finish(start(page, "<b>ada".replace("<", "&").replace(">", ";"), "bob"))
+    shown = poll(page)
+    frame = shown[PLOT]["value"].dropna()
+    assert sorted(set(frame["series"])) == ["person 1", "person 2"]
+    assert "bob" in shown[LEGEND] and "&amp;b;ada" in shown[LEGEND]
+
+
+def test_a_crowd_has_one_line_for_all():
+    frame = curve([(1, (0.0,) * 9 + (1.0,))]).dropna()
+    assert set(frame["series"]) == {"each step", "smoothed"}
+    assert frame["loss"].iloc[0] == pytest.approx(0.1)
+
+
+@pytest.mark.parametrize("people", [1, 4])
+def test_the_plot_costs_less_than_a_twentieth_of_the_training(people):
+    losses = [(step, (1 / step,) * people) for step in range(1, 20_001)]
+    plot = gr.LinePlot(x="step", y="loss", color="series")
+    plot.postprocess(curve(losses))
+    cost, shown = 0.0, 0
+    for count in range(1, len(losses), int(TICK / PER_STEP)):  # one look at the job after another
+        if worth_drawing(count, shown):
+            shown, began = count, time.thread_time()
+            plot.postprocess(curve(losses[:count]))
+            cost += time.thread_time() - began
+    share = cost / (len(losses) * PER_STEP)
+    print(f"the plot takes {share:.1%} of the time of {len(losses)} steps")
+    assert share < 0.05
+
+
+def test_times_are_estimated_from_what_was_measured(page, studio, tmp_path):
+    def labels():
+        return dict((key, label) for label, key in page.train.recipes(["x"])["choices"])
+
+    pace = page.shared.pace
+    assert "about" not in labels()["best"]
+    finish(page.shared.runner.submit(PaceJob(owner="", pace=pace)))
+    config = PRESETS["fast"]
+    by_drawing = pace.estimate(config, 1)
+    assert pace.estimate(config, 3) == pytest.approx(3 * by_drawing)
+    assert pace.estimate(PRESETS["best"], 1) > by_drawing > 0
+    assert "about" in labels()["best"]
+    pace.learn(config, people=2, steps=10, seconds=400)
+    assert pace.estimate(config, 1) == pytest.approx(20 * config.steps, rel=0.2)
+    again = make_page(studio, tmp_path).shared.pace
+    assert again.estimate(config, 1) == pace.estimate(config, 1)
+
+
+def test_a_finished_training_tells_how_long_it_took(page):
+    page.shared.pace.measure()
+    before = page.shared.pace.estimate(PRESETS["fast"], 1)
+    finish(start(page, "ada"))
+    assert page.shared.pace.estimate(PRESETS["fast"], 1) != before
 
 
 def test_polling_sends_only_what_is_new(page):
     finish(start(page, "ada"))
     seen, *_ = poll(page)
     again = poll(page, seen)
-    assert [again[i]["__type__"] for i in (PLOT, PREVIEWS, RESULTS)] == ["update"] * 3
-    assert not any("value" in again[i] for i in (PLOT, PREVIEWS, RESULTS))
+    kept = (PLOT, LEGEND, PREVIEWS, RESULTS)
+    assert not any("value" in again[i] for i in kept)
+    assert [again[i]["__type__"] for i in kept] == ["update"] * 4
 
 
 def test_instant_has_no_steps_and_no_plot(page):
@@ -167,12 +236,12 @@ def test_a_full_disk_costs_no_training(page, monkeypatch):
 
 def test_only_newcomers_are_chosen_by_themselves(page):
     (ada,) = enlist(page, "ada")
-    faces, who, nobody = page.train.refresh([], "")
+    faces, who, nobody, _ = page.train.refresh([], "")
     assert [name for _, name in faces["value"]] == ["ada"]
     assert who["value"] == [ada] and not nobody["visible"]
     finish(start(page, "ada"))
     enlist(page, "bob")
-    _, who, _ = page.train.refresh([], "")
+    _, who, *_ = page.train.refresh([], "")
     assert [label for label, id in who["choices"] if id in who["value"]] == ["bob"]
 
 

@@ -272,10 +272,10 @@ class ComposeTab:
             **PRIVATE,
         }
         by_hand = gr.on([self.results.go.click, self.prompt.submit], **start)
-        earlier = self.history.earlier
+        fresh = self.history.fresh
         for started in (by_hand, varied.success(**start)):
             started.success(**self.results.tick)
-            started.success(self.history.refresh, session, earlier, queue=False, **PRIVATE)
+            started.success(self.history.refresh, session, fresh, queue=False, **PRIVATE)
 
 
 def shortened(line: str, most: int = 32) -> str:

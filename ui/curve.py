@@ -7,33 +7,63 @@ from collections.abc import Sequence
 import pandas as pd
 
 RAW, SMOOTH = "each step", "smoothed"
-COLOURS = {RAW: "#94a3b8", SMOOTH: "#6366f1"}  # seen on white and on black
+# Seen on white and on black. People have numbers here: the plot must know its series beforehand.
+COLOURS = {
+    RAW: "#94a3b8",
+    SMOOTH: "#6366f1",
+    "person 1": "#6366f1",
+    "person 2": "#f59e0b",
+    "person 3": "#10b981",
+    "person 4": "#f43f5e",
+    "person 5": "#0ea5e9",
+    "person 6": "#a855f7",
+}
+PEOPLE = [series for series in COLOURS if series.startswith("person")]
 POINTS = 300  # more only slows the browser down
 MEMORY = 0.9  # of the moving average
 
+Losses = Sequence[tuple[int, tuple[float, ...]]]
+"""Step, and each person's loss."""
 
-def curve(losses: Sequence[tuple[int, float]]) -> pd.DataFrame:
-    """(step, loss) pairs -> step, loss, series: at most POINTS rows beside the two seeds.
 
-    Every series is in the first frame, as a row without a value: the plot never draws one that
-    it meets later.
+def curve(losses: Losses) -> pd.DataFrame:
+    """Losses -> step, loss, series: about POINTS rows beside one of each series.
+
+    One person, or too many to be told apart: the mean, each step and smoothed. Several: one
+    smoothed line each. Every series is in every frame, as a row without a value: the plot never
+    draws one that it meets later.
     """
-    each = POINTS // 2
-    every = max(1, -(-len(losses) // each))
-    kept = [index for index in range(len(losses)) if (len(losses) - 1 - index) % every == 0]
-    smooth = smoothed([loss for _, loss in losses])
-    rows = [(0, float("nan"), RAW), (0, float("nan"), SMOOTH)]
-    rows += [(losses[index][0], losses[index][1], RAW) for index in kept]
-    rows += [(losses[index][0], smooth[index], SMOOTH) for index in kept]
-    frame = pd.DataFrame(rows, columns=["step", "loss", "series"])
+    seeds = pd.DataFrame({"step": 0, "loss": float("nan"), "series": list(COLOURS)})
+    if not losses:
+        return _typed(seeds)
+    steps = [step for step, _ in losses]
+    each = pd.DataFrame([values for _, values in losses], index=steps)
+    if 1 < each.shape[1] <= len(PEOPLE):
+        lines = dict(zip(PEOPLE, _smoothed(each).T.values, strict=False))
+    else:
+        mean = each.mean(axis=1).to_frame()
+        lines = {RAW: mean[0].to_numpy(), SMOOTH: _smoothed(mean)[0].to_numpy()}
+    every = -(-len(steps) * len(lines) // POINTS)
+    kept = slice((len(steps) - 1) % every, None, every)  # the last one always
+    parts = [
+        pd.DataFrame({"step": steps[kept], "loss": values[kept], "series": series})
+        for series, values in lines.items()
+    ]
+    return _typed(pd.concat([seeds, *parts], ignore_index=True))
+
+
+def legend(names: Sequence[str]) -> list[tuple[str, str]]:
+    """What each line is, and its colour."""
+    if 1 < len(names) <= len(PEOPLE):
+        return [(name, COLOURS[line]) for name, line in zip(names, PEOPLE, strict=False)]
+    mean = " (mean of all)" if len(names) > 1 else ""
+    return [(RAW + mean, COLOURS[RAW]), (SMOOTH + mean, COLOURS[SMOOTH])]
+
+
+def _smoothed(each: pd.DataFrame) -> pd.DataFrame:
+    """Moving average of every column, without a bias to the first value."""
+    return each.ewm(alpha=1 - MEMORY, adjust=True).mean()
+
+
+def _typed(frame: pd.DataFrame) -> pd.DataFrame:
     return frame.astype({"step": "int64", "loss": "float64", "series": "str"})
-
-
-def smoothed(values: Sequence[float]) -> list[float]:
-    """Moving average without a bias to the first value."""
-    result, total, weight = [], 0.0, 0.0
-    for value in values:
-        total = MEMORY * total + (1 - MEMORY) * value
-        weight = MEMORY * weight + (1 - MEMORY)
-        result.append(total / weight)
-    return result

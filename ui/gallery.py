@@ -16,7 +16,7 @@ from ui.studio import PRIVATE, TICK, Shared
 
 Seen = tuple[str, str, int, str, str]  # id, status, number of pictures, last caption, order
 NOTHING_SEEN: Seen = ("", "", -1, "", "")
-AS_DRAWN, BY_LIKENESS, BY_PROMPT = "As drawn", "Likeness", "Prompt"
+AS_DRAWN, BY_LIKENESS, BY_PROMPT = "As drawn", "Best likeness first", "Closest to the prompt first"
 
 
 class Results:
@@ -88,11 +88,11 @@ class Results:
         """Pictures, their order and the button that downloads them all."""
         self.order = gr.Radio(
             [AS_DRAWN, BY_LIKENESS, BY_PROMPT], value=AS_DRAWN, label="Sort by", visible=False,
-            elem_id=f"{self.name}-order",
+            container=False, elem_id=f"{self.name}-order",
         )  # fmt: skip
         self.gallery = gallery(f"{self.name}-gallery", "Pictures", size=size, opens=True)
         self.download = gr.DownloadButton(
-            "Download", visible=False, size="sm", elem_id=f"{self.name}-download"
+            "Download all", visible=False, size="sm", elem_id=f"{self.name}-download"
         )
         self.watched = [
             self.seen, self.status, self.gallery, self.order, self.empty, self.download, self.timer,

@@ -33,9 +33,9 @@ class History:
 
     # --- handlers -------------------------------------------------------------------------------
 
-    def refresh(self, session: str) -> Any:
-        """The pictures of earlier jobs, the latest first."""
-        return pictures(self._earlier(session)[:MOST])
+    def refresh(self, session: str) -> list[Any]:
+        """The pictures of earlier jobs, the latest first; nothing is picked."""
+        return [pictures(self._earlier(session)[:MOST]), gr.update(visible=False)]
 
     def pick(self, session: str, event: gr.SelectData) -> list[Any]:
         """A click on a picture, here or among the results -> its name and what it is."""
@@ -69,6 +69,7 @@ class History:
                 self.more = gr.Button("More like this", size="sm", elem_id="compose-more")
                 self.save = gr.DownloadButton("Download it", size="sm", elem_id="compose-save")
         self.earlier = gallery("compose-earlier", "Earlier in this session", opens=True)
+        self.fresh = [self.earlier, self.panel]
         chosen = [self.picked, self.panel, self.facts, self.save]
         for shown in (self.results.gallery, self.earlier):
             shown.select(self.pick, session, chosen, **PRIVATE)

@@ -94,8 +94,8 @@ class Page:
         for name, (fn, inputs, outputs) in lists.items():
             tabs[name].select(fn, inputs, outputs, queue=False, **PRIVATE)
             loaded.then(fn, inputs, outputs, queue=False, **PRIVATE)
-        earlier = self.compose.history
-        loaded.then(earlier.refresh, session, earlier.earlier, queue=False, **PRIVATE)
+        history = self.compose.history
+        loaded.then(history.refresh, session, history.fresh, queue=False, **PRIVATE)
         for tick in (self.train.tick, self.compose.results.tick, self.interpolate.results.tick):
             loaded.then(**tick)
         self.train.carry_on.click(

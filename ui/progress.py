@@ -38,6 +38,12 @@ def time_left(job: Job) -> str:
     return f"about {duration(max(1.0, job.seconds_left))} left"
 
 
+def about(seconds: float) -> str:
+    """An estimate, as rough as it is."""
+    coarse = 5 if seconds < 60 else 30 if seconds < 600 else 60
+    return f"about {duration(max(coarse, coarse * round(seconds / coarse)))}"
+
+
 def joined(*parts: str) -> str:
     """The parts that say something, on one line."""
     return " · ".join(part for part in parts if part)

@@ -17,7 +17,8 @@ from PIL import Image
 from celeb_core import Studio, load_identity, save_identity
 from celeb_core.errors import CelebError
 from ui.jobs import Runner
-from ui.workspace import Workspace
+from ui.pace import Pace
+from ui.workspace import PRIVATE_FOLDER, Workspace
 
 PRIVATE: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
 """For the page's own events: no public endpoint, no veil over the outputs."""
@@ -47,6 +48,7 @@ class Shared:
     def __post_init__(self) -> None:
         self._lock = threading.Lock()
         self._workspaces: dict[str, Workspace] = {}
+        self.pace = Pace(self.core, self.library / PRIVATE_FOLDER / "pace.json")
 
     @property
     def pictures(self) -> Path:

@@ -56,7 +56,8 @@ CSS = """
 .joined { align-items: end !important; }
 #library-portrait img { width: 100%; height: 100%; object-fit: contain; }
 #name-list { position: fixed; z-index: 1000; margin: 0; padding: 4px; list-style: none;
-  min-width: 180px; max-width: 360px; border-radius: 8px; color: var(--body-text-color);
+  min-width: 180px; max-width: 360px; border-radius: 8px;
+  font-family: var(--font); color: var(--body-text-color);
   border: 1px solid var(--border-color-primary); background: var(--background-fill-primary);
   box-shadow: 0 4px 16px rgb(0 0 0 / 20%); }
 #name-list li { padding: 6px 10px; border-radius: 6px; cursor: pointer; overflow: hidden;
@@ -92,5 +93,10 @@ CSS = """
   opacity: 1 !important; padding: 4px 8px; text-align: center; }
 .message:not(:has(p)) { display: none; }
 .html-container { padding: 0 !important; }
+.legend { display: flex; flex-wrap: wrap; gap: 0.2rem 1rem; margin: 0; padding: 0;
+  list-style: none; font-size: 0.85rem; color: var(--body-text-color-subdued); }
+.legend i { display: inline-block; width: 1.1em; height: 3px; margin-right: 0.4em;
+  vertical-align: middle; border-radius: 2px; }
+#compose-order { border: none; }
 #train-plot .role-legend { display: none; }
 """

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from pathlib import Path
+from statistics import mean
 from typing import Any
 
 import gradio as gr
 
 from celeb_core import PRESETS, CelebError
-from ui.curve import COLOURS, curve
-from ui.errors import explain, notice
+from ui.curve import COLOURS, curve, legend
+from ui.errors import explain, notice, safe
+from ui.jobs import Drawn
 from ui.parts import gallery, message, pictures
-from ui.progress import bar, duration, joined, time_left
+from ui.progress import about, bar, duration, joined, time_left
 from ui.studio import PRIVATE, TICK, Shared
-from ui.training_job import TrainJob, interrupted
+from ui.training_job import TrainJob, interrupted, likeness
+from ui.workspace import Trainee
 
 RECIPES = {
     "instant": "Instant: no training, a rough guess",
@@ -24,7 +28,17 @@ RECIPES = {
 NOBODY = '<div class="empty">Nobody to train yet.<br>Choose a face on the Faces tab first.</div>'
 PREVIEWS = 12  # that are shown
 Seen = tuple[str, str, int, int, int]  # what a page has of a job: id, status and three counts
+WORTH = 1.02  # times as many points as the plot has: a longer curve is drawn less often
 NOTHING_SEEN: Seen = ("", "", -1, -1, -1)
+
+
+@dataclass(frozen=True)
+class Result:
+    """A trained person: the photo's owner, the pictures, the file."""
+
+    trainee: Trainee
+    drawn: list[Drawn]
+    file: Path
 
 
 class TrainTab:
@@ -48,7 +62,20 @@ class TrainTab:
             gr.update(value=rows, visible=bool(rows), selected_index=None),
             gr.update(choices=choices, value=value, visible=bool(choices)),
             gr.update(visible=not choices),
+            self.recipes(value),
         ]
+
+    def recipes(self, chosen: list[str]) -> Any:
+        """The presets, each with the time that it will take for the chosen people."""
+        calibrated = self.shared.core.calibration is not None
+        choices = []
+        for key, text in RECIPES.items():
+            if key == "instant" and not calibrated:  # there would be nothing to guess from
+                continue
+            seconds = self.shared.pace.estimate(PRESETS[key], max(1, len(chosen or [])))
+            time = about(seconds) if seconds is not None else ""
+            choices.append((joined(text.format(steps=PRESETS[key].steps), time), key))
+        return gr.update(choices=choices)
 
     def toggle(self, chosen: list[str], session: str, event: gr.SelectData) -> list[Any]:
         """A click on a face chooses that person, or not any more."""
@@ -73,6 +100,7 @@ class TrainTab:
             workspace=workspace,
             trainees=trainees,
             config=config,
+            pace=self.shared.pace,
             total=config.steps,
         )
         self.shared.runner.submit(job)
@@ -106,14 +134,15 @@ class TrainTab:
         """The training of this workspace: under way, or the last one, or one cut short."""
         workspace = self.shared.workspace(session)
         job = self.shared.runner.latest(workspace.id, TrainJob)
-        return job or interrupted(self.shared.core, workspace)
+        return job or interrupted(self.shared.core, workspace, self.shared.pace)
 
     def cut_short(self, session: str) -> TrainJob | None:
         """A training to go on with: the last one if it was stopped, or an older one."""
         job = self.job(session)
         if job is None or job.live or job.resumable:
             return job if job and job.resumable else None
-        return interrupted(self.shared.core, self.shared.workspace(session))
+        workspace = self.shared.workspace(session)
+        return interrupted(self.shared.core, workspace, self.shared.pace)
 
     def poll(self, seen: Seen, session: str) -> list[Any]:
         """What changed since the page last looked, in the order of `watched`."""
@@ -121,7 +150,10 @@ class TrainTab:
         if job is None:
             return [NOTHING_SEEN, *[gr.skip()] * (len(self.watched) - 1)]
         live = job.live  # read first, so that the last look is complete
-        now: Seen = (job.id, job.status, len(job.losses), len(job.previews), len(job.results))
+        count = len(job.losses)
+        if live and job.id == seen[0] and not worth_drawing(count, seen[2]):
+            count = seen[2]
+        now: Seen = (job.id, job.status, count, len(job.previews), len(job.results))
         same = [new == old for new, old in zip(now, seen, strict=True)]
         anew = not same[0]
         older = None if live else self.cut_short(session)
@@ -130,8 +162,9 @@ class TrainTab:
             bar(job, describe(job), self.shared.runner.ahead(job))
             + notice(job.warning, kind="hint"),
             self._plot(job) if anew or not same[2] else gr.skip(),
+            legend_of(job) if anew else gr.skip(),
             gr.skip() if same[3] and not anew else pictures(job.previews[-PREVIEWS:]),
-            gr.skip() if same[4] and not anew else self._results(job),
+            gr.skip() if same[4] and not anew else (job.id, len(job.results)),
             gr.Timer(active=live),
             gr.update(interactive=not live),
             gr.update(interactive=live),
@@ -143,13 +176,21 @@ class TrainTab:
     def _plot(self, job: TrainJob) -> Any:
         return gr.update(value=curve(job.losses), visible=job.config.steps > 0)
 
-    def _results(self, job: TrainJob) -> Any:
-        """Each person's photo, and beside it what the model makes of it."""
-        rows: list[tuple[Any, str]] = []
-        for trainee in job.trainees if job.results else []:
-            rows.append((trainee.faces[0].image, f"{trainee.name}, the photo"))
-            rows += [(str(d.path), d.caption) for d in job.results if d.about == trainee.name]
-        return gr.update(value=rows, visible=bool(rows), selected_index=None)
+    def results(self, session: str) -> list[Result]:
+        """Each person of the last training, with what came out."""
+        job = self.job(session)
+        if job is None or not job.results:
+            return []
+        shelf = self.shared.workspace(session).shelf
+        found = []
+        for trainee in job.trainees:
+            drawn = [picture for picture in job.results if picture.about == trainee.name]
+            try:
+                file = shelf.file(trainee.name)
+            except CelebError:  # deleted or renamed since
+                continue
+            found.append(Result(trainee, drawn, file))
+        return found
 
     # --- widgets --------------------------------------------------------------------------------
 
@@ -161,7 +202,7 @@ class TrainTab:
             with gr.Column(scale=4, min_width=320):
                 self._build_choices()
             with gr.Column(scale=6, min_width=320):
-                self._build_view()
+                self._build_view(session)
         self._wire(session)
 
     def _build_choices(self) -> None:
@@ -170,14 +211,11 @@ class TrainTab:
         self.who = gr.CheckboxGroup(
             [], label="Whom to train", show_label=False, visible=False, elem_id="train-who"
         )
-        self.people = [self.faces, self.who, self.nobody]
-        calibrated = self.shared.core.calibration is not None
-        recipes = [
-            (text.format(steps=PRESETS[key].steps), key)
-            for key, text in RECIPES.items()
-            if calibrated or key != "instant"  # there would be nothing to guess from
-        ]
-        self.preset = gr.Radio(recipes, value="fast", label="Recipe", elem_id="train-preset")
+        self.preset = gr.Radio(
+            self.recipes([])["choices"], value="fast", label="Recipe", elem_id="train-preset",
+            info="More steps: a better likeness.",
+        )  # fmt: skip
+        self.people = [self.faces, self.who, self.nobody, self.preset]
         with gr.Accordion("Advanced", open=False):
             self.steps = gr.Number(
                 None, label="Steps", info="Empty: as many as the recipe says.", precision=0,
@@ -194,21 +232,38 @@ class TrainTab:
             self.take = gr.Button("Keep as it is", visible=False, elem_id="train-keep")
         self.problem = message("train-problem")
 
-    def _build_view(self) -> None:
+    def _cards(self, session: str) -> None:
+        """Before and after, for every person."""
+        for number, result in enumerate(self.results(session)):
+            before = (result.trainee.faces[0].image, "the photo")
+            after = [(str(d.path), likeness(d.settings["identity"])) for d in result.drawn]
+            with gr.Column(elem_classes="panel"):
+                gallery(f"train-card-{number}", result.trainee.name, [before, *after], opens=True)
+                with gr.Row(elem_classes="actions"):
+                    gr.HTML(f'<p class="lead">{safe(summary(result))}</p>')
+                    gr.DownloadButton(
+                        "Download", value=str(result.file), size="sm", min_width=90,
+                        elem_id=f"train-download-{number}",
+                    )  # fmt: skip
+
+    def _build_view(self, session: gr.BrowserState) -> None:
         self.status = message("train-status", '<p class="lead">No training yet.</p>')
         self.plot = gr.LinePlot(
             curve([]), x="step", y="loss", color="series", color_map=COLOURS, height=260,
-            x_title="step", y_title="loss", label="Loss (grey: each step, blue: smoothed)",
-            buttons=[], visible=False, elem_id="train-plot",
+            x_title="step", y_title="loss", label="Loss", buttons=[], visible=False,
+            elem_id="train-plot",
         )  # fmt: skip
+        self.legend = gr.HTML(elem_id="train-legend")
         self.previews = gallery("train-previews", "On the way", opens=True)
-        self.results = gallery("train-results", "Results", size="medium", opens=True)
+        self.finished = gr.State(("", 0))
+        with gr.Column(elem_id="train-results"):
+            gr.render(inputs=session, triggers=[self.finished.change])(self._cards)
         self.carry_on = gr.Button(
             "Use in Compose", variant="primary", visible=False, elem_id="train-compose"
         )
         self.watched = [
-            self.seen, self.status, self.plot, self.previews, self.results, self.timer,
-            self.go, self.halt, self.again, self.take, self.carry_on,
+            self.seen, self.status, self.plot, self.legend, self.previews, self.finished,
+            self.timer, self.go, self.halt, self.again, self.take, self.carry_on,
         ]  # fmt: skip
 
     def _wire(self, session: gr.BrowserState) -> None:
@@ -223,9 +278,34 @@ class TrainTab:
         form = [self.who, self.preset, self.steps, self.seed, session]
         self.go.click(self.start, form, self.problem, **PRIVATE).success(**self.tick)
         self.faces.select(self.toggle, [self.who, session], [self.faces, self.who], **PRIVATE)
+        self.who.change(self.recipes, self.who, self.preset, queue=False, **PRIVATE)
         self.halt.click(self.stop, session, None, **PRIVATE).success(**self.tick)
         self.again.click(self.resume, session, self.problem, **PRIVATE).success(**self.tick)
         self.take.click(self.keep, session, self.problem, **PRIVATE).success(**self.tick)
+
+
+def worth_drawing(count: int, shown: int) -> bool:
+    """Whether a curve of so many steps would look different from the one that is shown."""
+    return count >= WORTH * shown
+
+
+def legend_of(job: TrainJob) -> str:
+    """Which line is which, as HTML."""
+    if not job.config.steps:
+        return ""
+    items = "".join(
+        f'<li><i style="background:{colour}"></i>{safe(text)}</li>'
+        for text, colour in legend(job.names)
+    )
+    return f'<ul class="legend">{items}</ul>'
+
+
+def summary(result: Result) -> str:
+    """Likeness over the pictures, and the size of the file."""
+    scores = [d.settings["identity"] for d in result.drawn]
+    known = [score for score in scores if score is not None]
+    size = f"{result.file.stat().st_size / 1000:.1f} KB"
+    return joined(likeness(mean(known) if known else None), f"identity file of {size}")
 
 
 def resume_label(job: TrainJob | None) -> str:
@@ -238,7 +318,7 @@ def describe(job: TrainJob) -> str:
     who = ", ".join(job.names)
     recipe = f"recipe {job.config.preset}"
     steps = f"step {job.step} of {job.config.steps}" if job.config.steps else ""
-    loss = f"loss {job.losses[-1][1]:.4f}" if job.losses else ""
+    loss = f"loss {mean(job.losses[-1][1]):.4f}" if job.losses else ""
     if job.status == "done":
         how = f"trained in {duration(job.trained)}" if steps else "ready, without any training"
         return joined(f"{who}: {how}", recipe, steps, loss)

@@ -30,13 +30,13 @@ from celeb_core.errors import SaveFailed
 from celeb_core.files import write_atomically
 from ui.errors import explain
 from ui.jobs import Drawn, Job
+from ui.pace import RESULTS, Pace
 from ui.pictures import read_settings, save_picture
 from ui.workspace import Trainee, Workspace
 
 PORTRAIT = "a photo of <{}>"
 CHECKPOINT_EVERY = 5.0  # seconds
 PREVIEW_SHARE = 0.12  # of the time at most
-RESULTS = 2  # pictures per person at the end
 RESULT_SEED = 1
 
 
@@ -48,8 +48,9 @@ class TrainJob(Job):
     workspace: Workspace
     trainees: list[Trainee]
     config: TrainConfig
+    pace: Pace
     step: int = 0
-    losses: list[tuple[int, float]] = field(default_factory=list)  # step, mean over the people
+    losses: list[tuple[int, tuple[float, ...]]] = field(default_factory=list)  # step, of each
     people: tuple[Identity, ...] = ()  # as they are now
     previews: list[Drawn] = field(default_factory=list)
     results: list[Drawn] = field(default_factory=list)
@@ -86,6 +87,7 @@ class TrainJob(Job):
             workspace=self.workspace,
             trainees=self.trainees,
             config=self.config,
+            pace=self.pace,
             step=self.step,
             losses=list(self.losses),
             people=self.people,
@@ -101,6 +103,7 @@ class TrainJob(Job):
         self.total, self.note = self.config.steps, "Getting ready"
         if not self._train():
             return "stopped"
+        self.pace.learn(self.config, len(self.people), self.step, self.trained)
         self.finish()
         self.note = "Drawing the results"
         for person in self.people:
@@ -156,7 +159,7 @@ class TrainJob(Job):
         self.people, self.trained = step.people, step.seconds
         self.note = "Training"
         if step.losses:
-            self.losses.append((step.step, step.loss))
+            self.losses.append((step.step, tuple(step.losses.values())))
         else:  # what came after the last stored state is trained again
             self.losses = [known for known in self.losses if known[0] <= step.step]
 
@@ -186,7 +189,7 @@ class TrainJob(Job):
         if drawn:
             path, score, picture = drawn
             caption = f"{person.name} · {likeness(score)}"
-            self.results.append(Drawn(path, caption, person.name))
+            self.results.append(Drawn(path, caption, person.name, {"identity": score}))
             if number == 0:
                 self.workspace.keep_portrait(person.name, picture, read_settings(path))
 
@@ -221,7 +224,7 @@ def likeness(score: float | None) -> str:
     return "not scored" if score is None else f"likeness {score:.2f}"
 
 
-def interrupted(core: Studio, workspace: Workspace) -> TrainJob | None:
+def interrupted(core: Studio, workspace: Workspace, pace: Pace) -> TrainJob | None:
     """The newest training that was under way when the app ended, ready to be taken up again."""
     records = sorted(
         (workspace.private / "jobs").glob("*/job.json"), key=lambda path: path.stat().st_mtime
@@ -231,7 +234,7 @@ def interrupted(core: Studio, workspace: Workspace) -> TrainJob | None:
             record = json.loads(path.read_text(encoding="utf-8"))
             trainees = [workspace.trainees[id] for id in record["trainees"]]
             config = TrainConfig(**record["config"])
-            losses = [(int(step), float(loss)) for step, loss in record["losses"]]
+            losses = [(int(step), tuple(map(float, each))) for step, each in record["losses"]]
         except (CelebError, ValueError, KeyError, TypeError):  # its people were removed
             continue
         job = TrainJob(
@@ -241,6 +244,7 @@ def interrupted(core: Studio, workspace: Workspace) -> TrainJob | None:
             workspace=workspace,
             trainees=trainees,
             config=config,
+            pace=pace,
             losses=losses,
             step=losses[-1][0] if losses else 0,
         )

@@ -1,0 +1,85 @@
+"""How long a training takes on this device: measured, and better known after every training."""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from celeb_core import CelebError, SampleConfig, Studio, TrainConfig, generate, parse_prompt
+from celeb_core.files import write_atomically
+from ui.jobs import Job
+
+BACKWARD = 3.0  # a training step takes about as long as so many steps of drawing
+LATENTS = 2  # per step of drawing: with and without the prompt
+RESULTS = 2  # pictures per person at the end of a training
+
+log = logging.getLogger(__name__)
+
+
+class Pace:
+    """Seconds per step of drawing, and per step and person of each preset once it was used."""
+
+    def __init__(self, core: Studio, path: Path) -> None:
+        self.core, self._path = core, path
+        self._key = f"{core.models.id} on {core.models.device}"
+        self._known = self._stored().get(self._key, {})
+
+    @property
+    def measured(self) -> bool:
+        """Whether anything is known."""
+        return "drawing" in self._known
+
+    def estimate(self, config: TrainConfig, people: int) -> float | None:
+        """Seconds until the trained people and their pictures are there; None if unmeasured."""
+        if not self.measured:
+            return None
+        drawing = self._known["drawing"]
+        by_size = BACKWARD * config.batch_size * drawing / LATENTS
+        step = self._known.get(config.preset, by_size)
+        return people * (config.steps * step + RESULTS * self.core.models.steps * drawing)
+
+    def measure(self) -> None:
+        """Draw a little; the difference of two runs leaves out what every run costs."""
+        took = []
+        prompt = parse_prompt("a photo", {})
+        for steps in (1, 1, 4):  # the first one warms up
+            began = time.perf_counter()
+            generate(prompt, self.core.models, self.core.basis, SampleConfig(steps=steps))
+            took.append(time.perf_counter() - began)
+        self._note("drawing", max(1e-4, (took[2] - took[1]) / 3))
+
+    def learn(self, config: TrainConfig, people: int, steps: int, seconds: float) -> None:
+        """From a training that ran."""
+        if steps:
+            self._note(config.preset, seconds / (steps * people))
+
+    def _note(self, what: str, seconds: float) -> None:
+        self._known[what] = seconds
+        try:
+            stored = {**self._stored(), self._key: self._known}
+            write_atomically(self._path, json.dumps(stored).encode())
+        except CelebError as error:  # only an estimate
+            log.warning("%s", error)
+
+    def _stored(self) -> dict[str, dict[str, float]]:
+        try:
+            stored = json.loads(self._path.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return {}
+        return stored if isinstance(stored, dict) else {}
+
+
+@dataclass(eq=False, kw_only=True)
+class PaceJob(Job):
+    """The first measurement, before anybody waits for the device."""
+
+    pace: Pace
+
+    def run(self) -> Literal["done", "stopped"]:
+        """Takes four steps of drawing."""
+        self.pace.measure()
+        return "done"
