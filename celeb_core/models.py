@@ -18,15 +18,15 @@ import torch
 
 from celeb_core.basis import basis_id, build_basis, load_basis, save_basis
 from celeb_core.calibration import load_calibration
-from celeb_core.errors import FeatureMissing, ModelNotFound, ModelUnsupported
+from celeb_core.devices import best_device, best_dtype, checked_device, dtype_of, is_small
+from celeb_core.errors import FeatureMissing, ModelNotFound
 from celeb_core.faces import FaceModel, load_face_model
+from celeb_core.pipelines import REVISIONS, STABLE_DIFFUSION, load_pipeline
 from celeb_core.scoring import Examiners, load_examiners
 from celeb_core.types import Calibration, CelebBasis, Framing
 
 ASSETS = Path(__file__).resolve().parent.parent / "assets"
 BUNDLED = "toonville"
-STABLE_DIFFUSION = "stable-diffusion-v1-5/stable-diffusion-v1-5"
-SUPPORTED = ("StableDiffusionPipeline",)
 
 log = logging.getLogger(__name__)
 
@@ -92,33 +92,42 @@ class Studio:
 
 
 def load_models(
-    model: str | Path = "auto", device: str | None = None, dtype: str | None = None
+    model: str | Path = "auto",
+    device: str | None = None,
+    dtype: str | None = None,
+    low_memory: bool | None = None,
 ) -> Models:
-    """Load "auto", "toonville", a diffusers folder, or a hub id.
+    """Load "auto", "toonville", a diffusers folder, a .safetensors checkpoint, or a hub id.
 
-    `device` None takes CUDA, then Apple's MPS, then the CPU; `dtype` ("float32", "bfloat16",
-    "float16") None is float32. Raises ModelNotFound, ModelUnsupported.
+    `device` None takes CUDA, then Apple's MPS, then the CPU. `dtype` ("float32", "bfloat16",
+    "float16") is the UNet's and the VAE's; None is `best_dtype`. The text encoder stays in
+    float32: its embeddings make the basis, which must be the same everywhere. `low_memory` (None:
+    `is_small`) recomputes the UNet's activations in training and decodes pictures one by one: the
+    same results in less memory, more slowly.
+    Raises ModelNotFound, ModelUnsupported, ModelError (unknown device or dtype).
     """
     place, note = _resolve(str(model))
-    index = _read_json(place / "model_index.json") if isinstance(place, Path) else {}
-    kind = index.get("_class_name", SUPPORTED[0])
-    if kind not in SUPPORTED:
-        raise ModelUnsupported(
-            f"{place} is a {kind}. Supported is {', '.join(SUPPORTED)} (Stable Diffusion 1.x "
-            "and 2.x and their fine-tunes). Choose such a model."
-        )
-    device = device or _best_device()
-    pipeline = _load_pipeline(place, getattr(torch, dtype or "float32"))
+    device = checked_device(device or best_device())
+    chosen = dtype_of(dtype) if dtype else None
+    pipeline = load_pipeline(place)
+    chosen = chosen or best_dtype(device, pipeline.unet.num_parameters())
+    if chosen != torch.float32:
+        pipeline.unet.to(chosen)
+        pipeline.vae.to(chosen)
     pipeline.to(device)
     for part in (pipeline.text_encoder, pipeline.unet, pipeline.vae):
         part.requires_grad_(False).eval()
-    folder = place if isinstance(place, Path) else None
+    if is_small(device) if low_memory is None else low_memory:
+        pipeline.unet.enable_gradient_checkpointing()
+        pipeline.vae.enable_slicing()
+    folder = place if isinstance(place, Path) and place.is_dir() else None
     about = _read_json(folder / "studio.json") if folder else {}
     defaults = about.get("defaults", {})
     side = _native_side(pipeline)
-    title = about.get("title") or (folder.name if folder else str(place))
+    name = str(place) if isinstance(place, str) else place.stem if place.is_file() else place.name
+    title = about.get("title") or name
     return Models(
-        id=folder.name if folder else str(place),
+        id=name,
         title=title,
         note=f"{title} on {device}: {note}",
         folder=folder,
@@ -139,6 +148,7 @@ def load_studio(
     *,
     device: str | None = None,
     dtype: str | None = None,
+    low_memory: bool | None = None,
     face_pack: str | Path | None = None,
     names: Path | None = None,
     cache: Path | None = None,
@@ -147,7 +157,7 @@ def load_studio(
 
     Raises what `load_models`, `load_face_model` and `find_basis` raise.
     """
-    models = load_models(model, device, dtype)
+    models = load_models(model, device, dtype, low_memory)
     folder = models.folder
     bundled_faces = folder / "faces" if folder else None
     pack = face_pack or (bundled_faces if bundled_faces and bundled_faces.is_dir() else "buffalo_l")
@@ -212,45 +222,21 @@ def _resolve(model: str) -> tuple[Path | str, str]:
             )
         return path.resolve(), "as asked"
     if path.is_file():
-        raise ModelUnsupported(
-            f"{path} is a single file. Name a diffusers folder or a hub id instead."
-        )
+        return path.resolve(), "as asked"
     if model.count("/") == 1 and not model.startswith((".", "/", "~")):
         return model, "as asked"
     raise ModelNotFound(
         f"There is no model “{model}”. Name “auto”, “{BUNDLED}”, the folder of a diffusers "
-        "pipeline, or a hub id such as owner/model."
+        "pipeline, a .safetensors checkpoint, or a hub id such as owner/model."
     )
-
-
-def _load_pipeline(place: Path | str, dtype: torch.dtype) -> Any:
-    from diffusers import StableDiffusionPipeline
-
-    try:
-        return StableDiffusionPipeline.from_pretrained(
-            place,
-            dtype=dtype,
-            safety_checker=None,
-            requires_safety_checker=False,
-            local_files_only=isinstance(place, Path),
-        )
-    except OSError as error:
-        raise ModelNotFound(
-            f"The model {place} could not be loaded: {error}. Check the files, the name and the "
-            "connection, or use the bundled model: --model toonville."
-        ) from error
 
 
 def _is_cached(hub_id: str) -> bool:
     from huggingface_hub import try_to_load_from_cache
 
-    return isinstance(try_to_load_from_cache(hub_id, "model_index.json"), str)
-
-
-def _best_device() -> str:
-    if torch.cuda.is_available():
-        return "cuda"
-    return "mps" if torch.backends.mps.is_available() else "cpu"
+    largest = "unet/diffusion_pytorch_model.safetensors"
+    found = try_to_load_from_cache(hub_id, largest, revision=REVISIONS.get(hub_id))
+    return isinstance(found, str)
 
 
 def _native_side(pipeline: Any) -> int:
@@ -273,7 +259,11 @@ def _names_for(models: Models, names: Path | None) -> tuple[str, ...]:
 def _read_names(path: Path) -> tuple[str, ...]:
     if not path.is_file():
         return ()
-    lines = (line.strip() for line in path.read_text(encoding="utf-8").splitlines())
+    try:
+        text = path.read_text(encoding="utf-8-sig")  # Windows' editor writes a mark in front
+    except UnicodeDecodeError as error:
+        raise FeatureMissing(f"{path} is no UTF-8 text ({error}). Save it as UTF-8.") from error
+    lines = (line.strip() for line in text.splitlines())
     return tuple(dict.fromkeys(line for line in lines if line))
 
 

@@ -160,8 +160,12 @@ def _batches(sizes: Sequence[tuple[int, int]], most: int) -> Iterator[list[int]]
 
 
 def _pipeline(models: Models, scheduler: str | None) -> Any:
-    """A pipeline of the same weights with a scheduler of its own: schedulers have state."""
+    """A pipeline of the same weights with a scheduler of its own: schedulers have state.
+
+    Without a text encoder it takes the UNet's precision for the text states that it is given.
+    """
     parts = {**models.pipeline.components, "scheduler": make_scheduler(models, scheduler)}
+    parts |= {"text_encoder": None, "tokenizer": None}
     pipeline = type(models.pipeline)(**parts, requires_safety_checker=False)
     pipeline.set_progress_bar_config(disable=True)
     return pipeline

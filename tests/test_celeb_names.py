@@ -9,6 +9,7 @@ import pytest
 from conftest import celebrity_names
 from instant_clip_tokenizer import Tokenizer
 
+from celeb_core.errors import FeatureMissing
 from celeb_core.models import ASSETS, find_basis
 
 PATH = ASSETS / "celeb_names.txt"
@@ -62,3 +63,12 @@ def test_it_is_the_list_of_a_model_without_one(models, tmp_path):
     own = tmp_path / "own.txt"
     own.write_text("\n".join(celebrity_names()))
     assert find_basis(nameless, own).names == tuple(celebrity_names())
+
+
+def test_lists_from_other_editors(models, tmp_path):
+    own = tmp_path / "own.txt"
+    own.write_text("\n".join(celebrity_names()), encoding="utf-8-sig")
+    assert find_basis(models, own).names == tuple(celebrity_names())
+    own.write_bytes("Zoë Ångström".encode("latin-1"))
+    with pytest.raises(FeatureMissing, match="Save it as UTF-8"):
+        find_basis(models, own)

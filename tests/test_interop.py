@@ -67,7 +67,8 @@ def test_plain_diffusers_draws_the_same_picture(format, world, ada, models, basi
         guidance_scale=models.guidance,
         generator=torch.Generator().manual_seed(3),
     ).images[0]
-    assert np.array_equal(np.asarray(ours), np.asarray(drawn))
+    # Matrix products differ in their last bits with where in memory their inputs happen to lie.
+    assert abs(np.asarray(ours).astype(int) - np.asarray(drawn).astype(int)).max() <= 1
 
 
 def test_two_people_and_punctuation(world, ada, models, basis, tmp_path):

@@ -1,0 +1,57 @@
+"""Where to compute and in which precision."""
+
+from __future__ import annotations
+
+import torch
+
+from celeb_core.errors import ModelError
+
+DTYPES = ("float32", "bfloat16", "float16")
+LARGE = 200_000_000  # parameters of a UNet from which half the memory matters
+LOW_MEMORY = 12e9  # bytes of a CUDA device below which activations are recomputed
+
+
+def best_device() -> str:
+    """CUDA, else Apple's MPS, else the CPU."""
+    if torch.cuda.is_available():
+        return "cuda"
+    return "mps" if torch.backends.mps.is_available() else "cpu"
+
+
+def checked_device(device: str) -> str:
+    """The device ("cpu", "cuda", "cuda:1", "mps"), if it is there. Raises ModelError."""
+    usable = {
+        "cpu": True,
+        "cuda": torch.cuda.is_available(),
+        "mps": torch.backends.mps.is_available(),
+    }
+    kind = device.split(":")[0]
+    if usable.get(kind):
+        return device
+    there = " and ".join(name for name, ok in usable.items() if ok)
+    advice = "Install PyTorch with CUDA, or name" if kind == "cuda" else "Name"
+    raise ModelError(f"There is no device “{device}” here, only {there}. {advice} one of these.")
+
+
+def dtype_of(name: str) -> torch.dtype:
+    """The dtype of a name of DTYPES. Raises ModelError."""
+    if name not in DTYPES:
+        raise ModelError(f"“{name}” is no dtype. Choose {', '.join(DTYPES)}.")
+    dtype: torch.dtype = getattr(torch, name)
+    return dtype
+
+
+def best_dtype(device: str, parameters: int) -> torch.dtype:
+    """bfloat16 for a large UNet on a CUDA device that computes in it, else float32.
+
+    Not float16, which would need loss scaling in training.
+    """
+    native = device.startswith("cuda") and torch.cuda.is_bf16_supported(including_emulation=False)
+    return torch.bfloat16 if native and parameters > LARGE else torch.float32
+
+
+def is_small(device: str) -> bool:
+    """Whether a CUDA device has too little memory for training with all activations kept."""
+    if not device.startswith("cuda"):
+        return False
+    return bool(torch.cuda.get_device_properties(device).total_memory < LOW_MEMORY)

@@ -1,0 +1,233 @@
+"""Tiny Stable Diffusion models with random weights, laid out as the real ones are on the hub."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from conftest import _tokenizer
+from diffusers import AutoencoderKL, UNet2DConditionModel
+from safetensors.torch import load_file, save_file
+from transformers import CLIPTextConfig, CLIPTextModel
+
+INDEX = {
+    "_class_name": "StableDiffusionPipeline",
+    "_diffusers_version": "0.6.0",
+    "scheduler": ["diffusers", "PNDMScheduler"],
+    "text_encoder": ["transformers", "CLIPTextModel"],
+    "tokenizer": ["transformers", "CLIPTokenizer"],
+    "unet": ["diffusers", "UNet2DConditionModel"],
+    "vae": ["diffusers", "AutoencoderKL"],
+}
+UNSAFE = {  # 1.2 GB that is listed and must not be needed; the class has left transformers
+    "safety_checker": ["stable_diffusion", "StableDiffusionSafetyChecker"],
+    "feature_extractor": ["transformers", "CLIPFeatureExtractor"],
+}
+
+
+@dataclass(frozen=True)
+class Family:
+    """What sets SD 1.x and SD 2.x apart."""
+
+    width: int  # of the text encoder
+    index: dict
+    unet: dict
+    text: dict
+    scheduler: dict
+    pad_token: str
+
+
+SD1 = Family(
+    width=32,
+    index=INDEX | UNSAFE,
+    unet={"attention_head_dim": 8},
+    text={"hidden_act": "quick_gelu", "num_hidden_layers": 2, "projection_dim": 32},
+    scheduler={"_class_name": "PNDMScheduler", "skip_prk_steps": True},
+    pad_token="<|endoftext|>",
+)
+SD2 = Family(
+    width=48,
+    index=INDEX | {"scheduler": ["diffusers", "DDIMScheduler"], "feature_extractor": [None, None]},
+    unet={
+        "attention_head_dim": [2, 4, 8, 8],
+        "use_linear_projection": True,
+        "upcast_attention": True,
+    },
+    text={"hidden_act": "gelu", "num_hidden_layers": 3, "projection_dim": 24},
+    scheduler={"_class_name": "DDIMScheduler", "prediction_type": "v_prediction"},
+    pad_token="!",
+)
+
+
+def write_folder(folder: Path, family: Family, seed: int = 0) -> Path:
+    """A model folder in the files and weight names of the first releases."""
+    torch.manual_seed(seed)
+    folder.mkdir(parents=True)
+    _write_json(folder / "model_index.json", family.index)
+    tokenizer = _tokenizer(folder)
+    _write_tokenizer(folder / "tokenizer", tokenizer, family.pad_token)
+    text = CLIPTextConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=family.width,
+        intermediate_size=64,
+        num_attention_heads=2,
+        max_position_embeddings=77,
+        **family.text,
+    )
+    CLIPTextModel(text).save_pretrained(folder / "text_encoder")
+    _rename(folder / "text_encoder" / "model.safetensors", lambda key: "text_model." + key)
+    weights = load_file(folder / "text_encoder" / "model.safetensors")
+    weights["text_model.embeddings.position_ids"] = torch.arange(77)[None]
+    save_file(weights, folder / "text_encoder" / "model.safetensors", {"format": "pt"})
+    UNet2DConditionModel(
+        sample_size=8,
+        block_out_channels=(32, 32, 64, 64),
+        cross_attention_dim=family.width,
+        norm_num_groups=32,
+        **family.unet,
+    ).save_pretrained(folder / "unet")
+    vae = AutoencoderKL(
+        block_out_channels=(8, 8, 16, 16),
+        down_block_types=("DownEncoderBlock2D",) * 4,
+        up_block_types=("UpDecoderBlock2D",) * 4,
+        layers_per_block=2,
+        norm_num_groups=8,
+        sample_size=64,
+    )
+    vae.save_pretrained(folder / "vae")
+    _rename(folder / "vae" / "diffusion_pytorch_model.safetensors", _old_attention)
+    noising = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}
+    noising |= {"set_alpha_to_one": False, "steps_offset": 1, "clip_sample": False}
+    (folder / "scheduler").mkdir()
+    _write_json(folder / "scheduler" / "scheduler_config.json", noising | family.scheduler)
+    return folder
+
+
+def write_checkpoint(folder: Path, path: Path) -> Path:
+    """The weights of an SD 1.x folder as one .safetensors file in the names of the original."""
+    text = load_file(folder / "text_encoder" / "model.safetensors")
+    weights = {"cond_stage_model.transformer." + key: value for key, value in text.items()}
+    unet = load_file(folder / "unet" / "diffusion_pytorch_model.safetensors")
+    weights |= {"model.diffusion_model." + _unet_name(key): v for key, v in unet.items()}
+    vae = load_file(folder / "vae" / "diffusion_pytorch_model.safetensors")
+    for key, value in vae.items():
+        name = _vae_name(key)
+        linear = ".attn_1." in name and value.ndim == 2  # there a 1 x 1 convolution
+        weights["first_stage_model." + name] = value[:, :, None, None] if linear else value
+    weights["alphas_cumprod"] = torch.linspace(1, 0, 1000)
+    save_file({key: value.contiguous() for key, value in weights.items()}, path)
+    return path
+
+
+def write_configs(folder: Path, configs: Path) -> None:
+    """The configs of a folder, as `assets/configs/sd1` has the full-size ones."""
+    index = {key: value for key, value in INDEX.items() if not key.startswith("_diff")}
+    for part in ("unet", "vae", "text_encoder", "scheduler"):
+        (configs / part).mkdir(parents=True)
+        name = "scheduler_config.json" if part == "scheduler" else "config.json"
+        (configs / part / name).write_bytes((folder / part / name).read_bytes())
+    _write_json(configs / "model_index.json", index)
+
+
+def _write_json(path: Path, content: dict) -> None:
+    path.write_text(json.dumps(content), encoding="utf-8")
+
+
+def _write_tokenizer(folder: Path, tokenizer, pad_token: str) -> None:
+    """vocab.json and merges.txt, as before there was a tokenizer.json."""
+    learned = json.loads(tokenizer.backend_tokenizer.to_str())["model"]
+    folder.mkdir()
+    _write_json(folder / "vocab.json", learned["vocab"])
+    merges = [pair if isinstance(pair, str) else " ".join(pair) for pair in learned["merges"]]
+    (folder / "merges.txt").write_text("\n".join(["#version: 0.2", *merges]) + "\n")
+    marks = {"bos_token": "<|startoftext|>", "eos_token": "<|endoftext|>"}
+    marks |= {"unk_token": "<|endoftext|>", "pad_token": pad_token}
+    _write_json(folder / "special_tokens_map.json", marks)
+    about = {"tokenizer_class": "CLIPTokenizer", "model_max_length": 77, "do_lower_case": True}
+    _write_json(folder / "tokenizer_config.json", marks | about)
+
+
+def _rename(path: Path, name) -> None:
+    weights = {name(key): value for key, value in load_file(path).items()}
+    save_file(weights, path, {"format": "pt"})
+
+
+def _old_attention(key: str) -> str:
+    """The VAE's attention as diffusers first called it."""
+    for new, old in (
+        ("to_q", "query"),
+        ("to_k", "key"),
+        ("to_v", "value"),
+        ("to_out.0", "proj_attn"),
+    ):
+        key = key.replace(f"attentions.0.{new}.", f"attentions.0.{old}.")
+    return key
+
+
+def _unet_name(key: str) -> str:
+    """diffusers' name of a weight of an SD 1.x UNet -> the original's."""
+    per_block = 3  # two layers and a sampler
+    fixed = {
+        "conv_in": "input_blocks.0.0",
+        "time_embedding.linear_1": "time_embed.0",
+        "time_embedding.linear_2": "time_embed.2",
+        "conv_norm_out": "out.0",
+        "conv_out": "out.2",
+    }
+    stem, leaf = key.rsplit(".", 1)
+    if stem in fixed:
+        return f"{fixed[stem]}.{leaf}"
+    if match := re.match(r"down_blocks\.(\d)\.(resnets|attentions|downsamplers)\.(\d)\.(.*)", key):
+        block, kind, layer, rest = match.groups()
+        if kind == "downsamplers":
+            place = f"input_blocks.{per_block * int(block) + 3}.0.op"
+            return f"{place}.{rest.removeprefix('conv.')}"
+        place = f"input_blocks.{per_block * int(block) + int(layer) + 1}"
+        return f"{place}.{int(kind == 'attentions')}.{_resnet(rest)}"
+    if match := re.match(r"mid_block\.(resnets|attentions)\.(\d)\.(.*)", key):
+        kind, layer, rest = match.groups()
+        number = 1 if kind == "attentions" else 2 * int(layer)
+        return f"middle_block.{number}.{_resnet(rest)}"
+    match = re.match(r"up_blocks\.(\d)\.(resnets|attentions|upsamplers)\.(\d)\.(.*)", key)
+    block, kind, layer, rest = match.groups()
+    if kind == "upsamplers":  # comes after the attention, where there is one
+        return f"output_blocks.{per_block * int(block) + 2}.{1 if block == '0' else 2}.{rest}"
+    place = f"output_blocks.{per_block * int(block) + int(layer)}"
+    return f"{place}.{int(kind == 'attentions')}.{_resnet(rest)}"
+
+
+def _resnet(rest: str) -> str:
+    names = {
+        "norm1": "in_layers.0",
+        "conv1": "in_layers.2",
+        "norm2": "out_layers.0",
+        "conv2": "out_layers.3",
+        "time_emb_proj": "emb_layers.1",
+        "conv_shortcut": "skip_connection",
+    }
+    stem, leaf = rest.rsplit(".", 1)
+    return f"{names.get(stem, stem)}.{leaf}"
+
+
+def _vae_name(key: str) -> str:
+    """The first diffusers' name of a weight of the VAE -> the original's."""
+    key = key.replace("conv_norm_out", "norm_out").replace("conv_shortcut", "nin_shortcut")
+    key = re.sub(r"mid_block\.resnets\.(\d)", lambda m: f"mid.block_{int(m[1]) + 1}", key)
+    key = key.replace("mid_block.attentions.0.", "mid.attn_1.")
+    for old, new in (
+        ("group_norm", "norm"),
+        ("query", "q"),
+        ("key", "k"),
+        ("value", "v"),
+        ("proj_attn", "proj_out"),
+    ):
+        key = key.replace(f"mid.attn_1.{old}.", f"mid.attn_1.{new}.")
+    key = re.sub(r"down_blocks\.(\d)\.resnets\.(\d)", r"down.\1.block.\2", key)
+    key = re.sub(r"down_blocks\.(\d)\.downsamplers\.0", r"down.\1.downsample", key)
+    key = re.sub(
+        r"up_blocks\.(\d)\.resnets\.(\d)", lambda m: f"up.{3 - int(m[1])}.block.{m[2]}", key
+    )
+    return re.sub(r"up_blocks\.(\d)\.upsamplers\.0", lambda m: f"up.{3 - int(m[1])}.upsample", key)

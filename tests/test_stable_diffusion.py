@@ -1,0 +1,385 @@
+"""Stable Diffusion's real architectures and file layouts, tiny, from names to other tools."""
+
+from __future__ import annotations
+
+import gzip
+import importlib.util
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import httpx
+import instant_clip_tokenizer
+import numpy as np
+import pytest
+import torch
+from conftest import celebrity_names
+from diffusers import AutoencoderKL, StableDiffusionPipeline, UNet2DConditionModel
+from huggingface_hub import errors
+from PIL import Image
+from safetensors.torch import save_file
+from stable_diffusion import SD1, SD2, write_checkpoint, write_configs, write_folder
+from transformers import AutoConfig, CLIPTextModel
+
+from celeb_core import (
+    PRESETS,
+    SampleConfig,
+    export_identity,
+    fit,
+    generate,
+    load_identity,
+    load_models,
+    load_studio,
+    parse_prompt,
+    pipelines,
+    save_identity,
+)
+from celeb_core.__main__ import main
+from celeb_core.devices import best_dtype
+from celeb_core.errors import ModelError, ModelNotFound, ModelUnsupported
+from celeb_core.models import ASSETS
+from celeb_core.pipelines import CONFIGS
+from celeb_core.prompt import encode_prompt
+from celeb_core.sampling import make_scheduler
+
+BRIEF = replace(PRESETS["fast"], steps=2, views=2, batch_size=2)
+TEXT = "a photo of <ada>, smiling! on the beach"
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory) -> dict[str, Path]:
+    root = tmp_path_factory.mktemp("sd")
+    (root / "names.txt").write_text("\n".join(celebrity_names()))
+    first = write_folder(root / "sd1", SD1)
+    return {
+        "root": root,
+        "sd1": first,
+        "sd2": write_folder(root / "sd2", SD2),
+        "file": write_checkpoint(first, root / "tuned.safetensors"),
+    }
+
+
+@pytest.fixture
+def offline_file(folders, monkeypatch, tmp_path) -> Path:
+    """A single checkpoint with its tokenizer beside it, and configs of its tiny size."""
+    write_configs(folders["sd1"], tmp_path / "configs" / "sd1")
+    monkeypatch.setattr(pipelines, "CONFIGS", tmp_path / "configs")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    shutil.copytree(folders["sd1"] / "tokenizer", tmp_path / "tokenizer")
+    return Path(shutil.copy(folders["file"], tmp_path))
+
+
+def plain(place: Path) -> StableDiffusionPipeline:
+    """The model as diffusers alone loads it."""
+    pipe = StableDiffusionPipeline.from_pretrained(
+        place, safety_checker=None, feature_extractor=None, requires_safety_checker=False
+    )
+    pipe.set_progress_bar_config(disable=True)
+    return pipe
+
+
+def levels_apart(a: Image.Image, b: Image.Image) -> int:
+    """The largest difference of two pictures, of 255 levels.
+
+    Matrix products differ in their last bits with where in memory their inputs happen to lie.
+    """
+    return int(abs(np.asarray(a).astype(int) - np.asarray(b).astype(int)).max())
+
+
+@pytest.mark.parametrize("kind", ["sd1", "sd2", "file"])
+def test_from_names_to_plain_diffusers(kind, folders, offline_file, world, person, tmp_path):
+    place = offline_file if kind == "file" else folders[kind]
+    studio = load_studio(
+        place,
+        device="cpu",
+        face_pack=world / "faces",
+        names=folders["root"] / "names.txt",
+        cache=tmp_path / "cache",
+    )
+    models, basis = studio.models, studio.basis
+    assert models.id == ("tuned" if kind == "file" else kind)
+    assert (models.width, models.height, models.guidance) == (64, 64, 7.5)
+    wanted = "v_prediction" if kind == "sd2" else "epsilon"
+    assert models.scheduler.config.prediction_type == wanted
+    assert basis.mean.shape == (2, SD2.width if kind == "sd2" else SD1.width)
+
+    trained = fit([person], models, basis, PRESETS["fast"])["ada"]
+    ada = load_identity(save_identity(trained, tmp_path), basis)
+    assert ada.settings["trained"] == 20
+    prompt = parse_prompt(TEXT, {"ada": ada})
+    ours = generate(prompt, models, basis, SampleConfig(seed=3, steps=3))[0]
+
+    pipe = plain(folders["sd1"] if kind == "file" else place)
+    file = export_identity(ada, basis, models, tmp_path / "embeddings")
+    pipe.load_textual_inversion(str(file), token="<ada>")
+    theirs = pipe.encode_prompt(TEXT, "cpu", 1, False)[0]
+    assert torch.equal(theirs, encode_prompt(prompt, basis, models))
+    pipe.scheduler = make_scheduler(models)
+    seed = torch.Generator().manual_seed(3)
+    drawn = pipe(TEXT, num_inference_steps=3, guidance_scale=7.5, generator=seed).images[0]
+    assert levels_apart(ours, drawn) <= 1
+
+
+def test_the_shipped_configs_are_those_of_sd_1_x():
+    def size(model) -> int:
+        return sum(weight.numel() for weight in model.parameters())
+
+    with torch.device("meta"):
+        unet = UNet2DConditionModel.from_config(
+            UNet2DConditionModel.load_config(CONFIGS / "sd1" / "unet")
+        )
+        vae = AutoencoderKL.from_config(AutoencoderKL.load_config(CONFIGS / "sd1" / "vae"))
+        text = CLIPTextModel(AutoConfig.from_pretrained(CONFIGS / "sd1" / "text_encoder"))
+    assert (size(unet), size(vae), size(text)) == (859_520_964, 83_653_863, 123_060_480)
+    assert unet.config.sample_size * 8 == vae.config.sample_size == 512
+
+
+def test_half_precision_leaves_the_basis_alone(folders, world, person):
+    names = folders["root"] / "names.txt"
+    full, half = (
+        load_studio(
+            folders["sd1"], device="cpu", dtype=dtype, face_pack=world / "faces", names=names
+        )
+        for dtype in ("float32", "bfloat16")
+    )
+    assert half.models.unet.dtype == half.models.vae.dtype == torch.bfloat16
+    assert half.basis.id == full.basis.id
+    ada = fit([person], half.models, half.basis, BRIEF)["ada"]
+    assert ada.coefficients.isfinite().all() and ada.coefficients.any()
+    prompt = parse_prompt(TEXT, {"ada": ada})
+    config = SampleConfig(steps=2, guidance=3.0)
+    pictures = [generate(prompt, s.models, s.basis, config)[0] for s in (full, half)]
+    assert levels_apart(*pictures) < 40
+
+
+def test_low_memory_changes_no_number(folders, world, person):
+    names, people = folders["root"] / "names.txt", []
+    for low_memory in (False, True):
+        studio = load_studio(
+            folders["sd2"],
+            device="cpu",
+            low_memory=low_memory,
+            face_pack=world / "faces",
+            names=names,
+        )
+        assert studio.models.unet.is_gradient_checkpointing is low_memory
+        people.append(fit([person], studio.models, studio.basis, BRIEF)["ada"])
+    assert torch.allclose(people[0].coefficients, people[1].coefficients, atol=2e-3)
+
+
+def test_a_checkpoint_equals_its_folder(folders, offline_file):
+    ours = load_models(offline_file, device="cpu").pipeline
+    pipe = plain(folders["sd1"])
+    for part in ("unet", "vae", "text_encoder"):
+        theirs = getattr(pipe, part).state_dict()
+        for name, value in getattr(ours, part).state_dict().items():
+            assert torch.equal(value, theirs[name]), name
+
+
+@pytest.mark.parametrize(
+    ("keys", "message"),
+    [
+        ({"cond_stage_model.model.positional_embedding": 1}, "Stable Diffusion 2.x checkpoint"),
+        ({"conditioner.embedders.0.transformer.x": 1, pipelines.UNET_IN: 4}, "SDXL"),
+        ({"model.diffusion_model.joint_blocks.0.x": 1}, "Stable Diffusion 3"),
+        ({"double_blocks.0.img_attn.x": 1}, "Flux"),
+        ({"lora_unet_down_blocks_0.lora_up.weight": 1}, "LoRA"),
+        ({pipelines.UNET_IN: 9}, "inpainting or editing .9 channels"),
+        ({"emb_params": 1}, "import"),
+        ({"something": 1}, "unknown kind"),
+    ],
+)
+def test_single_files_of_other_kinds_say_what_they_are(keys, message, tmp_path):
+    path = tmp_path / "model.safetensors"
+    save_file({key: torch.zeros(1, channels) for key, channels in keys.items()}, path)
+    with pytest.raises(ModelUnsupported, match=message) as caught:
+        load_models(path, device="cpu")
+    assert "Supported are Stable Diffusion 1.x and 2.x" in str(caught.value)
+
+
+def test_pickles_are_not_loaded(tmp_path):
+    (tmp_path / "model.ckpt").write_bytes(b"anything")
+    with pytest.raises(ModelUnsupported, match="as .safetensors"):
+        load_models(tmp_path / "model.ckpt", device="cpu")
+
+
+def test_half_a_download(folders, offline_file, tmp_path):
+    content = offline_file.read_bytes()
+    for size in (0, 5, 1000, len(content) // 2):
+        offline_file.write_bytes(content[:size])
+        with pytest.raises(ModelNotFound, match="in part .* get it again"):
+            load_models(offline_file, device="cpu")
+    folder = tmp_path / "sd1"
+    shutil.copytree(folders["sd1"], folder)
+    weights = folder / "unet" / "diffusion_pytorch_model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:5000])
+    with pytest.raises(ModelNotFound, match="in part"):
+        load_models(folder, device="cpu")
+    weights.unlink()
+    with pytest.raises(ModelNotFound, match="incomplete: .*diffusion_pytorch_model"):
+        load_models(folder, device="cpu")
+    (folder / "model_index.json").write_text("{")
+    with pytest.raises(ModelNotFound, match="model_index.json cannot be read"):
+        load_models(folder, device="cpu")
+
+
+@pytest.mark.parametrize("part", ["tokenizer", "text_encoder", "vae", "scheduler"])
+def test_a_part_is_missing(part, folders, tmp_path):
+    folder = tmp_path / "sd1"
+    shutil.copytree(folders["sd1"], folder)
+    shutil.rmtree(folder / part)
+    with pytest.raises(ModelNotFound, match="incomplete"):
+        load_models(folder, device="cpu")
+
+
+def test_an_inpainting_model(folders, tmp_path):
+    folder = tmp_path / "inpainting"
+    shutil.copytree(folders["sd1"], folder)
+    about = UNet2DConditionModel.load_config(folder / "unet")
+    UNet2DConditionModel.from_config(about, in_channels=9).save_pretrained(folder / "unet")
+    with pytest.raises(ModelUnsupported, match="9 channels"):
+        load_models(folder, device="cpu")
+
+
+def test_weights_of_another_architecture(folders, tmp_path):
+    folder = tmp_path / "mixed"
+    shutil.copytree(folders["sd1"], folder)
+    shutil.copy(folders["sd2"] / "unet" / "config.json", folder / "unet" / "config.json")
+    with pytest.raises(ModelUnsupported, match="do not fit"):
+        load_models(folder, device="cpu")
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"),
+    [
+        ("StableDiffusionXLPipeline", "sdxl"),
+        ("StableDiffusion3Pipeline", "sd3"),
+        ("FluxPipeline", "flux"),
+    ],
+)
+def test_hub_models_of_other_kinds_are_refused_before_the_download(kind, name, hub):
+    hub.index = {"_class_name": kind}
+    with pytest.raises(ModelUnsupported, match=f"owner/{name} is a {kind}. Supported are"):
+        load_models(f"owner/{name}", device="cpu")
+    assert hub.asked == [f"owner/{name}"]
+
+
+def test_what_the_hub_says_is_passed_on(hub):
+    request = httpx.Request("GET", "https://hub.example/model_index.json")
+    for kind, error, message in (
+        (errors.GatedRepoError, ModelNotFound, "accept its licence"),
+        (errors.RepositoryNotFoundError, ModelNotFound, "no model owner/name, or it is private"),
+        (errors.RemoteEntryNotFoundError, ModelUnsupported, "no diffusers pipeline"),
+    ):
+        hub.error = kind("no", response=httpx.Response(403, request=request))
+        with pytest.raises(error, match=message):
+            load_models("owner/name", device="cpu")
+    hub.error = ConnectionError("no route\nto anywhere.")
+    with pytest.raises(ModelNotFound, match="cannot be reached .no route.*--model toonville"):
+        load_models("owner/name", device="cpu")
+
+
+def test_the_default_model_is_pinned(hub, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    hub.index = {"_class_name": "FluxPipeline"}
+    with pytest.raises(ModelUnsupported):
+        load_models(pipelines.STABLE_DIFFUSION)
+    assert hub.revisions == ["451f4fe16113bff5a5d2269ed5ad43b0592e9a14"]
+
+
+@pytest.fixture
+def hub(monkeypatch, tmp_path):
+    """A hub that gives one index, or fails."""
+
+    class Hub:
+        index: dict = {}
+        error: Exception | None = None
+        asked: list[str] = []
+        revisions: list[str | None] = []
+
+    hub = Hub()
+    hub.asked, hub.revisions = [], []
+
+    def download(hub_id, file, revision=None):
+        hub.asked.append(hub_id)
+        hub.revisions.append(revision)
+        if hub.error:
+            raise hub.error
+        (tmp_path / file).write_text(json.dumps(hub.index))
+        return str(tmp_path / file)
+
+    monkeypatch.setattr("huggingface_hub.hf_hub_download", download)
+    return hub
+
+
+def test_devices_and_dtypes_by_name(folders):
+    with pytest.raises(ModelError, match="no device “tpu” here, only cpu"):
+        load_models(folders["sd1"], device="tpu")
+    with pytest.raises(ModelError, match="float32, bfloat16, float16"):
+        load_models(folders["sd1"], device="cpu", dtype="int8")
+    if not torch.cuda.is_available():
+        with pytest.raises(ModelError, match="PyTorch with CUDA"):
+            load_models(folders["sd1"], device="cuda")
+
+
+def test_large_models_take_half_the_memory_where_the_device_computes_in_it(monkeypatch):
+    assert best_dtype("cpu", 10**9) == best_dtype("mps", 10**9) == torch.float32
+    for native in (True, False):
+        monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda *_, native=native, **__: native)
+        assert best_dtype("cuda", 10**9) == (torch.bfloat16 if native else torch.float32)
+        assert best_dtype("cuda:1", 10**6) == torch.float32
+
+
+def test_the_tokenizer_of_a_checkpoint(folders, tmp_path, monkeypatch):
+    beside = pipelines.clip_tokenizer(folders["sd1"])
+    text = "a photo of Skaba Vendol!"
+    merges = (folders["sd1"] / "tokenizer" / "merges.txt").read_text()
+    package = tmp_path / "open_clip"
+    package.mkdir()
+    (package / "__init__.py").write_text("raise ImportError('must not be imported')")
+    (package / pipelines.BPE_FILE).write_bytes(gzip.compress(merges.encode()))
+    monkeypatch.syspath_prepend(tmp_path)
+    installed = pipelines.clip_tokenizer(tmp_path)
+    assert installed.tokenize(text) == beside.tokenize(text)
+    assert installed.model_max_length == 77 and installed.eos_token_id == len(installed) - 1
+    (package / pipelines.BPE_FILE).unlink()
+    monkeypatch.setattr(pipelines, "BPE_PACKAGES", ("open_clip",))
+    monkeypatch.setattr("transformers.CLIPTokenizer.from_pretrained", _offline)
+    with pytest.raises(ModelNotFound, match="pip install open_clip_torch"):
+        pipelines.clip_tokenizer(tmp_path)
+
+
+def _offline(*_, **__):
+    raise OSError("offline")
+
+
+@pytest.mark.skipif(
+    not any(importlib.util.find_spec(package) for package in pipelines.BPE_PACKAGES),
+    reason="needs CLIP's vocabulary: pip install open_clip_torch",
+)
+def test_the_tokenizer_is_clips(tmp_path):
+    tokenizer, clip = pipelines.clip_tokenizer(tmp_path), instant_clip_tokenizer.Tokenizer()
+    names = (ASSETS / "celeb_names.txt").read_text(encoding="utf-8").splitlines()
+    for text in [*names, "a photo of Zoë's café, 3 o'clock, smiling!"]:
+        assert tokenizer(text, add_special_tokens=False).input_ids == clip.encode(text)
+    assert (tokenizer.bos_token_id, tokenizer.eos_token_id) == (49406, 49407)
+
+
+def test_offline_from_the_hubs_cache(folders, tmp_path, monkeypatch, capsys):
+    """A download of yesterday is enough, and what it lacks is said."""
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    cache = tmp_path / "models--owner--tiny"
+    shutil.copytree(folders["sd1"], cache / "snapshots" / "0123")
+    (cache / "refs").mkdir()
+    (cache / "refs" / "main").write_text("0123")
+
+    def basis(model: str) -> int:
+        names = ("--names", str(folders["root"] / "names.txt"), "--cache", str(tmp_path))
+        return main(["basis", "--model", model, *names, "--device", "cpu"])
+
+    assert basis("owner/tiny") == 0 and "40 names" in capsys.readouterr().out
+    (cache / "snapshots" / "0123" / "unet" / "diffusion_pytorch_model.safetensors").unlink()
+    for model, message in (("owner/tiny", "incomplete"), ("owner/other", "HF_HUB_OFFLINE")):
+        assert basis(model) == 1 and message in capsys.readouterr().err
