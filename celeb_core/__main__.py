@@ -23,6 +23,7 @@ from tqdm import tqdm
 from celeb_core.basis import interpolate, save_basis
 from celeb_core.calibration import calibrate, save_calibration
 from celeb_core.checkpoints import save_checkpoint
+from celeb_core.devices import DTYPES
 from celeb_core.errors import BadName, CelebError
 from celeb_core.evaluation import (
     as_table,
@@ -40,13 +41,21 @@ from celeb_core.identity import (
     save_identity,
 )
 from celeb_core.interop import FORMATS, LEAST_KEPT, export_identity, import_identities, usage
-from celeb_core.models import Studio, calibration_path, find_basis, load_models, load_studio
+from celeb_core.models import (
+    Models,
+    Studio,
+    calibration_path,
+    find_basis,
+    load_models,
+    load_studio,
+)
 from celeb_core.presets import PRESETS
 from celeb_core.prompt import parse_prompt
 from celeb_core.sampling import SCHEDULERS, generate
 from celeb_core.training import fit_identities
 from celeb_core.types import Identity, Person, SampleConfig
 
+MODEL = "auto, toonville, a folder, a .safetensors checkpoint or a hub id"
 CACHE = Path("~/.cache/celeb-basis-studio")
 LIBRARY = Path("identities")
 PICTURES = Path("pictures")
@@ -132,7 +141,7 @@ def mix(options: argparse.Namespace) -> None:
 
 def basis(options: argparse.Namespace) -> None:
     """Names -> the model's celeb basis."""
-    models = load_models(options.model, options.device)
+    models = _models(options)
     built = find_basis(models, options.names, _cache(options), options.p)
     if options.out:
         save_basis(built, options.out)
@@ -153,7 +162,7 @@ def calibration(options: argparse.Namespace) -> None:
 
 def export(options: argparse.Namespace) -> None:
     """Identity -> textual-inversion file for other tools."""
-    models = load_models(options.model, options.device)
+    models = _models(options)
     basis = find_basis(models, options.names, _cache(options))
     who: str = options.who
     if Path(who).is_file():
@@ -169,7 +178,7 @@ def export(options: argparse.Namespace) -> None:
 
 def take_in(options: argparse.Namespace) -> None:
     """Textual-inversion file of another tool -> identity file."""
-    models = load_models(options.model, options.device)
+    models = _models(options)
     basis = find_basis(models, options.names, _cache(options))
     library = options.out or LIBRARY
     known = list_identities(library)
@@ -213,12 +222,18 @@ def _studio(options: argparse.Namespace) -> Studio:
     studio = load_studio(
         options.model,
         device=options.device,
+        dtype=options.dtype,
+        low_memory=options.low_memory,
         face_pack=options.face_pack,
         names=options.names,
         cache=_cache(options),
     )
     logging.info(studio.models.note)
     return studio
+
+
+def _models(options: argparse.Namespace) -> Models:
+    return load_models(options.model, options.device, options.dtype, options.low_memory)
 
 
 def _cache(options: argparse.Namespace) -> Path:
@@ -279,8 +294,11 @@ def _parser() -> argparse.ArgumentParser:
     def command(name: str, run: Any, out: str) -> argparse.ArgumentParser:
         sub = commands.add_parser(name, help=run.__doc__, description=run.__doc__)
         sub.set_defaults(run=run)
-        sub.add_argument("--model", default="auto", help="auto, toonville, a folder or a hub id")
+        sub.add_argument("--model", default="auto", help=MODEL)
         sub.add_argument("--device", help="cuda, mps or cpu; the best there is by default")
+        sub.add_argument("--dtype", choices=DTYPES, help="of the UNet; the device's by default")
+        lean = "recompute instead of remembering; where memory is short by default"
+        sub.add_argument("--low-memory", action=argparse.BooleanOptionalAction, help=lean)
         sub.add_argument("--names", type=Path, help="text file with one celebrity per line")
         sub.add_argument("--face-pack", help="insightface pack: a name or a folder")
         sub.add_argument("--cache", type=Path, default=CACHE, help="folder for built bases")

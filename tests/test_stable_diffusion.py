@@ -38,10 +38,10 @@ from celeb_core import (
 from celeb_core.__main__ import main
 from celeb_core.devices import best_dtype
 from celeb_core.errors import ModelError, ModelNotFound, ModelUnsupported
-from celeb_core.models import ASSETS
+from celeb_core.models import ASSETS, find_basis
 from celeb_core.pipelines import CONFIGS
 from celeb_core.prompt import encode_prompt
-from celeb_core.sampling import make_scheduler
+from celeb_core.sampling import SCHEDULERS, make_scheduler
 
 BRIEF = replace(PRESETS["fast"], steps=2, views=2, batch_size=2)
 TEXT = "a photo of <ada>, smiling! on the beach"
@@ -383,3 +383,34 @@ def test_offline_from_the_hubs_cache(folders, tmp_path, monkeypatch, capsys):
     (cache / "snapshots" / "0123" / "unet" / "diffusion_pytorch_model.safetensors").unlink()
     for model, message in (("owner/tiny", "incomplete"), ("owner/other", "HF_HUB_OFFLINE")):
         assert basis(model) == 1 and message in capsys.readouterr().err
+
+
+def test_precision_and_memory_from_the_command_line(folders, tmp_path, capsys):
+    names = ("--names", str(folders["root"] / "names.txt"), "--cache", str(tmp_path))
+    common = ("basis", "--model", str(folders["sd2"]), "--device", "cpu", *names)
+    assert main([*common, "--dtype", "bfloat16", "--low-memory"]) == 0
+    low = capsys.readouterr().out
+    assert main([*common, "--no-low-memory"]) == 0 and capsys.readouterr().out == low
+    with pytest.raises(SystemExit) as caught:
+        main([*common, "--dtype", "int8"])
+    assert caught.value.code == 2
+
+
+@pytest.fixture(scope="module")
+def loaded(folders):
+    """Models and basis of both families."""
+    both = [load_models(folders[kind], device="cpu") for kind in ("sd1", "sd2")]
+    return [(models, find_basis(models, folders["root"] / "names.txt")) for models in both]
+
+
+@pytest.mark.parametrize("name", SCHEDULERS)
+def test_every_scheduler_on_noise_and_on_v_prediction(name, loaded):
+    for models, basis in loaded:
+        scheduler = make_scheduler(models, name)
+        assert type(scheduler).__name__ == SCHEDULERS[name][0]
+        for key in ("prediction_type", "beta_schedule", "beta_start", "beta_end", "steps_offset"):
+            wanted = models.scheduler.config.get(key)
+            assert scheduler.config.get(key, wanted) == wanted, key
+        config = SampleConfig(steps=2, scheduler=name)
+        picture = generate(parse_prompt("a photo of a hat", {}), models, basis, config)[0]
+        assert np.asarray(picture).std() > 0
