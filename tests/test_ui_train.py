@@ -11,7 +11,7 @@ from ui_help import finish, make_page, selected, until
 from celeb_core import PRESETS, list_identities
 from celeb_core.identity import MAX_BYTES
 from ui.curve import COLOURS, POINTS, curve
-from ui.pace import PaceJob
+from ui.pace import FEWEST, PaceJob
 from ui.studio import TICK
 from ui.train import NOTHING_SEEN, summary, worth_drawing
 
@@ -139,6 +139,8 @@ def test_a_finished_training_tells_how_long_it_took(page):
     page.shared.pace.measure()
     before = page.shared.pace.estimate(PRESETS["fast"], 1)
     finish(start(page, "ada"))
+    assert page.shared.pace.estimate(PRESETS["fast"], 1) == before  # 3 steps say too little
+    finish(start(page, "ada", steps=FEWEST))
     assert page.shared.pace.estimate(PRESETS["fast"], 1) != before
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import gradio as gr
 
+from ui.about import AboutTab
 from ui.compose import ComposeTab
 from ui.errors import safe
 from ui.faces import FacesTab
@@ -25,7 +26,7 @@ class Page:
         self.shared = shared
         self.faces, self.train = FacesTab(shared), TrainTab(shared)
         self.compose, self.interpolate = ComposeTab(shared), InterpolateTab(shared)
-        self.library = LibraryTab(shared)
+        self.library, self.about = LibraryTab(shared), AboutTab(shared)
 
     def greet(self, session: str) -> str:
         """The session of this browser: the one it has, or a new one."""
@@ -65,6 +66,8 @@ class Page:
                     self.interpolate.build(session)
                 with gr.Tab("Library", id="library") as library:
                     self.library.build(session)
+                with gr.Tab("About", id="about") as about:
+                    self.about.build(about)
             tabs = {"train": train, "compose": compose, "mix": interpolate, "library": library}
             self._wire(page, session, tabs)
             # A prompt that was being written is still there after a reload.

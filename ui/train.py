@@ -164,7 +164,7 @@ class TrainTab:
             self._plot(job) if anew or not same[2] else gr.skip(),
             legend_of(job) if anew else gr.skip(),
             gr.skip() if same[3] and not anew else pictures(job.previews[-PREVIEWS:]),
-            gr.skip() if same[4] and not anew else (job.id, len(job.results)),
+            gr.skip() if same[4] and not anew else f"{job.id} {len(job.results)}",
             gr.Timer(active=live),
             gr.update(interactive=not live),
             gr.update(interactive=live),
@@ -255,7 +255,8 @@ class TrainTab:
         )  # fmt: skip
         self.legend = gr.HTML(elem_id="train-legend")
         self.previews = gallery("train-previews", "On the way", opens=True)
-        self.finished = gr.State(("", 0))
+        # Not a gr.State: what a timer's tick changes in one starts no event in the browser.
+        self.finished = gr.Textbox(visible="hidden", elem_id="train-finished")
         with gr.Column(elem_id="train-results"):
             gr.render(inputs=session, triggers=[self.finished.change])(self._cards)
         self.carry_on = gr.Button(
