@@ -23,6 +23,9 @@ from celeb_core.types import Box, Face, Framing
 
 PhotoSource = str | Path | bytes | Image.Image
 
+PACKS = ("buffalo_l", "buffalo_m", "buffalo_s", "buffalo_sc", "antelopev2")
+PACK_URL = "https://github.com/deepinsight/insightface/releases/download/model-zoo"
+
 MAX_PIXELS = 150_000_000  # decoded; more is taken for a decompression bomb
 MAX_SIDE = 2048  # of the photo that the detector sees and the crop is cut from
 MIN_SIDE = 16  # a face in less could not be recognised by anybody
@@ -95,14 +98,10 @@ def load_face_model(
     folder = Path(pack).expanduser()
     if not folder.is_dir():
         folder = (root or Path("~/.insightface")).expanduser() / "models" / str(pack)
-    files = sorted(folder.glob("*.onnx"))
-    if len(files) < 2:
-        raise FacePackMissing(
-            f"There is no face pack at {folder} (a detector and a recogniser, *.onnx). "
-            f"Download the insightface pack “{Path(pack).name}” and unpack its files there, "
-            "or name another folder."
-        )
+    if len(sorted(folder.glob("*.onnx"))) < 2:
+        raise FacePackMissing(_where_to_get(Path(pack).name, folder))
     from insightface.app import FaceAnalysis
+    from onnxruntime.capi import onnxruntime_pybind11_state as runtime
 
     try:
         analysis = FaceAnalysis(
@@ -112,6 +111,11 @@ def load_face_model(
         )
     except AssertionError as error:
         raise FacePackMissing(f"No face detector among the files of {folder}.") from error
+    except (runtime.InvalidProtobuf, runtime.InvalidArgument, runtime.Fail) as error:
+        raise FacePackMissing(
+            f"A file of the face pack {folder} is damaged or was downloaded in part ({error}). "
+            "Delete the folder and unpack the pack again."
+        ) from error
     if "recognition" not in analysis.models:
         raise FacePackMissing(f"No face recogniser among the files of {folder}.")
     analysis.prepare(ctx_id=-1, det_size=det_size, det_thresh=det_thresh)
@@ -185,6 +189,21 @@ def portrait_box(box: Box, size: tuple[int, int], framing: Framing) -> Box:
     x = min(max((left + right) / 2 - framing.x * side, 0.0), width - side)
     y = min(max((top + bottom) / 2 - framing.y * side, 0.0), height - side)
     return (x, y, x + side, y + side)
+
+
+def _where_to_get(pack: str, folder: Path) -> str:
+    """What to do about a pack that is not there; nothing is downloaded unasked."""
+    if deeper := sorted(folder.glob("*/*.onnx")):  # antelopev2.zip unpacks that way
+        return (
+            f"The files of the face pack “{pack}” lie one folder too deep, in {deeper[0].parent}. "
+            f"Move them to {folder}."
+        )
+    where = f"{PACK_URL}/{pack}.zip" if pack in PACKS else "the place where it is published"
+    return (
+        f"There is no face pack at {folder} (a detector and a recogniser, *.onnx). Download it "
+        f"from {where} and unpack its files there, or name another folder. insightface's own "
+        "packs are for non-commercial research only."
+    )
 
 
 def _open(source: str | Path | bytes) -> Image.Image:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import shutil
 
 import numpy as np
 import pytest
@@ -76,14 +77,38 @@ def test_every_usual_format_shows_the_same_face(kind, mode, options, studio):
     assert float(face.embedding @ find_face(portrait(), studio.faces).embedding) > 0.98
 
 
-def test_exif_rotation_is_undone(studio):
+@pytest.mark.parametrize("kind", ["TIFF", "JPEG", "HEIF", "PNG", "WEBP"])
+def test_rotation_by_the_camera_is_undone(kind, studio):
     photo = portrait(255, at=(2, 1))
     exif = Image.Exif()
     exif[0x0112] = 6  # shown rotated by 90 degrees clockwise
-    face = find_face(
-        encoded(photo.transpose(Image.Transpose.ROTATE_90), "TIFF", exif=exif), studio.faces
-    )
-    assert face.box == (64.0, 32.0, 128.0, 96.0)
+    if kind == "HEIF":
+        open_photo(encoded(portrait()))  # registers the format
+    options = {} if kind == "TIFF" else {"quality": 95}
+    turned = photo.transpose(Image.Transpose.ROTATE_90)
+    content = encoded(turned, kind, exif=exif.tobytes(), **options)  # HEIF turns the picture too
+    assert find_face(content, studio.faces).box == (64.0, 32.0, 128.0, 96.0)
+
+
+def test_a_large_photo_from_a_phone(studio):
+    """48 megapixels, turned by the camera, decoded at a fraction of its size."""
+    exif = Image.Exif()
+    exif[0x0112] = 8  # shown rotated by 90 degrees counter-clockwise
+    large = portrait(255, at=(2, 1)).resize((6944, 6944)).transpose(Image.Transpose.ROTATE_270)
+    content = encoded(large, "JPEG", quality=90, exif=exif)
+    opened = open_photo(content)
+    assert opened.size == (2048, 2048)
+    assert opened.getpixel((1100, 600))[0] > 200 > opened.getpixel((900, 600))[0]
+    assert find_faces(opened.resize((128, 128)), studio.faces)[0].box == (64.0, 32.0, 128.0, 96.0)
+
+
+def test_small_photos(studio):
+    assert open_photo(encoded(Image.new("RGB", (16, 16)))).size == (16, 16)
+    with pytest.raises(PhotoUnreadable, match="15 x 16 pixels.*at least 128"):
+        open_photo(encoded(Image.new("RGB", (15, 16))))
+    with pytest.raises(NoFaceFound):
+        find_face(encoded(Image.new("RGB", (16, 2000))), studio.faces)
+    assert find_face(encoded(portrait().resize((64, 64))), studio.faces).image.size == (64, 64)
 
 
 def test_sixteen_bits_keep_their_range():
@@ -142,11 +167,24 @@ def test_portrait_box_stays_inside_the_photo():
     assert portrait_box((10, 10, 90, 90), (120, 100), framing) == (0.0, 0.0, 100.0, 100.0)
 
 
-def test_missing_pack_is_found_before_any_download(tmp_path):
-    with pytest.raises(FacePackMissing, match="buffalo_l"):
+def test_missing_pack_is_found_before_any_download(tmp_path, monkeypatch):
+    monkeypatch.setattr("socket.socket", None)
+    with pytest.raises(FacePackMissing, match="models/buffalo_l .*/buffalo_l.zip.*non-commercial"):
         load_face_model("buffalo_l", root=tmp_path)
-    with pytest.raises(FacePackMissing):
+    with pytest.raises(FacePackMissing, match="where it is published"):
         load_face_model(tmp_path)
+
+
+def test_a_pack_that_unpacked_too_deep_or_in_part(world, tmp_path):
+    inner = tmp_path / "models" / "antelopev2" / "antelopev2"
+    shutil.copytree(world / "faces", inner)
+    with pytest.raises(FacePackMissing, match="too deep, in .*antelopev2/antelopev2. Move them"):
+        load_face_model("antelopev2", root=tmp_path)
+    for size in (0, 100, -50):
+        content = (world / "faces" / "rec.onnx").read_bytes()
+        (inner / "rec.onnx").write_bytes(content[:size])
+        with pytest.raises(FacePackMissing, match="in part"):
+            load_face_model(inner)
 
 
 def test_incomplete_packs(world, tmp_path):
