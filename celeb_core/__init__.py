@@ -38,6 +38,7 @@ from celeb_core.presets import PRESETS
 from celeb_core.prompt import encode_prompt, parse_prompt, placeholders
 from celeb_core.sampling import SCHEDULERS, generate, generate_each
 from celeb_core.scoring import reference_faces, score_picture
+from celeb_core.start import start_coefficients
 from celeb_core.training import fit, fit_identities
 from celeb_core.types import (
     Calibration,
@@ -105,6 +106,7 @@ __all__ = [
     "save_calibration",
     "save_checkpoint",
     "save_identity",
+    "start_coefficients",
     "score_picture",
     "words_of",
 ]

@@ -149,7 +149,7 @@ def basis(options: argparse.Namespace) -> None:
 
 
 def calibration(options: argparse.Namespace) -> None:
-    """The model's own pictures of its celebrities -> the closed-form start."""
+    """The model's own pictures of its celebrities -> what trainings start from."""
     studio = _studio(options)
     out = options.out or calibration_path(studio.models, studio.faces, _cache(options))
     with tqdm(total=len(studio.basis.names), desc="calibrating", unit="name") as bar:

@@ -1,4 +1,4 @@
-"""How the model draws its celebrities: faces for the closed-form start of the mapper.
+"""How the model draws its celebrities: the faces that a training's start is fitted to.
 
 Once per model and recogniser, on the model's own pictures: no outside data is needed.
 """
@@ -40,8 +40,8 @@ def calibrate(
 ) -> Iterator[tuple[int, Calibration]]:
     """Draw each celebrity `pictures` times and embed the faces -> (names done, result so far).
 
-    Every picture has its own noise. A celebrity without a face gets zeros, and the closed form
-    leaves it out.
+    Every picture has its own noise. A celebrity without a face gets zeros, and is left out
+    of the start.
     """
     names = tuple(studio.basis.names if names is None else names)
     framings: list[tuple[float, float, float]] = []

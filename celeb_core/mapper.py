@@ -1,22 +1,14 @@
-"""Face embedding -> coefficients: the only trained module, and its closed-form start."""
+"""Face embedding -> coefficients: the only trained module."""
 
 from __future__ import annotations
-
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from celeb_core.basis import project, words_of
-from celeb_core.errors import FeatureMissing
-from celeb_core.types import Calibration, CelebBasis, Norm
-
-if TYPE_CHECKING:
-    from celeb_core.models import Models
+from celeb_core.types import CelebBasis, Norm
 
 FACE_WIDTH = 512
-LAMBDAS = tuple(10 ** (exponent / 2) for exponent in range(-4, 7))  # 0.01 to 1000
 
 
 class CoefficientMapper(nn.Module):
@@ -59,51 +51,14 @@ class CoefficientMapper(nn.Module):
         return raw
 
 
-def closed_form(
-    mapper: CoefficientMapper, calibration: Calibration, basis: CelebBasis, models: Models
-) -> float:
-    """Set the mapper by ridge regression from the celebrities' faces to their coefficients.
+def set_start(mapper: CoefficientMapper, faces: Tensor, coefficients: Tensor) -> None:
+    """Make the mapper give these people (n, 512) these coefficients (n, k, p).
 
-    Returns lambda, chosen by leave-one-out error in closed form. With the norm
-    "radius-learned" the radius becomes the mean radius of the celebrities' predictions.
-    Raises FeatureMissing if too few celebrities have a face.
+    The linear map of least norm that does (the pseudo-inverse). With the norm "radius-learned"
+    each word's radius becomes the mean radius over the people.
     """
-    seen = calibration.face_embeddings.norm(dim=1) > 0.5
-    names = [name for name, ok in zip(calibration.names, seen.tolist(), strict=True) if ok]
-    if len(names) < 8:
-        raise FeatureMissing(
-            f"The calibration has faces of {len(names)} celebrities only. "
-            "Run “python -m celeb_core calibrate” again."
-        )
-    faces = calibration.face_embeddings[seen]
-    words = torch.stack([words_of(name, basis, models) for name in names])
-    targets = project(basis, words).flatten(1)
-    weight, bias, lam = ridge(faces, targets)
     with torch.no_grad():
-        mapper.linear.weight.copy_(weight)
-        mapper.linear.bias.copy_(bias)
+        mapper.linear.weight.copy_((torch.linalg.pinv(faces) @ coefficients.flatten(1)).T)
+        mapper.linear.bias.zero_()
         if mapper.norm == "radius-learned":
-            predicted = (faces @ weight.T + bias).unflatten(-1, (mapper.k, mapper.p))
-            mapper.radius.copy_(predicted.norm(dim=-1).mean(0))
-    return lam
-
-
-def ridge(inputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor, float]:
-    """Ridge regression with an unpenalised intercept.
-
-    inputs (n, f), targets (n, t) -> weight (t, f), bias (t,), lambda. The lambda of `LAMBDAS`
-    with the least leave-one-out error, (y - ŷ) / (1 - h) per row, is taken: one SVD for all.
-    """
-    x_mean, y_mean = inputs.mean(0), targets.mean(0)
-    u, s, vh = torch.linalg.svd(inputs - x_mean, full_matrices=False)
-    centred = targets - y_mean
-    along = u.T @ centred
-    errors = []
-    for lam in LAMBDAS:
-        shrink = s**2 / (s**2 + lam)
-        leverage = (u**2 * shrink).sum(1) + 1 / len(inputs)
-        residual = centred - u @ (shrink[:, None] * along)
-        errors.append((residual / (1 - leverage).clamp_min(1e-6)[:, None]).square().mean())
-    lam = LAMBDAS[int(torch.stack(errors).argmin())]
-    weight = (vh.T @ ((s / (s**2 + lam))[:, None] * along)).T
-    return weight, y_mean - weight @ x_mean, lam
+            mapper.radius.copy_(coefficients.norm(dim=-1).mean(0))

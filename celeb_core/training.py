@@ -23,8 +23,9 @@ from celeb_core.checkpoints import FORMAT, load_checkpoint
 from celeb_core.denoising import Denoising
 from celeb_core.errors import BadName, TrainingDiverged
 from celeb_core.identity import check_name, settings_of
-from celeb_core.mapper import CoefficientMapper, closed_form
+from celeb_core.mapper import CoefficientMapper, set_start
 from celeb_core.presets import PRESETS
+from celeb_core.start import start_coefficients
 from celeb_core.types import Calibration, CelebBasis, Identity, Person, TrainConfig, TrainStep
 
 if TYPE_CHECKING:
@@ -95,9 +96,10 @@ class _Training:
         )
         self.faces = functional.normalize(embeddings.float(), dim=-1).to(models.device)
         self.mapper = CoefficientMapper(basis, config.norm, config.seed)
-        if config.closed_form and calibration is not None:
-            closed_form(self.mapper, calibration, basis, models)
         self.mapper.to(models.device)
+        if config.calibrated and calibration is not None and config.norm != "paper":
+            start = start_coefficients(self.faces, calibration, basis, models)
+            set_start(self.mapper, self.faces, start)
         trained = [p for p in self.mapper.parameters() if p.requires_grad]
         # Adam's step is shared by all rows of a weight: n people in one gradient move each of
         # them sqrt(n) times less.

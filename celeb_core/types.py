@@ -93,7 +93,7 @@ class Identity:
 
 @dataclass(frozen=True, eq=False)
 class Calibration:
-    """How the model draws the celebrities: what the closed-form start is fitted to."""
+    """How the model draws the celebrities: what the start of a training is fitted to."""
 
     names: tuple[str, ...]
     face_embeddings: Tensor  # (n, 512) float32, unit norm; zeros where no face was found
@@ -128,7 +128,7 @@ class TrainConfig:
     seed: int = 0
     # the mapper
     norm: Norm = "free"
-    closed_form: bool = True  # start from the calibration, if the model has one
+    calibrated: bool = True  # start from the calibration, if the model has one
     # which coefficients are kept
     ema: float = 0.0  # 0: the last ones
     ema_from_noise: bool = False  # the official code's: starts from random numbers
