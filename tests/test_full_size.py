@@ -1,0 +1,94 @@
+"""Stable Diffusion 1.5 at its full size, with random weights: `pytest -m full_size -s` shows the log."""
+
+from __future__ import annotations
+
+import resource
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import portrait
+from diffusers import AutoencoderKL, PNDMScheduler, StableDiffusionPipeline, UNet2DConditionModel
+from transformers import AutoConfig, CLIPTextModel
+
+from celeb_core import (
+    PRESETS,
+    Person,
+    SampleConfig,
+    find_face,
+    fit,
+    generate,
+    load_face_model,
+    load_models,
+    parse_prompt,
+)
+from celeb_core.errors import ModelNotFound
+from celeb_core.models import find_basis
+from celeb_core.pipelines import CONFIGS, clip_tokenizer
+
+pytestmark = [pytest.mark.full_size, pytest.mark.timeout(3600)]
+
+SD1 = CONFIGS / "sd1"
+
+
+@contextmanager
+def timed(what: str) -> Iterator[None]:
+    began = time.perf_counter()
+    yield
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (
+        1 if sys.platform == "darwin" else 1024
+    )
+    print(f"{what}: {time.perf_counter() - began:.1f} s, peak so far {peak / 2**30:.1f} GiB")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    try:
+        tokenizer = clip_tokenizer(Path("nowhere"))
+    except ModelNotFound as error:
+        pytest.skip(str(error))
+    torch.manual_seed(0)
+    unet = UNet2DConditionModel.from_config(UNet2DConditionModel.load_config(SD1 / "unet"))
+    vae = AutoencoderKL.from_config(AutoencoderKL.load_config(SD1 / "vae"))
+    pipeline = StableDiffusionPipeline(
+        unet=unet.half(),
+        vae=vae.half(),
+        text_encoder=CLIPTextModel(AutoConfig.from_pretrained(SD1 / "text_encoder")).half(),
+        tokenizer=tokenizer,
+        scheduler=PNDMScheduler.from_config(PNDMScheduler.load_config(SD1 / "scheduler")),
+        safety_checker=None,
+        feature_extractor=None,
+        requires_safety_checker=False,
+    )
+    folder = tmp_path_factory.mktemp("full") / "random-sd15"
+    pipeline.save_pretrained(folder)
+    return folder
+
+
+def test_basis_training_and_a_picture_within_20_gb(folder, world):
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    with timed("\nload"):
+        models = load_models(folder, device, dtype="bfloat16")
+    faces = load_face_model(world / "faces", det_size=(128, 128))
+    with timed("basis of the shipped names"):
+        basis = find_basis(models)
+    print(f"  {len(basis.names)} names, ranks {basis.ranks}, words {tuple(basis.mean.shape)}")
+    assert basis.ranks == (512, 512) and basis.mean.shape == (2, 768)
+    config = replace(PRESETS["fast"], steps=3, batch_size=1, views=1)
+    person = Person("ada", (find_face(portrait(side=512), faces, 1),))
+    with timed("training, 3 steps of batch 1 and one view"):
+        people = fit([person], models, basis, config)
+    assert people["ada"].coefficients.shape == (2, 512)
+    assert people["ada"].coefficients.isfinite().all()
+    with timed("a picture of 2 steps, 512 x 512"):
+        prompt = parse_prompt("a photo of <ada> on the beach", people)
+        picture = generate(prompt, models, basis, SampleConfig(steps=2))[0]
+    assert picture.size == (512, 512) and np.asarray(picture).std() > 0
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    assert peak * (1 if sys.platform == "darwin" else 1024) < 20 * 2**30
