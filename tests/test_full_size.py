@@ -1,4 +1,4 @@
-"""Stable Diffusion 1.5 at its full size, with random weights: `pytest -m full_size -s` shows the log."""
+"""Stable Diffusion 1.5 at full size, random weights: `pytest -m full_size -s` shows the log."""
 
 from __future__ import annotations
 
