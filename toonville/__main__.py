@@ -1,7 +1,8 @@
 """`python -m toonville STAGE`: how the bundled model is made, one command per stage.
 
-In order: samples (look at the world), draw, clip, vae, encode, unet, recogniser, detector, judge,
-reader, export, people, pictures, report. Checkpoints and data stay in --work, outside the tree.
+In order: samples (look at the world), draw, clip, vae, encode, decoder, unet, recogniser, detector,
+judge, reader, export, people, pictures, report. Checkpoints and data stay in --work, outside the
+tree.
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ FIRST_SEED = {"single": 1_000_000, "pair": 2_000_000}
 MINUTES = {
     "clip": 16.0,
     "vae": 30.0,
-    "unet": 41.0,
+    "decoder": 10.0,
+    "unet": 120.0,
     "recogniser": 14.0,
     "detector": 10.0,
     "judge": 10.0,
@@ -68,6 +70,7 @@ def train_stage(stage: str, work: Path, minutes: float, resume: bool) -> None:
     trainers = {
         "clip": clip.train_clip,
         "vae": vae.train_vae,
+        "decoder": vae.train_decoder,
         "unet": unet.train_unet,
         "recogniser": recogniser.train_recogniser,
         "detector": detector.train_detector,

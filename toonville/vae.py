@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from diffusers import AutoencoderKL
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from toonville.dataset import Store, load_store
 from toonville.trainer import Budget, train
@@ -20,6 +20,8 @@ CROP = 64
 """Most steps see cut-outs: four times as many steps in the same time (docs/toonville.md)."""
 FACE_WEIGHT = 4.0
 KL_WEIGHT = 1e-4
+DECODER_BATCH = 6
+MAX_NOISE = 0.3  # standard deviation, in units of the latents'
 
 
 def new_vae() -> AutoencoderKL:
@@ -80,6 +82,39 @@ def train_vae(data: Path, folder: Path, minutes: float, resume: bool) -> Autoenc
     vae = train("vae", vae, losses, budget, folder, resume)
     with torch.no_grad():
         normalise_latents(vae, to_tensor(single.pictures[:256]))
+    vae.save_pretrained(folder / "vae")
+    return vae
+
+
+def train_decoder(data: Path, folder: Path, minutes: float, resume: bool) -> AutoencoderKL:
+    """Fine-tune the decoder on latents with noise, as a UNet's are; see unet.encode_store.
+
+    The encoder packs pictures tightly (its own noise is 0.3 % of the latents), so that small
+    errors of the UNet would become blotches. The latents stay what they are: no new UNet.
+    """
+    torch.manual_seed(1)
+    vae = AutoencoderKL.from_pretrained(folder / "vae")
+    decoder = nn.ModuleDict({"post_quant_conv": vae.post_quant_conv, "decoder": vae.decoder})
+    stores = {kind: load_store(data / kind) for kind in ("single", "pair")}
+    latents = {
+        kind: np.load(data / f"{kind}_encoded" / "latents.npy", mmap_mode="r") for kind in stores
+    }
+
+    def losses(step: int) -> dict[str, Tensor]:
+        rng = np.random.default_rng((6, step))
+        kind = "pair" if step % 4 == 3 else "single"
+        index = np.sort(rng.choice(len(latents[kind]), DECODER_BATCH, replace=False))
+        clean = torch.from_numpy(latents[kind][index]).float()
+        spread = torch.from_numpy(rng.uniform(0, MAX_NOISE, (DECODER_BATCH, 1, 1, 1))).float()
+        noise = torch.randn(clean.shape, generator=torch.Generator().manual_seed(step))
+        mask = torch.from_numpy(stores[kind].masks[index][:, None]).float() / 255
+        output = vae.decode(clean + spread * noise).sample
+        target = to_tensor(stores[kind].pictures[index])
+        return {"rec": reconstruction_loss(output, target, F.interpolate(mask, scale_factor=8))}
+
+    budget = Budget(minutes, learning_rate=5e-4, ema=0.995)
+    trained = train("decoder", decoder, losses, budget, folder, resume)
+    decoder.load_state_dict(trained.state_dict())
     vae.save_pretrained(folder / "vae")
     return vae
 
