@@ -59,6 +59,7 @@ def test_a_click_shows_all_that_is_known(page):
         assert text in shown[FACTS]
     assert os.path.getsize(shown[EXPORT]["value"]) <= MAX_BYTES
     assert shown[OTHERS]["value"].endswith("bob.safetensors") and shown[USE]["visible"]
+    assert shown[PORTRAIT]["value"] is None and not shown[PORTRAIT]["visible"]
     assert page.library.pick("", selected(7))[PICKED] == ""
 
 

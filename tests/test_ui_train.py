@@ -131,6 +131,7 @@ def test_times_are_estimated_from_what_was_measured(page, studio, tmp_path):
     assert "about" in labels()["best"]
     pace.learn(config, people=2, steps=10, seconds=400)
     assert pace.estimate(config, 1) == pytest.approx(20 * config.steps, rel=0.2)
+    assert pace.estimate(PRESETS["best"], 1) > pace.estimate(config, 1)
     again = make_page(studio, tmp_path).shared.pace
     assert again.estimate(config, 1) == pace.estimate(config, 1)
 

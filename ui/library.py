@@ -158,11 +158,11 @@ class LibraryTab:
         return [
             gr.update(visible=False),
             gr.update(visible=True),
-            gr.update(value=str(entry.portrait or ""), visible=entry.portrait is not None),
+            gr.update(value=path_of(entry.portrait), visible=entry.portrait is not None),
             about(entry),
             name,
             gr.update(value=str(entry.file)),
-            gr.update(value=str(elsewhere or ""), visible=elsewhere is not None),
+            gr.update(value=path_of(elsewhere), visible=elsewhere is not None),
             gr.update(visible=ours),
         ]
 
@@ -253,6 +253,11 @@ class LibraryTab:
         self.draw_button.click(self.draw, session, self.timer, **PRIVATE)
         looked = [self.status, self.timer, *self.shown]
         self.timer.tick(self.poll, [self.picked, session], looked, queue=False, **PRIVATE)
+
+
+def path_of(file: Path | None) -> str | None:
+    """As widgets want it; an empty text would be the working folder to them."""
+    return None if file is None else str(file)
 
 
 def card(entry: Entry) -> str:

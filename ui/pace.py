@@ -39,8 +39,9 @@ class Pace:
         if not self.measured:
             return None
         drawing = self._known["drawing"]
-        by_size = BACKWARD * config.batch_size * drawing / LATENTS
-        step = self._known.get(config.preset, by_size)
+        step = self._known.get(config.preset) or (
+            self._by_size(config) * self._known.get("correction", 1.0)
+        )
         return people * (config.steps * step + RESULTS * self.core.models.steps * drawing)
 
     def measure(self) -> None:
@@ -57,7 +58,14 @@ class Pace:
     def learn(self, config: TrainConfig, people: int, steps: int, seconds: float) -> None:
         """From a training that ran; a very short one is all preparation."""
         if steps >= FEWEST:
-            self._note(config.preset, seconds / (steps * people))
+            step = seconds / (steps * people)
+            self._note(config.preset, step)
+            if self.measured:  # for the presets that have not been used yet
+                self._note("correction", step / self._by_size(config))
+
+    def _by_size(self, config: TrainConfig) -> float:
+        """Seconds of a step for one person, by what it computes."""
+        return BACKWARD * config.batch_size * self._known["drawing"] / LATENTS
 
     def _note(self, what: str, seconds: float) -> None:
         self._known[what] = seconds

@@ -29,6 +29,8 @@ THEME = gr.themes.Default(
     button_primary_background_fill_hover_dark="*primary_500",
     block_shadow="none",
     checkbox_border_radius="4px",
+    button_cancel_background_fill="#dc2626",
+    button_cancel_background_fill_hover="#b91c1c",
 )
 
 CSS = """
@@ -98,5 +100,6 @@ CSS = """
 .legend i { display: inline-block; width: 1.1em; height: 3px; margin-right: 0.4em;
   vertical-align: middle; border-radius: 2px; }
 #compose-order { border: none; }
+#train-preset .wrap { flex-direction: column; align-items: stretch; }
 #train-plot .role-legend { display: none; }
 """

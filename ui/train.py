@@ -238,7 +238,8 @@ class TrainTab:
             before = (result.trainee.faces[0].image, "the photo")
             after = [(str(d.path), likeness(d.settings["identity"])) for d in result.drawn]
             with gr.Column(elem_classes="panel"):
-                gallery(f"train-card-{number}", result.trainee.name, [before, *after], opens=True)
+                pictures_of = f"train-card-{number}", result.trainee.name, [before, *after]
+                gallery(*pictures_of, size="medium", opens=True)
                 with gr.Row(elem_classes="actions"):
                     gr.HTML(f'<p class="lead">{safe(summary(result))}</p>')
                     gr.DownloadButton(
