@@ -39,7 +39,7 @@ def test_away_from_home_nobody_sees_what_others_do(studio, tmp_path):
     assert list(mine.people()) == ["ada"]
     assert not theirs.people() and not theirs.trainees and not theirs.photos
     assert page.train.job(two) is None
-    assert page.compose.refresh(two) == []
+    assert page.compose.refresh(two) == "[]"
     page.compose.start("a photo of <ada>", 1, 0, 1.0, True, one, steps=1, guidance=2.0)
     (drawn,) = finish(page.compose.results.job(one)).pictures
     assert page.compose.results.job(two) is None

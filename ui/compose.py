@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 from collections.abc import Mapping
 from dataclasses import replace
@@ -19,7 +20,7 @@ from ui.form import FIELDS, MAX_SEED, MAX_STRENGTH, SHAPES, Form, from_picture
 from ui.gallery import Results
 from ui.history import History
 from ui.insert import insert, insert_chosen
-from ui.parts import message
+from ui.parts import message, signal
 from ui.pictures import read_settings
 from ui.studio import PRIVATE, Shared
 
@@ -142,10 +143,11 @@ class ComposeTab:
         fields[list(FIELDS).index("seed")] = None
         return ["", *fields]
 
-    def refresh(self, session: str) -> list[tuple[str, str]]:
-        """The people of the library, each with a portrait (a path, or nothing)."""
+    def refresh(self, session: str) -> str:
+        """JSON: the people of the library, each with a portrait (a path, or nothing)."""
         workspace = self.shared.workspace(session)
-        return [(name, str(workspace.portrait(name) or "")) for name in workspace.people()]
+        people = workspace.people()
+        return json.dumps([(name, str(workspace.portrait(name) or "")) for name in people])
 
     def fill_in(self, people: list[str], text: str) -> str:
         """A first prompt about people who were just trained; what was written stays."""
@@ -155,9 +157,12 @@ class ComposeTab:
 
     # --- widgets --------------------------------------------------------------------------------
 
+    def build_signal(self) -> None:
+        """What starts the drawing of the chips; outside of the tabs, so that it is always there."""
+        self.people = signal("compose-listed")
+
     def build(self, session: gr.BrowserState) -> None:
         """Lay out the tab and wire what stays inside it."""
-        self.people = gr.State([])
         with gr.Row():
             with gr.Column(scale=5, min_width=320):
                 self._build_prompt()
@@ -178,7 +183,8 @@ class ComposeTab:
         )  # fmt: skip
 
         @gr.render(inputs=self.people, triggers=[self.people.change])
-        def chips(people: list[tuple[str, str]]) -> None:
+        def chips(listed: str) -> None:
+            people = json.loads(listed or "[]")
             if not people:
                 gr.HTML('<p class="lead">No trained people yet: see the Faces tab.</p>')
                 return

@@ -55,6 +55,8 @@ class Page:
             session = gr.BrowserState("", storage_key="celeb-basis-session", secret=SECRET)
             with gr.Column(elem_id="head"):
                 gr.HTML(f"<h1>Celeb Basis Studio</h1><p>{safe(self.shared.core.models.note)}</p>")
+            self.train.build_signal()
+            self.compose.build_signal()
             with gr.Tabs(selected="faces", elem_id="tabs") as self.tabs:
                 with gr.Tab("Faces", id="faces") as faces:
                     self.faces.build(session)

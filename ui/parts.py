@@ -47,6 +47,15 @@ def facts(rows: Mapping[str, str]) -> str:
     return f'<dl class="facts">{body}</dl>'
 
 
+def signal(id: str) -> gr.Textbox:
+    """A hidden text whose change makes the page draw something anew.
+
+    Not a gr.State: what an event outside of the queue changes in one starts nothing in the
+    browser.
+    """
+    return gr.Textbox(visible="hidden", elem_id=id)
+
+
 def message(id: str, html: str = "") -> gr.HTML:
     """A place for a notice or a progress bar; takes no room while it is empty."""
     return gr.HTML(html, elem_id=id, elem_classes="message")

@@ -13,7 +13,7 @@ from celeb_core import PRESETS, CelebError
 from ui.curve import COLOURS, curve, legend
 from ui.errors import explain, notice, safe
 from ui.jobs import Drawn
-from ui.parts import gallery, message, pictures
+from ui.parts import gallery, message, pictures, signal
 from ui.progress import about, bar, duration, joined, time_left
 from ui.studio import PRIVATE, TICK, Shared
 from ui.training_job import TrainJob, interrupted, likeness
@@ -194,6 +194,10 @@ class TrainTab:
 
     # --- widgets --------------------------------------------------------------------------------
 
+    def build_signal(self) -> None:
+        """What starts the drawing of the cards; outside of the tabs, so that it is always there."""
+        self.finished = signal("train-finished")
+
     def build(self, session: gr.BrowserState) -> None:
         """Lay out the tab and wire what stays inside it."""
         self.seen = gr.State(NOTHING_SEEN)
@@ -256,8 +260,6 @@ class TrainTab:
         )  # fmt: skip
         self.legend = gr.HTML(elem_id="train-legend")
         self.previews = gallery("train-previews", "On the way", opens=True)
-        # Not a gr.State: what a timer's tick changes in one starts no event in the browser.
-        self.finished = gr.Textbox(visible="hidden", elem_id="train-finished")
         with gr.Column(elem_id="train-results"):
             gr.render(inputs=session, triggers=[self.finished.change])(self._cards)
         self.carry_on = gr.Button(
