@@ -24,15 +24,10 @@ from celeb_core.types import Calibration, CelebBasis
 if TYPE_CHECKING:
     from celeb_core.models import Models
 
-PROMPTS = (
-    "a photo of <x>",
-    "<x> and <other>",
-    "<other> with <x>",
-    "<x> plays guitar on the beach",
-)
+PROMPT = "a photo of <x>"
 STEPS = 60
 LEARNING_RATE = 0.1
-PRIOR = 1e-3  # weight of the squared norm of the coefficients
+PRIOR = 1e-4  # weight of the squared norm of the coefficients
 FEWEST = 8  # celebrities with a face, below which nothing can be learned
 LAMBDAS = tuple(10 ** (exponent / 2) for exponent in range(-4, 9))  # 0.01 to 10,000
 AT_ONCE = 64  # prompts encoded in one go
@@ -40,23 +35,22 @@ AT_ONCE = 64  # prompts encoded in one go
 
 @dataclass(frozen=True, eq=False)
 class NameStates:
-    """What the encoder says of a person in one prompt, from the person's first word on."""
+    """What the encoder says of a person in PROMPT, from the person's first word on."""
 
     tokens: Tokens
-    first: int  # column
-    other: Tensor  # (k, d) words of the other person
     weight: Tensor  # (columns * d, 512): face -> states
     bias: Tensor  # (columns * d,)
     scale: Tensor  # () mean variance of the celebrities' states
 
     def states(self, words: Tensor, models: Models) -> Tensor:
         """Words (n, k, d) -> text states (n, columns * d), with gradients."""
-        people = [{"x": person, "other": self.other} for person in words]
+        people = [{"x": person} for person in words]
         states = encode_tokens([self.tokens] * len(words), people, models.text_encoder)
-        return states[:, self.first :].flatten(1).float()
+        first = self.tokens.slots[0][1]
+        return states[:, first:].flatten(1).float()
 
 
-_known: weakref.WeakKeyDictionary[Calibration, tuple[str, list[NameStates]]]
+_known: weakref.WeakKeyDictionary[Calibration, tuple[str, NameStates]]
 _known = weakref.WeakKeyDictionary()
 
 
@@ -69,20 +63,17 @@ def start_coefficients(
     calibration encodes the celebrities' names (seconds); later ones find them done.
     Raises FeatureMissing if fewer than FEWEST celebrities of the calibration have a face.
     """
-    questions = name_states(calibration, basis, models)
-    faces = faces.to(models.device).float()
-    wanted = [faces @ q.weight.T + q.bias for q in questions]
+    known = name_states(calibration, basis, models)
+    wanted = faces.to(models.device).float() @ known.weight.T + known.bias
     size = (len(faces), basis.k, basis.p)
     coefficients = torch.zeros(size, device=models.device, requires_grad=True)
     optimizer = torch.optim.Adam([coefficients], lr=LEARNING_RATE)
     for step in range(STEPS):
         for group in optimizer.param_groups:
             group["lr"] = LEARNING_RATE * (1 - 0.9 * step / STEPS)
-        which = step % len(questions)
-        question = questions[which]
         with torch.enable_grad():
-            said = question.states(compose(basis, coefficients), models)
-            errors = (said - wanted[which]).square().mean(1) / question.scale
+            said = known.states(compose(basis, coefficients), models)
+            errors = (said - wanted).square().mean(1) / known.scale
             loss = errors.sum() + PRIOR * coefficients.square().sum()
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
@@ -90,11 +81,11 @@ def start_coefficients(
     return coefficients.detach()
 
 
-def name_states(calibration: Calibration, basis: CelebBasis, models: Models) -> list[NameStates]:
-    """Ridge regression from the celebrities' faces to the states of their names, per prompt."""
-    key, found = _known.get(calibration, ("", []))
-    if key == basis.id:
-        return found
+def name_states(calibration: Calibration, basis: CelebBasis, models: Models) -> NameStates:
+    """Ridge regression from the celebrities' faces to the text states of their names."""
+    basis_id, known = _known.get(calibration, ("", None))
+    if known is not None and basis_id == basis.id:
+        return known
     seen = calibration.face_embeddings.norm(dim=1) > 0.5
     names = [name for name, ok in zip(calibration.names, seen.tolist(), strict=True) if ok]
     if len(names) < FEWEST:
@@ -104,23 +95,18 @@ def name_states(calibration: Calibration, basis: CelebBasis, models: Models) -> 
         )
     faces = calibration.face_embeddings[seen].to(models.device)
     words = torch.stack([words_of(name, basis, models) for name in names]).to(models.device)
-    found = [_regress(text, faces, words, basis.k, models) for text in PROMPTS]
-    _known[calibration] = basis.id, found
-    return found
-
-
-def _regress(text: str, faces: Tensor, words: Tensor, k: int, models: Models) -> NameStates:
-    tokens = tokenize(text, models.tokenizer, k)
+    tokens = tokenize(PROMPT, models.tokenizer, basis.k)
     # The encoder is causal: what comes before the padding does not depend on its length.
-    tokens = replace(tokens, ids=tokens.ids[: tokens.ids.index(models.tokenizer.eos_token_id) + 2])
-    first = min(column for name, column in tokens.slots if name == "x")
+    end = tokens.ids.index(models.tokenizer.eos_token_id)
     nothing = torch.zeros((), device=faces.device)
-    question = NameStates(tokens, first, words[0], nothing, nothing, nothing)
+    empty = NameStates(replace(tokens, ids=tokens.ids[: end + 2]), nothing, nothing, nothing)
     with torch.no_grad():
-        states = torch.cat([question.states(part, models) for part in words.split(AT_ONCE)])
+        states = torch.cat([empty.states(part, models) for part in words.split(AT_ONCE)])
         weight, bias, _ = ridge(faces, states)
     scale = (states - states.mean(0)).square().mean()
-    return replace(question, weight=weight, bias=bias, scale=scale)
+    known = replace(empty, weight=weight, bias=bias, scale=scale)
+    _known[calibration] = basis.id, known
+    return known
 
 
 def ridge(inputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor, float]:

@@ -55,10 +55,10 @@ def test_lambda_is_the_one_of_least_left_out_error():
 
 
 def test_short_prompts_give_the_states_of_padded_ones(linear, basis, models):
-    question = name_states(linear, basis, models)[0]
+    known = name_states(linear, basis, models)
     word = compose(basis, torch.ones(1, basis.k, basis.p))
-    full = said("a photo of <x>", {"x": word[0]}, basis, models)[0, question.first :]
-    short = question.states(word, models)[0].unflatten(0, (-1, full.shape[1]))
+    full = said("a photo of <x>", {"x": word[0]}, basis, models)[0, known.tokens.slots[0][1] :]
+    short = known.states(word, models)[0].unflatten(0, (-1, full.shape[1]))
     assert torch.allclose(short[:-1], full[: len(short) - 1], atol=1e-5)
 
 
