@@ -99,7 +99,7 @@ CSS = """
   list-style: none; font-size: 0.85rem; color: var(--body-text-color-subdued); }
 .legend i { display: inline-block; width: 1.1em; height: 3px; margin-right: 0.4em;
   vertical-align: middle; border-radius: 2px; }
-#compose-order { border: none; }
+#compose-order { border: none !important; padding: 0; }
 #train-preset .wrap { flex-direction: column; align-items: stretch; }
 #train-plot .role-legend { display: none; }
 """

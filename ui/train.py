@@ -164,7 +164,8 @@ class TrainTab:
             self._plot(job) if anew or not same[2] else gr.skip(),
             legend_of(job) if anew else gr.skip(),
             gr.skip() if same[3] and not anew else pictures(job.previews[-PREVIEWS:]),
-            gr.skip() if same[4] and not anew else f"{job.id} {len(job.results)}",
+            # Once, when all are there: cards that are drawn twice at a time stay twice.
+            "" if live else job.id,
             gr.Timer(active=live),
             gr.update(interactive=not live),
             gr.update(interactive=live),
@@ -179,7 +180,7 @@ class TrainTab:
     def results(self, session: str) -> list[Result]:
         """Each person of the last training, with what came out."""
         job = self.job(session)
-        if job is None or not job.results:
+        if job is None or job.live or not job.results:
             return []
         shelf = self.shared.workspace(session).shelf
         found = []

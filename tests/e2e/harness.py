@@ -108,3 +108,19 @@ def _wait_for(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
         except (urllib.error.URLError, TimeoutError):
             time.sleep(0.2)
     raise AssertionError(f"no page after {START} s: {log.read_text()}")
+
+
+def open_tab(page: sync_api.Page, name: str) -> None:
+    """Also on a phone, where the last tabs are in a menu."""
+    tab = page.get_by_role("tab", name=name)
+    if not tab.count():
+        page.get_by_role("button", name="More tabs").click()
+        tab = page.locator(".overflow-dropdown").get_by_role("button", name=name)
+    tab.click()
+
+
+def choose_file(page: sync_api.Page, button: str, path: Path) -> None:
+    """For an upload button: its file input is not inside it."""
+    with page.expect_file_chooser() as chooser:
+        page.locator(button).click()
+    chooser.value.set_files(path)

@@ -12,7 +12,7 @@ from playwright.sync_api import Locator, Page, expect
 pytestmark = [pytest.mark.e2e, pytest.mark.toonville]
 
 ODD = 'Zoë "Q" & {{1}} ${1}'  # a name that must stay text everywhere
-STEPS = 40
+STEPS = 80
 LINES = "#train-plot svg .mark-line path"
 
 

@@ -3,13 +3,95 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 
 import pytest
 from playwright.sync_api import expect
 
+from e2e.harness import ROOT, choose_file, open_tab
+
 pytestmark = [pytest.mark.e2e, pytest.mark.toonville]
 
-TABS = ("Faces", "Train", "Compose", "Interpolate")
+TABS = ("Faces", "Train", "Compose", "Interpolate", "Library", "About")
+CLICKS, SECONDS = 6, 90  # at most
+RTL = 'مرحبا "x" & {{1}} ' + "ي" * 40
+SAMPLE = ROOT / "identities" / "ada.sample.safetensors"
+
+
+def test_from_the_first_visit_to_the_first_picture(browser):
+    began, clicks = time.monotonic(), 0
+    page = browser.open()
+    steps = [
+        page.locator("#faces-examples .thumbnail-item").nth(3),
+        page.locator("#faces-use"),
+        page.get_by_role("tab", name="Train"),
+        page.locator("#train-start"),
+        page.locator("#train-compose"),
+        page.locator("#compose-start"),
+    ]
+    for step in steps:
+        expect(step).to_be_enabled()
+        step.click()
+        clicks += 1
+        if step is steps[1]:
+            expect(page.locator("#faces-list")).to_contain_text("Drew")
+        if step is steps[4]:
+            expect(page.locator("#compose-prompt textarea")).to_have_value("a photo of <Drew>")
+    expect(page.locator("#compose-gallery .thumbnail-item").first).to_be_visible()
+    expect(page.locator("#compose-gallery")).to_contain_text("Drew 0.")
+    seconds = time.monotonic() - began
+    print(f"first picture of a person after {clicks} clicks and {seconds:.0f} s")
+    assert clicks <= CLICKS and seconds < SECONDS
+
+
+def test_names_complete_by_keyboard(browser):
+    page = browser.open()
+    page.get_by_role("tab", name="Library").click()
+    choose_file(page, "#library-import", SAMPLE)
+    expect(page.locator("#library-people")).to_contain_text("ada")
+    page.get_by_role("tab", name="Compose").click()
+    expect(page.locator("#compose-people").get_by_role("button", name="ada").first).to_be_visible()
+    prompt = page.locator("#compose-prompt textarea")
+    prompt.press_sequentially("a photo of <AD")
+    expect(page.get_by_role("option", name="ada").first).to_be_visible()
+    prompt.press("Enter")
+    expect(prompt).to_have_value("a photo of <ada>")
+    prompt.press_sequentially(" <zzz")
+    expect(page.get_by_role("listbox", name="People")).to_be_hidden()
+
+
+def test_a_person_is_renamed_deleted_and_brought_back(browser):
+    page = browser.open()
+    page.get_by_role("tab", name="Library").click()
+    choose_file(page, "#library-import", SAMPLE)
+    expect(page.locator("#library-problem")).to_contain_text("is in the library")
+    page.locator("#library-name :is(input, textarea)").fill(RTL)
+    page.locator("#library-rename").click()
+    expect(page.locator("#library-problem")).to_contain_text(f"<{RTL}>")
+    expect(page.locator("#library-facts")).to_contain_text(f"<{RTL}>")
+    with page.expect_download() as download:
+        page.locator("#library-export").click()
+    assert Path(download.value.path()).stat().st_size <= 3072
+    page.locator("#library-delete").click()
+    expect(page.locator("#library-people")).not_to_contain_text(RTL)
+    page.locator("#library-undo").click()
+    expect(page.locator("#library-people")).to_contain_text(RTL)
+    page.locator("#library-compose").click()
+    expect(page.locator("#compose-prompt textarea")).to_have_value(f"a photo of <{RTL}>")
+
+
+def test_the_settings_of_a_picture_come_back(browser):
+    page = browser.open()
+    page.get_by_role("tab", name="Compose").click()
+    prompt = page.locator("#compose-prompt textarea")
+    prompt.fill("a photo of a person\na person in space")
+    page.locator("#compose-count input[type=number]").fill("1")
+    page.locator("#compose-start").click()
+    expect(page.locator("#compose-status")).to_contain_text("2 of 2 pictures · ")
+    page.locator("#compose-gallery .thumbnail-item", has_text="2. a person in space").click()
+    expect(page.locator("#compose-facts")).to_contain_text("a person in space")
+    page.locator("#compose-reuse").click()
+    expect(prompt).to_have_value("a person in space")
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -17,7 +99,7 @@ def test_every_tab_fits_a_phone(browser, scheme):
     page = browser.open(f"/?__theme={scheme}")
     page.set_viewport_size({"width": 390, "height": 844})
     for name in TABS:
-        page.get_by_role("tab", name=name).click()
+        open_tab(page, name)
         expect(page.get_by_role("tabpanel").locator("visible=true").first).to_be_visible()
         assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
 

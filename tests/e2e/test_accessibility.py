@@ -1,0 +1,71 @@
+"""axe-core on every tab, in both colour schemes, with something on it; keyboard alone."""
+
+from __future__ import annotations
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Page, expect
+
+from e2e.harness import ROOT, choose_file
+
+pytestmark = [pytest.mark.e2e, pytest.mark.toonville]
+
+BAD = ("serious", "critical")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_nothing_serious(browser, scheme):
+    page = browser.open(f"/?__theme={scheme}")
+    found = violations(page, "Faces, empty")
+    page.locator("#faces-examples .thumbnail-item").first.click()
+    expect(page.locator("#faces-crop img")).to_be_visible()
+    photo = ROOT / "docs" / "pictures" / "ada.png"
+    page.locator("#faces-drop input[type=file]").set_input_files(photo)
+    expect(page.locator("#faces-consent")).to_be_visible()
+    found += violations(page, "Faces")
+    for name in ("Train", "Interpolate", "About"):
+        page.get_by_role("tab", name=name).click()
+        expect(page.get_by_role("tabpanel").locator("visible=true").first).to_be_visible()
+        found += violations(page, name)
+    page.get_by_role("tab", name="Library").click()
+    sample = ROOT / "identities" / "ada.sample.safetensors"
+    choose_file(page, "#library-import", sample)
+    expect(page.locator("#library-name")).to_be_visible()
+    found += violations(page, "Library")
+    page.locator("#library-compose").click()
+    page.get_by_role("button", name="Advanced").last.click()
+    expect(page.locator("#compose-strength")).to_be_visible()
+    page.locator("#compose-count input[type=number]").fill("2")
+    page.locator("#compose-start").click()
+    expect(page.locator("#compose-status")).to_contain_text("2 of 2 pictures · ")
+    page.locator("#compose-gallery .thumbnail-item").first.click()
+    expect(page.locator("#compose-reuse")).to_be_visible()
+    page.locator("#compose-prompt textarea").press_sequentially(" <")
+    expect(page.get_by_role("listbox", name="People")).to_be_visible()
+    found += violations(page, "Compose")
+    assert found == []
+
+
+def test_a_face_is_used_by_keyboard_alone(browser):
+    page = browser.open()
+    page.locator("#faces-examples .thumbnail-item").nth(6).focus()
+    page.keyboard.press("Enter")
+    name = page.locator("#faces-name :is(input, textarea)")
+    expect(name).to_have_value("Jules")
+    expect(page.locator("#faces-hint")).to_contain_text("<Jules>")
+    expect(page.locator("#faces-use")).to_be_enabled()
+    name.focus()
+    page.keyboard.press("Tab")
+    expect(page.locator("#faces-use")).to_be_focused()
+    page.keyboard.press("Enter")
+    expect(page.locator("#faces-list")).to_contain_text("Jules")
+
+
+def violations(page: Page, where: str) -> list[str]:
+    """What axe calls serious or worse, in words."""
+    found = Axe().run(page).response["violations"]
+    return [
+        f"{where}: {rule['id']} ({rule['help']}): {rule['nodes'][0]['html'][:200]}"
+        for rule in found
+        if rule["impact"] in BAD
+    ]
