@@ -1,0 +1,96 @@
+"""Pictures of the page for README and docs: PYTHONPATH=tests python -m e2e.screenshots."""
+
+from __future__ import annotations
+
+import io
+import tempfile
+from pathlib import Path
+
+from PIL import Image
+from playwright.sync_api import Page, expect, sync_playwright
+
+from e2e.harness import ARGUMENTS, CHROMIUM, PATIENCE, ROOT, Browser, browsing, open_tab, running
+
+FOLDER = ROOT / "docs" / "screenshots"
+COLOURS = 128  # of a palette: a quarter of the size, and nobody sees it
+
+
+def main() -> None:
+    """A newcomer's way through the tabs, then the same page dark and on a phone."""
+    expect.set_options(timeout=4 * PATIENCE)
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        sync_playwright() as playwright,
+        running(Path(folder)) as app,
+    ):
+        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+        with browsing(app.url, chromium) as browser:
+            walk(browser)
+            dark(browser)
+            phone(browser)
+        chromium.close()
+
+
+def walk(browser: Browser) -> None:
+    """Two people, a joint training, pictures."""
+    page = browser.open()
+    for index, name in enumerate(("Ash", "Billie")):
+        page.locator("#faces-examples .thumbnail-item").nth(index).click()
+        expect(page.locator("#faces-name :is(input, textarea)")).to_have_value(name)
+        expect(page.locator("#faces-use")).to_be_enabled()
+        if index:
+            shoot(page, "faces")
+        page.locator("#faces-use").click()
+        expect(page.locator("#faces-list")).to_contain_text(name)
+    page.get_by_role("tab", name="Train").click()
+    page.locator("#train-start").click()
+    expect(page.locator("#train-results .thumbnail-item")).to_have_count(6)
+    expect(page.locator("#train-start")).to_be_enabled()
+    shoot(page, "train")
+    page.locator("#train-compose").click()
+    prompt = page.locator("#compose-prompt textarea")
+    expect(prompt).to_have_value("a photo of <Ash> and <Billie>")
+    prompt.fill(
+        "a photo of <Ash> and <Billie>\na photo of <Billie> on the beach wearing sunglasses"
+    )
+    page.locator("#compose-start").click()
+    expect(page.locator("#compose-status")).to_contain_text("4 of 4 pictures · ")
+    shoot(page, "compose")
+    page.get_by_role("tab", name="Interpolate").click()
+    page.locator("#interpolate-start").click()
+    expect(page.locator("#interpolate-status")).to_contain_text("5 of 5 pictures · ")
+    shoot(page, "interpolate")
+    page.get_by_role("tab", name="Library").click()
+    page.locator("#library-people .thumbnail-item").first.click()
+    expect(page.locator("#library-compose")).to_be_visible()
+    shoot(page, "library")
+    page.get_by_role("tab", name="About").click()
+    shoot(page, "about")
+
+
+def dark(browser: Browser) -> None:
+    page = browser.open("/?__theme=dark")
+    for tab in ("Train", "Compose"):
+        page.get_by_role("tab", name=tab).click()
+        shoot(page, f"{tab.lower()}-dark")
+
+
+def phone(browser: Browser) -> None:
+    page = browser.open()
+    page.set_viewport_size({"width": 390, "height": 844})
+    for tab in ("Train", "Compose", "Library"):
+        open_tab(page, tab)
+        shoot(page, f"{tab.lower()}-phone")
+
+
+def shoot(page: Page, name: str) -> None:
+    """The whole page, with a small palette."""
+    page.mouse.move(0, 0)
+    page.wait_for_timeout(1500)  # transitions and late pictures
+    picture = Image.open(io.BytesIO(page.screenshot(full_page=True))).convert("RGB")
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    picture.quantize(COLOURS).save(FOLDER / f"{name}.png", optimize=True)
+
+
+if __name__ == "__main__":
+    main()
