@@ -89,6 +89,8 @@ def export(folder: Path, out: Path) -> None:
     """Write everything that the app needs into `out`, fp16."""
     out.mkdir(parents=True, exist_ok=True)
     load_pipeline(folder).to(dtype=torch.float16).save_pretrained(out)
+    for part in ("unet", "vae"):
+        _forget_folder(out / part / "config.json")
     _export_clip(folder, out / "clip")
     shutil.copytree(folder / "faces", out / "faces", dirs_exist_ok=True)
     for name in ("judge.onnx", "reader.onnx", "reader.json"):
@@ -98,6 +100,13 @@ def export(folder: Path, out: Path) -> None:
     (out / "unknown_names.txt").write_text("\n".join(names.unknown) + "\n")
     (out / "studio.json").write_text(json.dumps(STUDIO, indent=2) + "\n")
     export_evaluation(out)
+
+
+def _forget_folder(path: Path) -> None:
+    """Take out of a config where on this machine the model came from."""
+    config = json.loads(path.read_text())
+    config.pop("_name_or_path", None)
+    path.write_text(json.dumps(config, indent=2) + "\n")
 
 
 def _export_clip(folder: Path, out: Path) -> None:
