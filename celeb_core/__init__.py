@@ -106,7 +106,7 @@ __all__ = [
     "save_calibration",
     "save_checkpoint",
     "save_identity",
-    "start_coefficients",
     "score_picture",
+    "start_coefficients",
     "words_of",
 ]

@@ -35,19 +35,11 @@ AT_ONCE = 64  # prompts encoded in one go
 
 @dataclass(frozen=True, eq=False)
 class NameStates:
-    """What the encoder says of a person in PROMPT, from the person's first word on."""
+    """What the encoder would say of the name of somebody with a certain face."""
 
-    tokens: Tokens
-    weight: Tensor  # (columns * d, 512): face -> states
+    weight: Tensor  # (columns * d, 512): face -> `text_states`
     bias: Tensor  # (columns * d,)
-    scale: Tensor  # () mean variance of the celebrities' states
-
-    def states(self, words: Tensor, models: Models) -> Tensor:
-        """Words (n, k, d) -> text states (n, columns * d), with gradients."""
-        people = [{"x": person} for person in words]
-        states = encode_tokens([self.tokens] * len(words), people, models.text_encoder)
-        first = self.tokens.slots[0][1]
-        return states[:, first:].flatten(1).float()
+    variance: Tensor  # () of the celebrities' states, mean over columns and dimensions
 
 
 _known: weakref.WeakKeyDictionary[Calibration, tuple[str, NameStates]]
@@ -64,6 +56,7 @@ def start_coefficients(
     Raises FeatureMissing if fewer than FEWEST celebrities of the calibration have a face.
     """
     known = name_states(calibration, basis, models)
+    tokens = _short_prompt(basis.k, models)
     wanted = faces.to(models.device).float() @ known.weight.T + known.bias
     size = (len(faces), basis.k, basis.p)
     coefficients = torch.zeros(size, device=models.device, requires_grad=True)
@@ -72,8 +65,8 @@ def start_coefficients(
         for group in optimizer.param_groups:
             group["lr"] = LEARNING_RATE * (1 - 0.9 * step / STEPS)
         with torch.enable_grad():
-            said = known.states(compose(basis, coefficients), models)
-            errors = (said - wanted).square().mean(1) / known.scale
+            said = text_states(tokens, compose(basis, coefficients), models)
+            errors = (said - wanted).square().mean(1) / known.variance
             loss = errors.sum() + PRIOR * coefficients.square().sum()
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
@@ -95,18 +88,27 @@ def name_states(calibration: Calibration, basis: CelebBasis, models: Models) -> 
         )
     faces = calibration.face_embeddings[seen].to(models.device)
     words = torch.stack([words_of(name, basis, models) for name in names]).to(models.device)
-    tokens = tokenize(PROMPT, models.tokenizer, basis.k)
-    # The encoder is causal: what comes before the padding does not depend on its length.
-    end = tokens.ids.index(models.tokenizer.eos_token_id)
-    nothing = torch.zeros((), device=faces.device)
-    empty = NameStates(replace(tokens, ids=tokens.ids[: end + 2]), nothing, nothing, nothing)
+    tokens = _short_prompt(basis.k, models)
     with torch.no_grad():
-        states = torch.cat([empty.states(part, models) for part in words.split(AT_ONCE)])
+        states = torch.cat([text_states(tokens, part, models) for part in words.split(AT_ONCE)])
         weight, bias, _ = ridge(faces, states)
-    scale = (states - states.mean(0)).square().mean()
-    known = replace(empty, weight=weight, bias=bias, scale=scale)
+    known = NameStates(weight, bias, (states - states.mean(0)).square().mean())
     _known[calibration] = basis.id, known
     return known
+
+
+def text_states(tokens: Tokens, words: Tensor, models: Models) -> Tensor:
+    """Words (n, k, d) -> text states from the first word on (n, columns * d), with gradients."""
+    people = [{"x": person} for person in words]
+    states = encode_tokens([tokens] * len(words), people, models.text_encoder)
+    return states[:, tokens.slots[0][1] :].flatten(1).float()
+
+
+def _short_prompt(k: int, models: Models) -> Tokens:
+    """PROMPT up to its first padding: the encoder is causal, so the rest would change nothing."""
+    tokens = tokenize(PROMPT, models.tokenizer, k)
+    end = tokens.ids.index(models.tokenizer.eos_token_id)
+    return replace(tokens, ids=tokens.ids[: end + 2])
 
 
 def ridge(inputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor, float]:

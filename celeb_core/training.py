@@ -97,6 +97,7 @@ class _Training:
         self.faces = functional.normalize(embeddings.float(), dim=-1).to(models.device)
         self.mapper = CoefficientMapper(basis, config.norm, config.seed)
         self.mapper.to(models.device)
+        # The paper's norm leaves coefficients no length of their own: most cannot be a start.
         if config.calibrated and calibration is not None and config.norm != "paper":
             start = start_coefficients(self.faces, calibration, basis, models)
             set_start(self.mapper, self.faces, start)

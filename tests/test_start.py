@@ -8,7 +8,7 @@ import torch
 from celeb_core import encode_prompt, parse_prompt, start_coefficients
 from celeb_core.basis import compose
 from celeb_core.errors import FeatureMissing
-from celeb_core.start import name_states, ridge
+from celeb_core.start import _short_prompt, ridge, text_states
 
 
 @pytest.fixture(scope="module")
@@ -54,11 +54,11 @@ def test_lambda_is_the_one_of_least_left_out_error():
     assert left_out(lam) < left_out(lam / 5) and left_out(lam) < left_out(lam * 5)
 
 
-def test_short_prompts_give_the_states_of_padded_ones(linear, basis, models):
-    known = name_states(linear, basis, models)
+def test_short_prompts_give_the_states_of_padded_ones(basis, models):
+    tokens = _short_prompt(basis.k, models)
     word = compose(basis, torch.ones(1, basis.k, basis.p))
-    full = said("a photo of <x>", {"x": word[0]}, basis, models)[0, known.tokens.slots[0][1] :]
-    short = known.states(word, models)[0].unflatten(0, (-1, full.shape[1]))
+    full = said("a photo of <x>", {"x": word[0]}, basis, models)[0, tokens.slots[0][1] :]
+    short = text_states(tokens, word, models)[0].unflatten(0, (-1, full.shape[1]))
     assert torch.allclose(short[:-1], full[: len(short) - 1], atol=1e-5)
 
 

@@ -23,9 +23,9 @@ MINUTES = {
     "decoder": 10.0,
     "unet": 120.0,
     "recogniser": 14.0,
-    "detector": 10.0,
+    "detector": 15.0,
     "judge": 10.0,
-    "reader": 10.0,
+    "reader": 18.0,
 }
 ROOT = Path(__file__).parent.parent
 ASSETS = ROOT / "assets" / "toonville"

@@ -30,7 +30,7 @@ FACE_WEIGHT = 3.0
 MIN_SNR = 5.0
 BATCH = {"single": 32, "pair": 20}
 PAIR_SHARE = 0.4
-ALIGN_WEIGHT = 0.3
+TRAITS_WEIGHT, SAID_WEIGHT = 0.3, 0.09  # of what the head is asked, beside the diffusion loss
 IN_FACES = ("expression", "accessory")  # groups that are read where the face is
 
 
@@ -219,8 +219,8 @@ class UNetTrainer(nn.Module):
         traits, said = alignment_losses(read, batch)
         return {
             "velocity": diffusion_loss(errors, scheduler.alphas_cumprod[timesteps], batch.faces),
-            "traits": ALIGN_WEIGHT * traits,
-            "said": 0.3 * ALIGN_WEIGHT * said,
+            "traits": TRAITS_WEIGHT * traits,
+            "said": SAID_WEIGHT * said,
         }
 
 
