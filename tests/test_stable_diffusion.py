@@ -76,14 +76,15 @@ def plain(place: Path) -> StableDiffusionPipeline:
         place, safety_checker=None, feature_extractor=None, requires_safety_checker=False
     )
     pipe.set_progress_bar_config(disable=True)
+    # PyTorch takes another way through a linear layer that could be trained, also without
+    # gradients; the last bits differ, and a random UNet makes whole levels of them.
+    pipe.unet.requires_grad_(False)
+    pipe.vae.requires_grad_(False)
     return pipe
 
 
 def levels_apart(a: Image.Image, b: Image.Image) -> int:
-    """The largest difference of two pictures, of 255 levels.
-
-    Matrix products differ in their last bits with where in memory their inputs happen to lie.
-    """
+    """The largest difference of two pictures, of 255 levels."""
     return int(abs(np.asarray(a).astype(int) - np.asarray(b).astype(int)).max())
 
 
@@ -118,7 +119,7 @@ def test_from_names_to_plain_diffusers(kind, folders, offline_file, world, perso
     pipe.scheduler = make_scheduler(models)
     seed = torch.Generator().manual_seed(3)
     drawn = pipe(TEXT, num_inference_steps=3, guidance_scale=7.5, generator=seed).images[0]
-    assert levels_apart(ours, drawn) <= 1
+    assert levels_apart(ours, drawn) == 0
 
 
 def test_the_shipped_configs_are_those_of_sd_1_x():
