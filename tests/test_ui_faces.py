@@ -232,3 +232,12 @@ def test_examples_are_one_click_away(measured_world, tmp_path):
         _, problem, *shown = page.faces.example("", selected(index))
     assert problem == "" and shown[NAME] == "Drew" and shown[USE]["interactive"]
     assert len(page.shared.workspace("").photos) == 1
+
+
+def test_an_example_is_not_joined_with_photos_of_somebody_else(measured_world, tmp_path):
+    from celeb_core import load_studio
+
+    page = make_page(load_studio(measured_world, device="cpu"), tmp_path)
+    upload(page, *[stored(tmp_path, portrait(255 - 25 * n), f"{n}.png") for n in range(2)])
+    _, _, *shown = page.faces.example("", selected(3))
+    assert shown[NAME] == "Drew" and not shown[JOIN]["visible"]

@@ -155,7 +155,8 @@ class FacesTab:
         chosen = None if face is None else photo.faces[face]
         crop = None if chosen is None else chosen.aligned
         notes = quality_notes(chosen, self.shared.core.models.width) if chosen else []
-        joined = len(same_person(workspace, photo)) if count == 1 else 0
+        alone = count == 1 and not photo.example
+        joined = len(same_person(workspace, photo)) if alone else 0
         # A tick is for one face: another one asks again. Example people are made up.
         fresh = gr.update(value=False, visible=not photo.example)
         number = None if face is None else face + 1
