@@ -20,7 +20,7 @@ from ui.training_job import TrainJob, interrupted, likeness
 from ui.workspace import Trainee
 
 RECIPES = {
-    "instant": "Instant: no training, a rough guess",
+    "instant": "Instant: no training, a first likeness",
     "fast": "Fast: {steps} steps",
     "best": "Best: {steps} steps",
     "paper": "Paper: the published recipe, {steps} steps",
@@ -217,7 +217,7 @@ class TrainTab:
             [], label="Whom to train", show_label=False, visible=False, elem_id="train-who"
         )
         self.preset = gr.Radio(
-            self.recipes([])["choices"], value="fast", label="Recipe", elem_id="train-preset",
+            self.recipes([])["choices"], value="best", label="Recipe", elem_id="train-preset",
             info="More steps: a better likeness.",
         )  # fmt: skip
         self.people = [self.faces, self.who, self.nobody, self.preset]
