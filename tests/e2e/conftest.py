@@ -1,4 +1,4 @@
-"""Fixtures: one app and one browser process for all tests, a fresh session for each."""
+"""Fixtures: one browser process for all, one app for a module, a fresh session for each test."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from playwright import sync_api
 from e2e.harness import ARGUMENTS, CHROMIUM, PATIENCE, TOONVILLE, App, Browser, browsing, running
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[App]:
     if not (TOONVILLE / "model_index.json").is_file():
         pytest.skip("the bundled model is not here")
@@ -32,6 +32,13 @@ def chromium() -> Iterator[sync_api.Browser]:
 @pytest.fixture
 def browser(app: App, chromium: sync_api.Browser) -> Iterator[Browser]:
     with browsing(app.url, chromium) as browser:
+        yield browser
+
+
+@pytest.fixture
+def newcomer(chromium: sync_api.Browser, tmp_path: Path) -> Iterator[Browser]:
+    """In front of an app that nobody has used yet."""
+    with running(tmp_path) as app, browsing(app.url, chromium) as browser:
         yield browser
 
 

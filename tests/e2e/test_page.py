@@ -18,9 +18,9 @@ RTL = 'مرحبا "x" & {{1}} ' + "ي" * 40
 SAMPLE = ROOT / "identities" / "ada.sample.safetensors"
 
 
-def test_from_the_first_visit_to_the_first_picture(browser):
+def test_from_the_first_visit_to_the_first_picture(newcomer):
     began, clicks = time.monotonic(), 0
-    page = browser.open()
+    page = newcomer.open()
     steps = [
         page.locator("#faces-examples .thumbnail-item").nth(3),
         page.locator("#faces-use"),
