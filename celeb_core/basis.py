@@ -46,7 +46,7 @@ def build_basis(names: Sequence[str], models: Models, p: int = 512) -> CelebBasi
             f"{len(names)} names are too few to span a celeb basis: they have "
             f"{[len(group) for group in rows]} distinct words per position. Use a longer list."
         )
-    parts = [_principal_components(group, p) for group in rows]
+    parts = [principal_components(group, p) for group in rows]
     ranks = tuple(len(std) for _, _, std in parts)
     width = max(ranks)
     if min(ranks) < p:
@@ -144,7 +144,33 @@ def interpolate(
     models: Models,
 ) -> Tensor:
     """lam * a + (1 - lam) * b, word by word -> (k, d). METHOD.md §1.1."""
-    return lam * words_of(a, basis, models) + (1 - lam) * words_of(b, basis, models)
+    return mix((a, b), (lam, 1 - lam), basis, models)
+
+
+def mix(
+    people: Sequence[str | Identity | Tensor],
+    weights: Sequence[float],
+    basis: CelebBasis,
+    models: Models,
+) -> Tensor:
+    """The weighted sum of the people's words, word by word -> (k, d).
+
+    Weights that sum to 1 stay between the people; `bilinear` gives those of a square.
+    Raises BasisMismatch, UnknownName.
+    """
+    parts = [
+        weight * words_of(person, basis, models)
+        for person, weight in zip(people, weights, strict=True)
+    ]
+    return torch.stack(parts).sum(0)
+
+
+def bilinear(x: float, y: float) -> tuple[float, float, float, float]:
+    """A place in the unit square, x to the right and y down -> the weights of its corners.
+
+    Upper left, upper right, lower left, lower right; they sum to 1.
+    """
+    return ((1 - x) * (1 - y), x * (1 - y), (1 - x) * y, x * y)
 
 
 def token_embeddings(ids: Sequence[int], models: Models) -> Tensor:
@@ -162,8 +188,11 @@ def _distinct_rows(names: Sequence[str], models: Models) -> list[Tensor]:
     return [token_embeddings(list(tokens), models) for tokens in seen]
 
 
-def _principal_components(rows: Tensor, p: int) -> tuple[Tensor, Tensor, Tensor]:
-    """PCA of (m, d) rows -> mean (d,), components (r, d), std (r,); r = min(p, rank)."""
+def principal_components(rows: Tensor, p: int) -> tuple[Tensor, Tensor, Tensor]:
+    """PCA of (m, d) rows, rounded to fp16 -> mean (d,), components (r, d), std (r,) as float64.
+
+    r = min(p, rank). Each component's largest entry is positive.
+    """
     rows = rows.half().double()
     mean = rows.mean(0)
     _, singular, components = torch.linalg.svd(rows - mean, full_matrices=False)

@@ -7,7 +7,17 @@ import pytest
 import torch
 from conftest import celebrity_names
 
-from celeb_core import Identity, build_basis, compose, interpolate, load_basis, project, save_basis
+from celeb_core import (
+    Identity,
+    bilinear,
+    build_basis,
+    compose,
+    interpolate,
+    load_basis,
+    mix,
+    project,
+    save_basis,
+)
 from celeb_core.basis import basis_id, token_embeddings, token_ids, words_of
 from celeb_core.errors import BasisMismatch, ModelError, ModelNotFound
 
@@ -79,6 +89,16 @@ def test_interpolation_is_word_by_word_between_all_kinds(basis, models):
     assert torch.allclose(interpolate(ada, name, 0.25, basis, models), 0.25 * a + 0.75 * b)
     assert torch.equal(interpolate(ada, name, 1.0, basis, models), a)
     assert torch.allclose(interpolate(a, ada, 0.5, basis, models), a)
+
+
+def test_a_square_has_its_corners_and_their_mean_in_the_middle(basis, models):
+    people = [torch.full((basis.k, 48), float(value)) for value in (1, 2, 4, 9)]
+    corners = [(0, 0), (1, 0), (0, 1), (1, 1)]
+    for person, corner in zip(people, corners, strict=True):
+        assert torch.equal(mix(people, bilinear(*corner), basis, models), person)
+    assert torch.equal(mix(people, bilinear(0.5, 0.5), basis, models), torch.full((2, 48), 4.0))
+    right = mix(people, bilinear(1, 0.25), basis, models)
+    assert torch.equal(right, 0.75 * people[1] + 0.25 * people[3])
 
 
 def test_identities_of_another_basis_are_refused(basis, models):
