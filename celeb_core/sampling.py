@@ -11,6 +11,7 @@ from PIL import Image
 from torch import Tensor
 
 from celeb_core.errors import ModelUnsupported
+from celeb_core.previews import Previews
 from celeb_core.prompt import encode_prompt, known_names, parse_prompt
 from celeb_core.types import CelebBasis, Prompt, SampleConfig
 
@@ -64,8 +65,12 @@ def generate_each(
     *,
     on_step: Callable[[int, int], None] | None = None,
     should_stop: Callable[[], bool] | None = None,
+    previews: Previews | None = None,
 ) -> list[Image.Image]:
-    """Draw one picture for each prompt, number i from seed + i; otherwise like `generate`."""
+    """Draw one picture for each prompt, number i from seed + i; otherwise like `generate`.
+
+    `previews` shows the pictures under way now and then.
+    """
     config = config or SampleConfig()
     steps = models.steps if config.steps is None else config.steps
     states = _text_states(prompts, models, basis, config.negative_prompt)
@@ -77,6 +82,8 @@ def generate_each(
         if on_step is not None:
             now = len(pictures) * steps + (index + 1) * len(batch)
             on_step(now, len(prompts) * steps)
+        if previews is not None:
+            previews.look(pipe, state["latents"])
         if should_stop is not None and should_stop():
             raise _Stopped
         return state

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import base64
+import io
 import json
+import re
 import time
 import zipfile
 from pathlib import Path
@@ -12,13 +15,14 @@ from ui_help import fill_library, finish, make_page, until
 
 from ui.compose import MAX_PICTURES, ComposeJob
 from ui.drawing_job import batches
-from ui.gallery import AS_DRAWN, BY_LIKENESS, BY_PROMPT, NOTHING_SEEN, Results, arranged
+from ui.gallery import AS_DRAWN, BEST, BY_LIKENESS, BY_PROMPT, NOTHING_SEEN, Results, arranged
 from ui.history import about
 from ui.ideas import choices, fill
 from ui.jobs import Drawn
 from ui.pictures import read_settings, save_picture
 
-STATUS, GALLERY, ORDER, EMPTY, DOWNLOAD, TIMER, START, CANCEL = range(1, 9)
+STATUS, GALLERY, ORDER, EMPTY, DOWNLOAD, TIMER, START, CANCEL, DRAFTS, SHEET = range(1, 11)
+SHAPE, FRESH = 8, -1  # places in what `load` and `reuse` give
 
 
 @pytest.fixture
@@ -33,9 +37,11 @@ def library(page, people):
     fill_library(page, people[:2])
 
 
-def draw(page, text, count=1, seed=5, strength=1.0, signed=True, **form):
-    form = {"steps": 2, "guidance": 3.0, **form}
-    return page.compose.start(text, count, seed, strength, signed, "", **form)
+def draw(page, text, **form):
+    """Two steps and seed 5 if nothing else is asked for -> what is wrong, and the seed."""
+    usual = {"crowd": [], "count": 1, "seed": 5, "fresh": False, "strength": 1.0, "signed": True}
+    form = {**usual, "steps": 2, "guidance": 3.0, "session": "", **form}
+    return page.compose.start(text=text, **form)
 
 
 def poll(page, seen=NOTHING_SEEN, order=AS_DRAWN):
@@ -90,10 +96,10 @@ def test_what_is_wrong_with_a_prompt_is_said_at_once(page, library, text, says):
     assert page.compose.results.job("") is None
 
 
-def test_an_empty_seed_is_a_new_one_each_time(page, library):
+def test_a_seed_is_a_new_one_when_asked_or_empty(page, library):
     seeds = {draw(page, "a photo", seed=None)[1] for _ in range(3)}
-    assert len(seeds) == 3
-    finish(page.compose.results.job(""))
+    seeds |= {draw(page, "a photo", fresh=True)[1] for _ in range(3)}
+    assert len(seeds) == 6
 
 
 def test_cancelling_takes_effect_soon_and_keeps_what_is_there(page, library):
@@ -126,7 +132,7 @@ def test_settings_come_back_from_a_picture(page, library):
     (picture,) = finish(page.compose.results.job("")).pictures
     problem, *fields = page.compose.load(str(picture.path))
     assert "loaded" in problem
-    assert fields == ["a photo of <ada>", "hat", 5, 2, 3.0, 1.0, "", "Square"]
+    assert fields == ["a photo of <ada>", "hat", 5, 2, 3.0, 1.0, "", "Square", [], False, False]
 
 
 @pytest.mark.parametrize("text", [None, "no json", "[1]"])
@@ -187,6 +193,80 @@ def test_several_prompts_are_drawn_one_after_the_other_and_labelled(page, librar
     ]
 
 
+def test_a_grid_draws_everybody_in_every_prompt_from_every_seed(page, library):
+    famous = page.shared.core.basis.names[0]
+    draw(page, "a photo of {}\n{} with <bob>", crowd=["<ada>", famous], count=2, steps=1)
+    job = finish(page.compose.results.job(""))
+    assert [(d.settings["prompt"], d.settings["seed"]) for d in job.pictures] == [
+        (prompt, seed)
+        for who in ("<ada>", famous)
+        for prompt in (f"a photo of {who}", f"{who} with <bob>")
+        for seed in (5, 6)
+    ]
+    assert job.pictures[0].caption.startswith("ada · 1. a photo of … · seed 5")
+    shown = poll(page)
+    ((path, words),) = shown[SHEET]["value"]
+    assert "<ada>" in words and "{} with <bob>" in words
+    picture = Image.open(path)
+    assert picture.width > 4 * 192 and picture.height > 2 * 128
+    assert Path(path).name in zipfile.ZipFile(shown[DOWNLOAD]["value"]).namelist()
+
+
+def test_a_cancelled_grid_shows_what_there_is(page, library):
+    draw(page, "a photo of {}", crowd=["<ada>", "<bob>"], count=8, steps=20)
+    job = page.compose.results.job("")
+    until(lambda: job.pictures)
+    page.compose.results.cancel("")
+    assert finish(job).status == "stopped" and job.sheet.path.is_file()
+
+
+def test_a_plain_drawing_has_no_grid(page, library):
+    draw(page, "a photo of <ada>")
+    assert finish(page.compose.results.job("")).sheet is None
+    assert poll(page)[SHEET]["value"] == []
+
+
+@pytest.mark.parametrize(
+    ("text", "crowd", "says"),
+    [
+        ("a photo", ["<ada>"], "Write {} where the people of the grid go"),
+        ("{} smiling\na photo", ["<ada>"], "Prompt 2: Write {}"),
+        ("a photo of {}", [], "choose them under “Grid of people”"),
+        ("a photo of {}", ["<gone>"], "Nobody here is called"),
+        ("{}\n{} smiling", ["<ada>"] * 4, "2 prompts for 4 people with 16 pictures each are 128"),
+    ],
+)
+def test_what_is_wrong_with_a_grid_is_said(page, library, text, crowd, says):
+    problem, _ = draw(page, text, crowd=crowd, count=16)
+    assert says in problem.replace("&#123;", "{").replace("&#125;", "}")
+    assert page.compose.results.job("") is None
+
+
+def test_who_can_be_in_a_grid_follows_the_library(page, library):
+    listed = page.compose.crowds(["<ada>", "<gone>"], "")
+    assert listed["choices"][:2] == ["<ada>", "<bob>"]
+    assert page.shared.core.basis.names[0] in listed["choices"]
+    assert listed["value"] == ["<ada>"]
+
+
+def test_a_picture_is_seen_while_it_is_drawn(page, library):
+    draw(page, "a photo of <ada>", steps=400)
+    job = page.compose.results.job("")
+    until(lambda: job.drafts)
+    shown = poll(page)[DRAFTS]
+    picture = base64.b64decode(re.search('base64,([^"]+)"', shown)[1])
+    assert Image.open(io.BytesIO(picture)).size == (128, 128)
+    page.compose.results.cancel("")
+    finish(job)
+    assert poll(page)[DRAFTS] == ""
+
+
+def test_fast_mode_takes_half_the_steps(page, library):
+    draw(page, "a photo of <ada>", fast=True, steps=5)
+    (drawn,) = finish(page.compose.results.job("")).pictures
+    assert read_settings(drawn.path)["steps"] == 3
+
+
 @pytest.mark.parametrize(
     ("text", "says"),
     [
@@ -216,7 +296,7 @@ def test_the_shape_is_as_asked(page, library):
         draw(page, "a photo of <ada>", shape=shape)
         drawn = finish(page.compose.results.job("")).pictures[0]
         assert Image.open(drawn.path).size == size
-    assert page.compose.load(str(drawn.path))[-1] == "Square"
+    assert page.compose.load(str(drawn.path))[SHAPE] == "Square"
 
 
 def test_settings_stay_out_of_the_file_when_asked_but_can_be_reused(page, library):
@@ -225,7 +305,8 @@ def test_settings_stay_out_of_the_file_when_asked_but_can_be_reused(page, librar
     assert Image.open(drawn.path).info == {}
     said, prompt, _, seed, *_ = page.compose.reuse(drawn.path.name, "")
     assert "taken" in said and (prompt, seed) == ("a photo of <ada>", 9)
-    assert page.compose.vary(drawn.path.name, "")[3] is None
+    assert page.compose.reuse(drawn.path.name, "")[FRESH] is False
+    assert page.compose.vary(drawn.path.name, "")[FRESH] is True
     assert "gone" in page.compose.reuse("other.png", "")[0]
 
 
@@ -252,9 +333,10 @@ def test_scores_of_a_picture_are_told_person_by_person():
     assert "Likeness of ada</dt><dd>0.50" in told and "Fits the prompt</dt><dd>0.25" in told
 
 
-def scored(path, likeness, prompt):
+def scored(path, likeness, fit, prompt="one"):
     people = {"ada": likeness} if likeness is not None else {}
-    return Drawn(Path(path), path, settings={"scores": {"people": people, "prompt": prompt}})
+    scores = {"people": people, "prompt": fit}
+    return Drawn(Path(path), path, settings={"prompt": prompt, "scores": scores})
 
 
 def test_the_best_pictures_come_first_when_asked():
@@ -266,6 +348,14 @@ def test_the_best_pictures_come_first_when_asked():
     assert order(AS_DRAWN) == ["a", "b", "c"]
     assert order(BY_LIKENESS) == ["b", "a", "c"]
     assert order(BY_PROMPT) == ["a", "c", "b"]
+
+
+def test_only_the_best_picture_of_each_prompt_is_shown_when_asked():
+    drawn = [
+        scored("a", 0.2, 0.9), scored("b", 0.7, 0.1), scored("c", 0.7, 0.5, "two"),
+        scored("d", 0.7, 0.6, "two"), scored("e", None, None, "three"),
+    ]  # fmt: skip
+    assert [caption for _, caption in arranged(drawn, BEST)["value"]] == ["b", "d", "e"]
 
 
 def test_a_hundred_pictures_are_shown_at_once(page, tmp_path):

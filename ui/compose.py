@@ -16,12 +16,14 @@ from celeb_core.prompt import encode_prompt, known_names
 from ui import ideas
 from ui.drawing_job import DrawJob, Order, count_up
 from ui.errors import explain, notice
-from ui.form import FIELDS, MAX_SEED, MAX_STRENGTH, SHAPES, Form, from_picture
+from ui.form import MAX_SEED, MAX_STRENGTH, SHAPES, Form, from_picture
 from ui.gallery import Results
+from ui.grid import BLANK, Grid, fill
 from ui.history import History
 from ui.insert import insert, insert_chosen
 from ui.parts import message, signal
 from ui.pictures import read_settings
+from ui.progress import joined
 from ui.studio import PRIVATE, Shared
 
 PER_PROMPT = 16
@@ -45,54 +47,52 @@ class ComposeTab:
     def start(
         self,
         text: str,
+        crowd: list[str],
         count: int,
         seed: int | None,
+        fresh: bool,
         strength: float,
         signed: bool,
         session: str,
         **form: Any,
     ) -> list[Any]:
         """Queue the pictures of all prompts -> what is wrong, if something is, and the seed that
-        was taken. `form` has the fields of `Form`.
+        was taken. With a `crowd`, each prompt is drawn with each of these people.
+
+        `fresh`: a new seed, as without one. `form` has the fields of `Form`.
         """
         workspace, core = self.shared.workspace(session), self.shared.core
-        seed = random.randrange(MAX_SEED) if seed is None or seed < 0 else int(seed)
+        seed = random.randrange(MAX_SEED) if fresh or seed is None or seed < 0 else int(seed)
         config = Form(**form).config(core.models, seed)
-        lines = [line.strip() for line in text.splitlines() if line.strip()]
+        lines = tuple(line.strip() for line in text.splitlines() if line.strip())
+        known = workspace.people()
         orders: list[Order] = []
         number = 0  # of the prompt that is looked at
         try:
-            if not lines:
-                raise CelebError("Write a prompt first, or take one of the ideas.")
-            if len(lines) * int(count) > MAX_PICTURES:
-                raise CelebError(
-                    f"{len(lines)} prompts with {int(count)} pictures each are "
-                    f"{len(lines) * int(count)} pictures; {MAX_PICTURES} are drawn at once. "
-                    "Take fewer pictures per prompt."
-                )
-            for number, line in enumerate(lines, 1):
-                label = f"{number}. {shortened(line)}" if len(lines) > 1 else ""
-                order = self._order(line, config, label, float(strength), workspace.people())
-                orders += count_up(order, int(count))
+            check_number(len(lines), len(crowd or []), int(count))
+            for person in crowd or [None]:
+                for number, line in enumerate(lines, 1):
+                    label = [person.strip("<>")] if person else []
+                    words = shortened(fill(line, "…") if person else line)
+                    label += [f"{number}. {words}"] if len(lines) > 1 else []
+                    order = self._order(fill(line, person), config, float(strength), known)
+                    orders += count_up(replace(order, label=joined(*label)), int(count))
         except CelebError as error:
             where = f"Prompt {number}: " if len(lines) > 1 and number else ""
             return [notice(where + explain(error)), gr.skip()]
+        seeds = tuple(range(seed, seed + int(count)))
         job = ComposeJob(
-            owner=workspace.id, core=core, workspace=workspace, orders=orders, signed=signed
-        )
+            owner=workspace.id, core=core, workspace=workspace, orders=orders, signed=signed,
+            grid=Grid(tuple(crowd), lines, seeds) if crowd else None,
+        )  # fmt: skip
         self.shared.runner.submit(job)
         return ["", seed]
 
     def _order(
-        self,
-        line: str,
-        config: SampleConfig,
-        label: str,
-        strength: float,
-        people: Mapping[str, Identity],
+        self, line: str, config: SampleConfig, strength: float, people: Mapping[str, Identity]
     ) -> Order:
-        """One prompt. What is wrong with it is said now, not when its turn has come: raises
-        PromptError, BasisMismatch.
+        """One prompt, without a label. What is wrong with it is said now, not when its turn has
+        come: raises PromptError, BasisMismatch.
         """
         core = self.shared.core
         scaled = {
@@ -102,7 +102,7 @@ class ComposeTab:
         prompt = parse_prompt(line, scaled)
         encode_prompt(prompt, core.basis, core.models)
         wanted = {name: people[name] for name in prompt.identities}
-        return Order(prompt, config, label, {"strength": strength}, wanted)
+        return Order(prompt, config, "", {"strength": strength}, wanted)
 
     def idea(self, template: str | None, text: str, session: str) -> list[Any]:
         """A ready-made prompt about the people of the prompt, else those of the library -> the
@@ -140,8 +140,15 @@ class ComposeTab:
     def vary(self, picked: str, session: str) -> list[Any]:
         """The same, but for new seeds."""
         said, *fields = self.reuse(picked, session)
-        fields[list(FIELDS).index("seed")] = None
+        fields[-1] = True
         return ["", *fields]
+
+    def crowds(self, chosen: list[str], session: str) -> Any:
+        """Who can be in a grid, as they are written in a prompt; who was chosen stays chosen."""
+        people = [f"<{name}>" for name in self.shared.workspace(session).people()]
+        core = self.shared.core
+        choices = people + list(core.models.names or core.basis.names)
+        return gr.update(choices=choices, value=[who for who in chosen or [] if who in choices])
 
     def refresh(self, session: str) -> str:
         """JSON: the people of the library, each with a portrait (a path, or nothing)."""
@@ -211,9 +218,21 @@ class ComposeTab:
                 min_width=150,
             )  # fmt: skip
             self.seed = gr.Number(
-                0, label="Seed", info="Empty: a new one.", precision=0, maximum=MAX_SEED,
+                0, label="Seed", precision=0, minimum=0, maximum=MAX_SEED,
                 elem_id="compose-seed", min_width=110,
             )  # fmt: skip
+            self.fresh = gr.Checkbox(
+                True, label="A new seed each time", elem_id="compose-fresh", min_width=150,
+                info="Off: the same picture again.",
+            )  # fmt: skip
+        with gr.Accordion("Grid of people", open=False, elem_id="compose-grid"):
+            self.crowd = gr.Dropdown(
+                [], value=[], multiselect=True, label="People, one after the other",
+                interactive=True, elem_id="compose-crowd",
+                info="Each of them is drawn in every prompt, where it says {}. "
+                "You get all pictures, and one with labels that shows them side by side.",
+            )  # fmt: skip
+            self.blank = gr.Button("Insert {} at the cursor", size="sm", elem_id="compose-blank")
         with gr.Accordion("Advanced", open=False):
             self.negative = gr.Textbox(
                 "", label="Not in the picture", max_lines=2, elem_id="compose-negative",
@@ -242,6 +261,10 @@ class ComposeTab:
                     [("The model's own", ""), *((name, name) for name in SCHEDULERS)], value="",
                     label="Scheduler", min_width=150, info="How noise becomes a picture.",
                 )  # fmt: skip
+            self.fast = gr.Checkbox(
+                False, label="Fast mode", elem_id="compose-fast",
+                info="Half the steps: twice as fast, a little rougher.",
+            )  # fmt: skip
             self.signed = gr.Checkbox(
                 True, label="Write the settings into the pictures", elem_id="compose-signed",
                 info="So that they can be loaded back. Names are among them.",
@@ -255,21 +278,25 @@ class ComposeTab:
         self.results.wire(session)
         both = [self.prompt, self.celebrity]
         self.celebrity.input(None, both, both, js=insert_chosen())
+        self.blank.click(None, self.prompt, self.prompt, js=insert(BLANK))
+        crowd = [self.crowd, session]
+        self.people.change(self.crowds, crowd, self.crowd, queue=False, **PRIVATE)
         taken = [self.ideas, self.prompt, session]
         self.ideas.input(self.idea, taken, [self.prompt, self.ideas], **PRIVATE)
         self.fields = [
             self.prompt, self.negative, self.seed, self.steps, self.guidance, self.strength,
-            self.scheduler, self.shape,
+            self.scheduler, self.shape, self.crowd, self.fast, self.fresh,
         ]  # fmt: skip
         filled, picked = [self.problem, *self.fields], [self.history.picked, session]
         self.file.upload(self.load, self.file, filled, **PRIVATE)
         self.history.reuse.click(self.reuse, picked, filled, **PRIVATE)
         varied = self.history.more.click(self.vary, picked, filled, **PRIVATE)
         form = {
-            "text": self.prompt, "count": self.count, "seed": self.seed,
-            "strength": self.strength, "signed": self.signed, "session": session,
-            "negative": self.negative, "steps": self.steps, "guidance": self.guidance,
-            "scheduler": self.scheduler, "shape": self.shape,
+            "text": self.prompt, "crowd": self.crowd, "count": self.count, "seed": self.seed,
+            "fresh": self.fresh, "strength": self.strength, "signed": self.signed,
+            "session": session, "negative": self.negative, "steps": self.steps,
+            "guidance": self.guidance, "scheduler": self.scheduler, "shape": self.shape,
+            "fast": self.fast,
         }  # fmt: skip
         start: dict[str, Any] = {
             "fn": self.start,
@@ -282,6 +309,19 @@ class ComposeTab:
         for started in (by_hand, varied.success(**start)):
             started.success(**self.results.tick)
             started.success(self.history.refresh, session, fresh, queue=False, **PRIVATE)
+
+
+def check_number(prompts: int, people: int, count: int) -> None:
+    """Raises CelebError for none, and for too many at once."""
+    if not prompts:
+        raise CelebError("Write a prompt first, or take one of the ideas.")
+    total = prompts * max(1, people) * count
+    if total > MAX_PICTURES:
+        what = f"{prompts} prompts" + (f" for {people} people" if people else "")
+        raise CelebError(
+            f"{what} with {count} pictures each are {total} pictures; {MAX_PICTURES} are drawn at "
+            "once. Take fewer pictures per prompt."
+        )
 
 
 def shortened(line: str, most: int = 32) -> str:

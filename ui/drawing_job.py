@@ -21,7 +21,9 @@ from celeb_core import (
     reference_faces,
     score_picture,
 )
+from celeb_core.previews import Previews
 from celeb_core.prompt import known_names
+from ui.grid import Grid
 from ui.jobs import Drawn, Job
 from ui.pictures import save_picture
 from ui.workspace import Workspace
@@ -51,10 +53,25 @@ class DrawJob(Job):
     scored: bool = True
     signed: bool = True  # the files carry their settings
     pictures: list[Drawn] = field(default_factory=list)
+    drafts: Sequence[Image.Image] = ()  # how those under way look now
+    grid: Grid | None = None  # the orders are its cells
+    sheet: Drawn | None = None  # the grid as one picture
     _images: list[Image.Image] = field(default_factory=list)
 
+    def __post_init__(self) -> None:
+        self._previews = Previews(self._show)
+
+    def _show(self, drafts: Sequence[Image.Image]) -> None:
+        self.drafts = drafts
+
     def run(self) -> Literal["done", "stopped"]:
-        """All pictures; then the scores that need drawings of their own."""
+        """All pictures; then the scores that need drawings of their own, and the grid."""
+        status = self._draw_all()
+        if self.grid and self.pictures:
+            self._lay_out(self.grid)
+        return status
+
+    def _draw_all(self) -> Literal["done", "stopped"]:
         self.note = "Drawing"
         for orders in batches(self.orders, alone=self.core.models.device.type == "cpu"):
             self._draw(orders)
@@ -84,7 +101,9 @@ class DrawJob(Job):
             orders[0].config,
             on_step=on_step,
             should_stop=self.stop.is_set,
+            previews=self._previews,
         )
+        self.drafts = ()
         for order, image in zip(orders, images, strict=False):
             self._images.append(image)
             self.pictures.append(self._keep(order, image, len(self._images)))
@@ -97,6 +116,13 @@ class DrawJob(Job):
         save_picture(image, path, settings if self.signed else None)
         caption = " · ".join([order.label, *_in_words(scores)])
         return Drawn(path, caption, settings=settings)
+
+    def _lay_out(self, grid: Grid) -> None:
+        """Of what was drawn, even if not all was."""
+        path = self.pictures[0].path.with_name(f"{self.id[:8]}-grid.png")
+        save_picture(grid.sheet(self._images, self.pictures), path)
+        rows, columns = ", ".join(grid.people), ", ".join(grid.prompts)
+        self.sheet = Drawn(path, f"{rows} · {columns}")
 
     # --- scores ---------------------------------------------------------------------------------
 

@@ -39,13 +39,14 @@ class Form:
     guidance: float
     scheduler: str = ""  # empty: the model's own
     shape: str = "Automatic"
+    fast: bool = False  # half the steps
 
     def config(self, models: Models, seed: int) -> SampleConfig:
         """As the core wants it."""
         times = SHAPES[self.shape]
         return SampleConfig(
             seed=seed,
-            steps=int(self.steps),
+            steps=-(-int(self.steps) // 2) if self.fast else int(self.steps),
             guidance=float(self.guidance),
             negative_prompt=self.negative.strip(),
             scheduler=self.scheduler or None,
@@ -55,7 +56,8 @@ class Form:
 
 
 def from_picture(settings: Mapping[str, Any], models: Models) -> list[Any]:
-    """Settings of a picture -> the widgets of FIELDS, then scheduler and shape.
+    """Settings of a picture -> the widgets of FIELDS, then scheduler, shape, people of the grid
+    (none), fast mode (off) and whether the seed is a new one (no).
 
     What is missing or of a wrong kind leaves its widget as it is.
     """
@@ -71,4 +73,5 @@ def from_picture(settings: Mapping[str, Any], models: Models) -> list[Any]:
         for label, times in SHAPES.items()
         if times
     }
-    return [*fitting, "" if own else scheduler, shapes.get(size, "Automatic")]
+    shape = shapes.get(size, "Automatic")
+    return [*fitting, "" if own else scheduler, shape, [], False, False]

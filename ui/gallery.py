@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import zipfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 import gradio as gr
+from PIL import Image
 
 from ui.drawing_job import DrawJob
 from ui.jobs import Drawn
@@ -17,6 +21,8 @@ from ui.studio import PRIVATE, TICK, Shared
 Seen = tuple[str, str, int, str, str]  # id, status, number of pictures, last caption, order
 NOTHING_SEEN: Seen = ("", "", -1, "", "")
 AS_DRAWN, BY_LIKENESS, BY_PROMPT = "As drawn", "Best likeness first", "Closest to the prompt first"
+BEST = "Only the best of each prompt"
+DRAFT = 256  # longer side of a picture under way, in pixels
 
 
 class Results:
@@ -54,16 +60,19 @@ class Results:
             gr.skip() if (now[0], *now[2:]) == (seen[0], *seen[2:]) else arranged(drawn, order),
             gr.skip() if now == seen else gr.update(visible=self.sortable and len(drawn) > 1),
             gr.skip() if now == seen else gr.update(visible=not drawn and not live),
-            gr.skip() if now[:-1] == seen[:-1] else self._download(job.id, drawn, ready),
+            gr.skip() if now[:-1] == seen[:-1] else self._download(job, drawn, ready),
             gr.Timer(active=live),
             gr.update(interactive=not live),
             gr.update(interactive=live),
+            drafts(job.drafts) if live else "",
+            gr.skip() if now[:-1] == seen[:-1] else pictures([job.sheet] if job.sheet else []),
         ]
 
-    def _download(self, id: str, drawn: list[Drawn], ready: bool) -> Any:
+    def _download(self, job: DrawJob, drawn: list[Drawn], ready: bool) -> Any:
         if not ready:
             return gr.update(visible=False)
-        return gr.update(value=str(bundle(id, drawn)), visible=True)
+        files = [*drawn, job.sheet] if job.sheet else drawn
+        return gr.update(value=str(bundle(job.id, files)), visible=True)
 
     # --- widgets --------------------------------------------------------------------------------
 
@@ -87,16 +96,18 @@ class Results:
     def build_gallery(self, size: Literal["small", "medium", "large"]) -> None:
         """Pictures, their order and the button that downloads them all."""
         self.order = gr.Radio(
-            [AS_DRAWN, BY_LIKENESS, BY_PROMPT], value=AS_DRAWN, label="Sort by", visible=False,
-            container=False, elem_id=f"{self.name}-order",
+            [AS_DRAWN, BY_LIKENESS, BY_PROMPT, BEST], value=AS_DRAWN, label="Sort by",
+            visible=False, container=False, elem_id=f"{self.name}-order",
         )  # fmt: skip
+        self.drafts = gr.HTML(elem_id=f"{self.name}-drafts")
+        self.sheet = gallery(f"{self.name}-sheet", "Grid", size="whole", opens=True)
         self.gallery = gallery(f"{self.name}-gallery", "Pictures", size=size, opens=True)
         self.download = gr.DownloadButton(
             "Download all", visible=False, size="sm", elem_id=f"{self.name}-download"
         )
         self.watched = [
             self.seen, self.status, self.gallery, self.order, self.empty, self.download, self.timer,
-            self.go, self.halt,
+            self.go, self.halt, self.drafts, self.sheet,
         ]  # fmt: skip
 
     def wire(self, session: gr.BrowserState) -> None:
@@ -113,9 +124,25 @@ class Results:
         self.halt.click(self.cancel, session, None, **PRIVATE).success(**self.tick)
 
 
+def drafts(images: Sequence[Image.Image]) -> str:
+    """HTML: pictures that are being drawn, within the page itself, because they soon are gone."""
+    shown = []
+    for image in images:
+        small, file = image.copy(), io.BytesIO()
+        small.thumbnail((DRAFT, DRAFT))
+        small.save(file, "JPEG", quality=80)
+        data = base64.b64encode(file.getvalue()).decode()
+        shown.append(f'<img alt="A picture being drawn" src="data:image/jpeg;base64,{data}">')
+    return f'<div class="drafts">{"".join(shown)}</div>' if shown else ""
+
+
 def arranged(drawn: list[Drawn], order: str) -> Any:
-    """The pictures as drawn, or the best first."""
-    if order == BY_LIKENESS:
+    """The pictures as drawn, the best first, or only the best one of each prompt."""
+    if order == BEST:
+        ranked = sorted(drawn, key=lambda picture: (_likeness(picture), _fit(picture)))
+        best = {picture.settings["prompt"]: picture for picture in ranked}
+        drawn = [picture for picture in drawn if best[picture.settings["prompt"]] is picture]
+    elif order == BY_LIKENESS:
         drawn = sorted(drawn, key=_likeness, reverse=True)
     elif order == BY_PROMPT:
         drawn = sorted(drawn, key=_fit, reverse=True)

@@ -15,7 +15,7 @@ def gallery(
     id: str,
     label: str,
     value: Any = None,
-    size: Literal["small", "medium", "large"] = "small",
+    size: Literal["small", "medium", "large", "whole"] = "small",
     opens: bool = False,
 ) -> gr.Gallery:
     """Pictures with words under them; not there while there is none.
@@ -45,6 +45,14 @@ def facts(rows: Mapping[str, str]) -> str:
     """Words and what they are, as an HTML list."""
     body = "".join(f"<dt>{safe(key)}</dt><dd>{safe(value)}</dd>" for key, value in rows.items())
     return f'<dl class="facts">{body}</dl>'
+
+
+def colour_key(items: Sequence[tuple[str, str]]) -> str:
+    """Texts and their colours, as an HTML list."""
+    body = "".join(
+        f'<li><i style="background:{colour}"></i>{safe(text)}</li>' for text, colour in items
+    )
+    return f'<ul class="legend">{body}</ul>'
 
 
 def signal(id: str) -> gr.Textbox:

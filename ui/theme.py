@@ -86,6 +86,7 @@ CSS = """
 .cards .grid-container { grid-template-rows: none; grid-auto-rows: auto; align-items: start;
   grid-template-columns: repeat(auto-fill, minmax(150px, 1fr)); }
 .cards.large .grid-container { grid-template-columns: repeat(auto-fill, minmax(220px, 1fr)); }
+.cards.whole .grid-container { grid-template-columns: 1fr; }
 .cards.small .grid-container { grid-template-columns: repeat(auto-fill, minmax(88px, 1fr)); }
 .cards:has(.preview) { min-height: 420px !important; }
 .cards .thumbnail-item { aspect-ratio: auto; height: auto; display: block; }
@@ -99,6 +100,20 @@ CSS = """
   list-style: none; font-size: 0.85rem; color: var(--body-text-color-subdued); }
 .legend i { display: inline-block; width: 1.1em; height: 3px; margin-right: 0.4em;
   vertical-align: middle; border-radius: 2px; }
+.drafts { display: flex; flex-wrap: wrap; gap: 8px; }
+.drafts img { width: 160px; border-radius: 8px; opacity: 0.85; }
+.corners { display: flex; justify-content: space-between; gap: 1rem; margin: 0;
+  font-weight: 600; font-size: 0.95rem; overflow-wrap: anywhere; }
+.corners bdi:last-child { text-align: end; }
+.cards.square .grid-container { grid-template-columns: repeat(var(--grid-cols), 1fr); gap: 4px; }
+.cards.square .thumbnail-item .caption-label,
+.cards.square [data-testid="block-label"] { display: none; }
+.weights { display: grid; grid-template-columns: minmax(0, max-content) 1fr; gap: 0.3rem 0.8rem;
+  margin: 0.4rem 0; font-size: 0.95rem; align-items: center; }
+.weights dt { overflow-wrap: anywhere; }
+.weights dd { margin: 0; display: flex; align-items: center; gap: 0.5rem; }
+.weights i { height: 8px; border-radius: 4px; background: #0d9488; max-width: calc(100% - 3rem); }
+#map-plot text { fill: var(--body-text-color); font-family: var(--font); }
 #compose-order { border: none !important; padding: 0; }
 #train-preset .wrap { flex-direction: column; align-items: stretch; }
 #train-plot .role-legend { display: none; }

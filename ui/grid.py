@@ -1,0 +1,60 @@
+"""A grid of people x prompts x seeds: what is drawn, and the one picture that shows it all."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from PIL import Image
+
+from celeb_core import CelebError
+from ui.jobs import Drawn
+from ui.sheet import Cell, sheet
+
+BLANK = "{}"  # in a prompt: where each of the people goes
+NAME_OR_BLANK = re.compile(r"<[^<>]*>|\{\}")
+
+
+@dataclass(frozen=True)
+class Grid:
+    """One row per person; one column per prompt and seed. Pictures are drawn row by row."""
+
+    people: tuple[str, ...]  # as they are written in a prompt: "<ada>", or a celebrity's name
+    prompts: tuple[str, ...]  # each with a blank
+    seeds: tuple[int, ...]
+
+    def sheet(self, images: Sequence[Image.Image], drawn: Sequence[Drawn]) -> Image.Image:
+        """The pictures that are there so far (at least one) with labels and likenesses."""
+        across = len(self.prompts) * len(self.seeds)
+        cells = [Cell(*pair) for pair in zip(images, map(_note, drawn), strict=True)]
+        cells += [Cell(None)] * (across * len(self.people) - len(cells))
+        return sheet(
+            [person.strip("<>") for person in self.people],
+            [fill(prompt, "…") for prompt in self.prompts],
+            [f"seed {seed}" for seed in self.seeds],
+            [cells[first : first + across] for first in range(0, len(cells), across)],
+        )
+
+
+def fill(prompt: str, person: str | None) -> str:
+    """The prompt with the person in its blanks; blanks within a name are its own.
+
+    None: there must be no blank. Raises CelebError.
+    """
+    blanks = [found for found in NAME_OR_BLANK.findall(prompt) if found == BLANK]
+    if person is None and blanks:
+        raise CelebError(
+            f"{BLANK} stands for the people of a grid: choose them under “Grid of people”, or "
+            "write a name instead, as in <ada>."
+        )
+    if person is not None and not blanks:
+        raise CelebError(
+            f"Write {BLANK} where the people of the grid go, as in “a photo of {BLANK}”."
+        )
+    return NAME_OR_BLANK.sub(lambda found: str(person) if found[0] == BLANK else found[0], prompt)
+
+
+def _note(drawn: Drawn) -> str:
+    people: Mapping[str, float] = drawn.settings["scores"]["people"]
+    return " · ".join(f"{likeness:.2f}" for likeness in people.values())
