@@ -17,6 +17,7 @@ from celeb_core.files import write_atomically
 from celeb_core.types import CelebBasis, Identity
 
 if TYPE_CHECKING:
+    from celeb_core.encoders import TextEncoder
     from celeb_core.models import Models
 
 K = 2  # words per name: the first two tokens (METHOD.md §1.2)
@@ -36,29 +37,38 @@ def build_basis(names: Sequence[str], models: Models, p: int = 512) -> CelebBasi
 
     Rows that several names share count once; one-token names feed the first position only.
     Each position has as many components as its rows have rank, at most p; a shorter position is
-    padded with zero rows. The rows are rounded to fp16 first, so that one text encoder gives
-    one basis (and one id) whatever precision it is loaded in.
-    Raises ModelError if the names have too few distinct words.
+    padded with zero rows. Each text encoder gets its own; see `CelebBasis`. The rows are rounded
+    to fp16 first, so that one model gives one basis (and one id) whatever precision it is loaded
+    in. Raises ModelError if the names have too few distinct words.
     """
-    rows = _distinct_rows(names, models)
-    if min(len(group) for group in rows) < 3:
+    encoders = models.encoders
+    rows = [_distinct_rows(names, encoder) for encoder in encoders]
+    counts = [len(group) for groups in rows for group in groups]
+    if min(counts) < 3:
         raise ModelError(
-            f"{len(names)} names are too few to span a celeb basis: they have "
-            f"{[len(group) for group in rows]} distinct words per position. Use a longer list."
+            f"{len(names)} names are too few to span a celeb basis: they have {counts} distinct "
+            "words per position. Use a longer list."
         )
-    parts = [principal_components(group, p) for group in rows]
-    ranks = tuple(len(std) for _, _, std in parts)
-    width = max(ranks)
+    # One list per position, of one part per encoder.
+    parts = [
+        [principal_components(group, p) for group in groups] for groups in zip(*rows, strict=True)
+    ]
+    ranks = tuple(len(std) for position in parts for _, _, std in position)
+    size = max(ranks)
     if min(ranks) < p:
         log.info("asked for %d components, the names give %s", p, ranks)
+    means = [torch.cat([mean for mean, _, _ in position]) for position in parts]
+    components = [torch.block_diag(*(_pad(c, size) for _, c, _ in position)) for position in parts]
+    spreads = [torch.cat([_pad(std, size) for _, _, std in position]) for position in parts]
     return CelebBasis(
-        mean=torch.stack([mean for mean, _, _ in parts]).float(),
-        components=torch.stack([_pad(comp, width) for _, comp, _ in parts]).float(),
-        std=torch.stack([_pad(std, width) for _, _, std in parts]).float(),
+        mean=torch.stack(means).float(),
+        components=torch.stack(components).float(),
+        std=torch.stack(spreads).float(),
         names=tuple(names),
         base_model=models.id,
         id=basis_id(names, models, p),
         ranks=ranks,
+        widths=tuple(encoder.table.shape[1] for encoder in encoders),
     )
 
 
@@ -71,8 +81,9 @@ def basis_id(names: Sequence[str], models: Models, p: int = 512) -> str:
     digest = hashlib.sha256(f"{FORMAT} p={p}\n".encode())
     for name in names:
         digest.update(name.encode() + b"\n")
-    for group in _distinct_rows(names, models):
-        digest.update(group.half().numpy().tobytes())
+    for encoder in models.encoders:
+        for group in _distinct_rows(names, encoder):
+            digest.update(group.half().numpy().tobytes())
     return digest.hexdigest()[:16]
 
 
@@ -89,6 +100,8 @@ def load_basis(path: Path) -> CelebBasis:
         content = torch.load(path, weights_only=True)
         if content.pop("format") != FORMAT:
             raise ValueError("another format")
+        # Bases of one text encoder were written without its width at first.
+        content.setdefault("widths", (content["mean"].shape[1],))
         return CelebBasis(**content)
     except Exception as error:
         raise ModelNotFound(
@@ -128,11 +141,12 @@ def words_of(person: str | Identity | Tensor, basis: CelebBasis, models: Models)
         if person.basis_id != basis.id:
             raise BasisMismatch(person.name, basis.id, person.basis_id, person.base_model)
         return compose(basis, person.coefficients.float())
-    ids = token_ids(person, models.tokenizer)[: basis.k]
-    if not ids:
-        raise UnknownName(person, (), len(basis.names))
     words = basis.mean.clone()
-    words[: len(ids)] = token_embeddings(ids, models)
+    for encoder in models.encoders:
+        ids = token_ids(person, encoder.tokenizer)[: basis.k]
+        if not ids:
+            raise UnknownName(person, (), len(basis.names))
+        words[: len(ids), encoder.share] = token_embeddings(ids, encoder)
     return words
 
 
@@ -173,19 +187,18 @@ def bilinear(x: float, y: float) -> tuple[float, float, float, float]:
     return ((1 - x) * (1 - y), x * (1 - y), (1 - x) * y, x * y)
 
 
-def token_embeddings(ids: Sequence[int], models: Models) -> Tensor:
-    """The text encoder's embeddings of some tokens (n, d), float32 on the CPU."""
-    weight: Tensor = models.text_encoder.get_input_embeddings().weight
-    return weight.detach()[list(ids)].float().cpu()
+def token_embeddings(ids: Sequence[int], encoder: TextEncoder) -> Tensor:
+    """A text encoder's embeddings of some tokens (n, width), float32 on the CPU."""
+    return encoder.table.detach()[list(ids)].float().cpu()
 
 
-def _distinct_rows(names: Sequence[str], models: Models) -> list[Tensor]:
-    """Distinct token embeddings per position, in order of appearance: k x (m_j, d)."""
+def _distinct_rows(names: Sequence[str], encoder: TextEncoder) -> list[Tensor]:
+    """Distinct token embeddings per position, in order of appearance: k x (m_j, width)."""
     seen: list[dict[int, None]] = [{} for _ in range(K)]
     for name in names:
-        for position, token in enumerate(token_ids(name, models.tokenizer)[:K]):
+        for position, token in enumerate(token_ids(name, encoder.tokenizer)[:K]):
             seen[position][token] = None
-    return [token_embeddings(list(tokens), models) for tokens in seen]
+    return [token_embeddings(list(tokens), encoder) for tokens in seen]
 
 
 def principal_components(rows: Tensor, p: int) -> tuple[Tensor, Tensor, Tensor]:

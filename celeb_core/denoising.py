@@ -15,8 +15,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from celeb_core import templates
-from celeb_core.prompt import encode_tokens, tokenize
-from celeb_core.types import Person, TrainConfig
+from celeb_core.prompt import encode_texts
+from celeb_core.types import Person, PromptEmbeds, TrainConfig
 from celeb_core.views import make_views
 
 if TYPE_CHECKING:
@@ -56,33 +56,43 @@ class Denoising:
             target = self.noising.get_velocity(clean, noise, timesteps)
         else:
             target = clean if kind == "sample" else noise
-        states = self.text_states(words, b).to(clean.dtype)
-        noise_pred: Tensor = self.models.unet(noisy_latents, timesteps, states, return_dict=False)[
-            0
-        ]
+        said = self.text_states(words, b)
+        noise_pred: Tensor = self.models.unet(
+            noisy_latents,
+            timesteps,
+            said.states.to(clean.dtype),
+            added_cond_kwargs=self._added(said.pooled, clean),
+            return_dict=False,
+        )[0]
         weight = heads.flatten(0, 1) * (1 - self.config.background) + self.config.background
         weight = weight / weight.mean((1, 2, 3), keepdim=True)
         error: Tensor = (noise_pred.float() - target.float()).square() * weight
         per_picture = error.mean((1, 2, 3))
         return per_picture.reshape(n, b).mean(1)
 
-    def text_states(self, words: Tensor, b: int) -> Tensor:
-        """Text states (n * b, tokens, d) for words (n, k, d); distinct prompts encoded once."""
+    def text_states(self, words: Tensor, b: int) -> PromptEmbeds:
+        """Those of n * b prompts for words (n, k, d); distinct prompts encoded once."""
         n, k = words.shape[:2]
         texts = templates.PAPER if self.config.templates == "paper" else templates.STUDIO
         count = min(self.config.prompts, b)
         picks = torch.randint(len(texts), (n, count), generator=self.generator).tolist()
         wanted = [[(person, pick) for pick in row] for person, row in enumerate(picks)]
         distinct = list(dict.fromkeys(pair for row in wanted for pair in row))
-        tokens, people = [], []
-        for person, pick in distinct:
-            text = texts[pick].format("<x>")
-            tokens.append(tokenize(text, self.models.tokenizer, k))
-            people.append({"x": words[person]})
-        states = encode_tokens(tokens, people, self.models.text_encoder)
+        prompts = [texts[pick].format("<x>") for _, pick in distinct]
+        people = [{"x": words[person]} for person, _ in distinct]
+        said = encode_texts(prompts, people, k, self.models.encoders)
         place = {pair: index for index, pair in enumerate(distinct)}
         rows = [place[row[i * count // b]] for row in wanted for i in range(b)]
-        return states[torch.tensor(rows, device=states.device)]
+        return said.take(torch.tensor(rows, device=said.states.device))
+
+    def _added(self, pooled: Tensor | None, like: Tensor) -> dict[str, Tensor] | None:
+        """What else SDXL's UNet hears: the text as a whole, and the size of the picture as
+        pictures are drawn, which is nothing scaled and nothing cropped."""
+        if pooled is None:
+            return None
+        size = (self.models.height, self.models.width)
+        sizes = torch.tensor([*size, 0, 0, *size]).to(like)
+        return {"text_embeds": pooled.to(like.dtype), "time_ids": sizes.repeat(len(pooled), 1)}
 
     def timesteps(self, count: int) -> Tensor:
         """Uniform timesteps (count,); stratified: one from each of `count` equal parts."""

@@ -31,6 +31,7 @@ SAMPLE_SUFFIX = ".sample.safetensors"
 """Of the people who ship with the project: one of the user's with the same name goes first."""
 MAX_NAME = 64
 MAX_BYTES = 3072
+"""Of a model with one text encoder; two encoders have twice as many numbers."""
 
 log = logging.getLogger(__name__)
 
@@ -67,7 +68,7 @@ def file_name(name: str) -> str:
 
 
 def save_identity(identity: Identity, folder: Path) -> Path:
-    """Write the identity (at most 3 KB), atomically. Raises BadName, SaveFailed."""
+    """Write the identity (at most 3 KB, SDXL's 5 KB), atomically. Raises BadName, SaveFailed."""
     name = check_name(identity.name)
     metadata = {
         "format": FORMAT,
@@ -79,7 +80,7 @@ def save_identity(identity: Identity, folder: Path) -> Path:
     }
     numbers = identity.coefficients.detach().to("cpu", torch.float16).contiguous()
     content = save({"coefficients": numbers}, metadata=metadata)
-    if len(content) > MAX_BYTES and numbers.numel() <= 1024:
+    if len(content) > max(MAX_BYTES, numbers.nbytes + 1024):
         raise ValueError(f"identity file of {len(content)} bytes: its settings are too long")
     path = folder / file_name(name)
     write_atomically(path, content)

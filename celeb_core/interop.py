@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import pickle
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,14 +25,19 @@ if TYPE_CHECKING:
 
 FORMATS: Mapping[str, str] = {
     "safetensors": "TOKEN.safetensors for A1111, Forge, ComfyUI, InvokeAI, kohya and diffusers",
-    "a1111": "TOKEN.pt as A1111 writes it",
+    "a1111": "TOKEN.pt for A1111",
     "diffusers": "TOKEN/learned_embeds.safetensors, which brings its token along",
 }
 """Name of an export format -> what is written."""
 
-GENERIC_KEYS = ("emb_params", "clip_l", "*")
+SDXL_KEYS = ("clip_l", "clip_g")
+"""The words of SDXL's two text encoders."""
+GENERIC_KEYS = ("emb_params", *SDXL_KEYS, "*")
 """Keys that name no person: the file's name does."""
-FAMILIES = {768: "SD 1.x", 1024: "SD 2.x", 1280: "SDXL's second encoder"}
+FAMILIES = {768: "SD 1.x", 1024: "SD 2.x", 1280: "SDXL's second encoder alone", 2048: "SDXL"}
+LEARNED = "learned_embeds.safetensors"
+LEARNED_2 = "learned_embeds_2.safetensors"
+"""diffusers' own names, the second one for SDXL's second encoder."""
 MOST_BYTES = 50_000_000
 LEAST_KEPT = 0.9
 
@@ -42,7 +47,8 @@ class Imported:
     """A person from another tool's file.
 
     `kept` is the share of the words' squared distance from the basis' mean that lies within the
-    celebrities' span, 0 to 1; the rest cannot be said in coefficients and is lost.
+    celebrities' span, 0 to 1; the rest cannot be said in coefficients and is lost. Of several
+    text encoders it is the least share.
     """
 
     identity: Identity
@@ -57,27 +63,32 @@ def export_identity(
     format: str = "safetensors",
     token: str | None = None,
 ) -> Path:
-    """Write the identity's words (k, d) float32 as a textual-inversion file (about 6 KB).
+    """Write the identity's words as a textual-inversion file, float32 (6 KB, SDXL's 16 KB).
 
     The file is named after `token`, because most tools take their trigger word from there; None
-    is a form of the identity's name that is safe in file names. Raises BasisMismatch, BadName,
+    is a form of the identity's name that is safe in file names. diffusers' format is one file
+    per text encoder, the first one of which is returned. Raises BasisMismatch, BadName,
     SaveFailed; ValueError for a format that is not among FORMATS.
     """
-    words = words_of(identity, basis, models).contiguous()
+    words = words_of(identity, basis, models).split(basis.widths, dim=-1)
+    keys = SDXL_KEYS if len(words) > 1 else ("emb_params",)
+    tensors = {key: part.contiguous() for key, part in zip(keys, words, strict=True)}
     token = _check_token(token) if token else default_token(identity)
     labels = {"format": "pt", "name": identity.name, "basis_id": basis.id}
     labels["base_model"] = identity.base_model
     if format == "safetensors":
-        path, content = folder / f"{token}.safetensors", save({"emb_params": words}, labels)
+        files = {folder / f"{token}.safetensors": save(tensors, labels)}
     elif format == "diffusers":
-        path = folder / token / "learned_embeds.safetensors"
-        content = save({f"<{token}>": words}, labels)
+        places = (folder / token / name for name in (LEARNED, LEARNED_2))
+        parts = tensors.values()
+        files = {p: save({f"<{token}>": t}, labels) for p, t in zip(places, parts, strict=False)}
     elif format == "a1111":
-        path, content = folder / f"{token}.pt", _as_a1111(words, token, identity)
+        files = {folder / f"{token}.pt": _as_a1111(tensors, token, identity)}
     else:
         raise ValueError(f"format {format!r} is none of {', '.join(FORMATS)}")
-    write_atomically(path, content)
-    return path
+    for path, content in files.items():
+        write_atomically(path, content)
+    return next(iter(files))
 
 
 def default_token(identity: Identity) -> str:
@@ -87,19 +98,43 @@ def default_token(identity: Identity) -> str:
 
 def usage(path: Path) -> dict[str, str]:
     """How to use an exported file: tool -> what to do and to write there."""
-    if path.name == "learned_embeds.safetensors":
+    if path.name == LEARNED:
         token = path.parent.name
-        return {"diffusers": f'pipe.load_textual_inversion("{path.parent}"), then prompt <{token}>'}
+        sdxl = path.with_name(LEARNED_2).is_file()
+        load = f'pipe.load_textual_inversion("{path.parent}")'
+        if sdxl:
+            load = _into_both([f'"{path}"', f'"{path.with_name(LEARNED_2)}"'], token)
+        return {"diffusers": f"{load}, then prompt <{token}>"}
     token, file = path.stem, path.name
+    # Always with `token`: without it diffusers takes "emb_params" for the trigger word.
+    load = f'pipe.load_textual_inversion("{path}", token="<{token}>")'
+    if SDXL_KEYS[1] in _content(path):
+        read = "safetensors.torch.load_file" if path.suffix == ".safetensors" else "torch.load"
+        words = f'words = {read}("{path}")'
+        parts = [f'words["{key}"]' for key in SDXL_KEYS]
+        load = f"import {read.rpartition('.')[0]}; {words}; {_into_both(parts, token)}"
     return {
-        # Always with `token`: without it diffusers takes "emb_params" for the trigger word.
-        "diffusers": f'pipe.load_textual_inversion("{path}", token="<{token}>"), '
-        f"then prompt <{token}>",
+        "diffusers": f"{load}, then prompt <{token}>",
         "A1111, Forge": f"copy {file} to embeddings/, then prompt {token}",
         "ComfyUI": f"copy {file} to models/embeddings/, then prompt embedding:{token}",
         "InvokeAI": f"import {file} in the model manager, then prompt <{token}>",
         "kohya sd-scripts": f"--textual_inversion_embeddings {file}, then prompt {token}",
     }
+
+
+def _into_both(parts: Sequence[str], token: str) -> str:
+    """diffusers' two calls for SDXL's encoders, with Python for the words of each.
+
+    The last line keeps the end of a prompt where it is: configs of SDXL say that it is the token
+    with the highest number, which the words of a new token would be.
+    """
+    calls = [
+        f'pipe.load_textual_inversion({words}, token="<{token}>", '
+        f"text_encoder=pipe.text_encoder{suffix}, tokenizer=pipe.tokenizer{suffix})"
+        for words, suffix in zip(parts, ("", "_2"), strict=True)
+    ]
+    end = "pipe.text_encoder_2.text_model.eos_token_id = pipe.tokenizer_2.eos_token_id"
+    return "; ".join([*calls, end])
 
 
 def import_identities(
@@ -143,9 +178,9 @@ def _within(name: str, vectors: Tensor, basis: CelebBasis, least: float) -> Impo
     words = basis.mean.clone()
     words[:count] = vectors
     coefficients = project(basis, words)
-    away = (words - basis.mean).square().sum()
-    lost = (words - compose(basis, coefficients)).square().sum()
-    kept = 1.0 - float(lost / away) if away > 0 else 1.0
+    away = (words - basis.mean).split(basis.widths, -1)
+    lost = (words - compose(basis, coefficients)).split(basis.widths, -1)
+    kept = min(_kept(part, rest) for part, rest in zip(away, lost, strict=True))
     if kept < least:
         raise EmbeddingUnusable(
             f"Only {kept:.0%} of the embedding “{name}” lies among the celebrities of "
@@ -159,6 +194,11 @@ def _within(name: str, vectors: Tensor, basis: CelebBasis, least: float) -> Impo
     return Imported(identity, kept)
 
 
+def _kept(away: Tensor, lost: Tensor) -> float:
+    total = away.square().sum()
+    return 1.0 - float(lost.square().sum() / total) if total > 0 else 1.0
+
+
 def _read(path: Path) -> dict[str, Tensor]:
     """Name -> vectors (n, d) float32 of any of the known layouts."""
     if not path.is_file():
@@ -169,8 +209,7 @@ def _read(path: Path) -> dict[str, Tensor]:
             "Name it with --model instead."
         )
     try:
-        content = load_file(path) if path.suffix == ".safetensors" else _unpickle(path)
-        found = _layout(content, path.stem)
+        found = _layout(_content(path), path.stem)
         return {who: torch.atleast_2d(vectors.detach().float()) for who, vectors in found.items()}
     except (SafetensorError, pickle.UnpicklingError, OSError, RuntimeError, EOFError) as error:
         raise _unreadable(path, str(error).split("\n")[0]) from error
@@ -185,8 +224,17 @@ def _unreadable(path: Path, why: str) -> IdentityUnreadable:
     )
 
 
-def _unpickle(path: Path) -> Any:
-    """Tensors and plain containers only; the first textual inversion wrote a ParameterDict."""
+def _content(path: Path) -> Any:
+    """What is in a file, or in diffusers' two of a person for SDXL.
+
+    Tensors and plain containers only; the first textual inversion wrote a ParameterDict.
+    """
+    if path.suffix == ".safetensors":
+        content, second = load_file(path), path.with_name(LEARNED_2)
+        if path.name == LEARNED and second.is_file():
+            other = load_file(second)
+            return {key: torch.cat([part, other[key]], -1) for key, part in content.items()}
+        return content
     with torch.serialization.safe_globals([nn.ParameterDict]):
         return torch.load(path, map_location="cpu", weights_only=True)
 
@@ -207,11 +255,8 @@ def _layout(content: Any, stem: str) -> dict[str, Tensor]:
             "nothing without its own list of names and its basis. Write the file there again "
             "with test_mode “embedding”, or train the person from the photo."
         )
-    if "clip_g" in content:
-        raise EmbeddingUnusable(
-            f"{stem} is an embedding for SDXL ({', '.join(content)}), which is not supported. "
-            "Use one for SD 1.x or SD 2.x."
-        )
+    if all(key in content for key in SDXL_KEYS):
+        return {stem: torch.cat([content[key] for key in SDXL_KEYS], -1)}
     if len(content) != 1:
         raise ValueError(f"keys {list(content)[:5]}")
     key, vectors = next(iter(content.items()))
@@ -222,9 +267,16 @@ def _numbered(name: str, count: int) -> list[str]:
     return [name] if count == 1 else [f"{name}-{i + 1}" for i in range(count)]
 
 
-def _as_a1111(words: Tensor, token: str, identity: Identity) -> bytes:
-    """What A1111's loader, diffusers (`name`, key `*`) and InvokeAI (`string_to_token`) want."""
+def _as_a1111(tensors: dict[str, Tensor], token: str, identity: Identity) -> bytes:
+    """What A1111's loader, diffusers (`name`, key `*`) and InvokeAI (`string_to_token`) want.
+
+    Of SDXL they take the bare tensors.
+    """
     buffer = io.BytesIO()
+    if len(tensors) > 1:
+        torch.save(tensors, buffer)
+        return buffer.getvalue()
+    (words,) = tensors.values()
     content = {
         "string_to_token": {"*": 265},  # the id of “*” in CLIP's vocabulary
         "string_to_param": {"*": words},

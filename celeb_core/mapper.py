@@ -19,7 +19,8 @@ class CoefficientMapper(nn.Module):
       weights start as N(0, 1), as in the official code (§2)
     - "radius-learned": each word's whitened coefficients to a radius of its own, trained along
     - "free": whatever the layer says
-    The last two start near the mean person, by fan-in scaled weights.
+    The last two start near the mean person, by fan-in scaled weights. Where a word has
+    coefficients for several text encoders, the norm is that of each encoder's.
     """
 
     std: Tensor
@@ -27,7 +28,9 @@ class CoefficientMapper(nn.Module):
 
     def __init__(self, basis: CelebBasis, norm: Norm = "free", seed: int = 0) -> None:
         super().__init__()
-        self.norm, self.k, self.p = norm, basis.k, basis.p
+        self.norm = norm
+        encoders = len(basis.widths)
+        self.shape = (basis.k, encoders, basis.p // encoders)
         self.linear = nn.Linear(FACE_WIDTH, basis.k * basis.p)
         spread = 1.0 if norm == "paper" else FACE_WIDTH**-0.5
         generator = torch.Generator().manual_seed(seed)
@@ -42,23 +45,24 @@ class CoefficientMapper(nn.Module):
 
     def forward(self, face_embedding: Tensor) -> Tensor:
         """(b, 512) unit norm -> (b, k, p) in units of the celebrities' spread."""
-        raw: Tensor = self.linear(face_embedding).unflatten(-1, (self.k, self.p))
+        raw: Tensor = self.linear(face_embedding).unflatten(-1, self.shape)
         if self.norm == "paper":
-            unit = functional.normalize(functional.leaky_relu(raw, 0.2), dim=-1)
+            unit = functional.normalize(functional.leaky_relu(raw, 0.2), dim=-1).flatten(-2)
             return torch.where(self.std > 0, unit / self.std.clamp_min(1e-12), 0.0)
         if self.norm == "radius-learned":
-            return functional.normalize(raw, dim=-1) * self.radius[:, None]
-        return raw
+            raw = functional.normalize(raw, dim=-1) * self.radius.view(*self.shape[:2], 1)
+        return raw.flatten(-2)
 
 
 def set_start(mapper: CoefficientMapper, faces: Tensor, coefficients: Tensor) -> None:
     """Make the mapper give these people (n, 512) these coefficients (n, k, p).
 
     The linear map of least norm that does (the pseudo-inverse). With the norm "radius-learned"
-    each word's radius becomes the mean radius over the people.
+    each radius becomes the mean radius over the people.
     """
     with torch.no_grad():
         mapper.linear.weight.copy_((torch.linalg.pinv(faces) @ coefficients.flatten(1)).T)
         mapper.linear.bias.zero_()
         if mapper.norm == "radius-learned":
-            mapper.radius.copy_(coefficients.norm(dim=-1).mean(0))
+            lengths = coefficients.unflatten(-1, mapper.shape[1:]).norm(dim=-1)
+            mapper.radius.copy_(lengths.mean(0).flatten())

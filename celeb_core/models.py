@@ -8,6 +8,7 @@ turning a feature on: `studio.json` (title, note for people without a detected f
 
 from __future__ import annotations
 
+import inspect
 import json
 import logging
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ import torch
 from celeb_core.basis import basis_id, build_basis, load_basis, save_basis
 from celeb_core.calibration import load_calibration
 from celeb_core.devices import best_device, best_dtype, checked_device, dtype_of, is_small
+from celeb_core.encoders import TextEncoder, text_encoders
 from celeb_core.errors import FeatureMissing, ModelNotFound
 from celeb_core.faces import FaceModel, load_face_model
 from celeb_core.pipelines import REVISIONS, STABLE_DIFFUSION, load_pipeline
@@ -39,7 +41,7 @@ class Models:
     title: str
     note: str  # why it was chosen, where it runs
     folder: Path | None
-    pipeline: Any  # diffusers.StableDiffusionPipeline
+    pipeline: Any  # diffusers.StableDiffusionPipeline or StableDiffusionXLPipeline
     names: tuple[str, ...]  # celebrities known to the model; may be empty
     width: int  # pixels of a picture of one person
     height: int
@@ -50,13 +52,18 @@ class Models:
     face_options: dict[str, Any]  # for load_face_model
 
     @property
+    def encoders(self) -> tuple[TextEncoder, ...]:
+        """The text encoders with their tokenizers: one, or SDXL's two."""
+        return text_encoders(self.pipeline)
+
+    @property
     def tokenizer(self) -> Any:
-        """transformers.CLIPTokenizer."""
+        """transformers.CLIPTokenizer of the first encoder."""
         return self.pipeline.tokenizer
 
     @property
     def text_encoder(self) -> Any:
-        """transformers.CLIPTextModel."""
+        """transformers.CLIPTextModel, the first encoder."""
         return self.pipeline.text_encoder
 
     @property
@@ -73,6 +80,11 @@ class Models:
     def scheduler(self) -> Any:
         """The scheduler as the model's folder configures it."""
         return self.pipeline.scheduler
+
+    @property
+    def networks(self) -> tuple[Any, ...]:
+        """All that has weights."""
+        return (self.unet, self.vae, *(encoder.model for encoder in self.encoders))
 
     @property
     def device(self) -> torch.device:
@@ -100,8 +112,8 @@ def load_models(
     """Load "auto", "toonville", a diffusers folder, a .safetensors checkpoint, or a hub id.
 
     `device` None takes CUDA, then Apple's MPS, then the CPU. `dtype` ("float32", "bfloat16",
-    "float16") is the UNet's and the VAE's; None is `best_dtype`. The text encoder stays in
-    float32: its embeddings make the basis, which must be the same everywhere. `low_memory` (None:
+    "float16") is the UNet's and the VAE's; None is `best_dtype`. Text encoders stay in float32:
+    their embeddings make the basis, which must be the same everywhere. `low_memory` (None:
     `is_small`) recomputes the UNet's activations in training and decodes pictures one by one: the
     same results in less memory, more slowly.
     Raises ModelNotFound, ModelUnsupported, ModelError (unknown device or dtype).
@@ -115,7 +127,7 @@ def load_models(
         pipeline.unet.to(chosen)
         pipeline.vae.to(chosen)
     pipeline.to(device)
-    for part in (pipeline.text_encoder, pipeline.unet, pipeline.vae):
+    for part in (pipeline.unet, pipeline.vae, *(e.model for e in text_encoders(pipeline))):
         part.requires_grad_(False).eval()
     if is_small(device) if low_memory is None else low_memory:
         pipeline.unet.enable_gradient_checkpointing()
@@ -136,7 +148,7 @@ def load_models(
         width=int(defaults.get("width", side)),
         height=int(defaults.get("height", side)),
         steps=int(defaults.get("steps", 30)),
-        guidance=float(defaults.get("guidance", 7.5)),
+        guidance=float(defaults.get("guidance", _usual_guidance(pipeline))),
         scheduler_name=defaults.get("scheduler"),
         face_note=about.get("domain_note", ""),
         face_options=about.get("faces", {}),
@@ -242,6 +254,11 @@ def _is_cached(hub_id: str) -> bool:
 def _native_side(pipeline: Any) -> int:
     size = pipeline.unet.config.sample_size
     return int(size if isinstance(size, int) else max(size)) * int(pipeline.vae_scale_factor)
+
+
+def _usual_guidance(pipeline: Any) -> float:
+    """What diffusers draws with if nothing is said: 7.5, and 5 for SDXL."""
+    return float(inspect.signature(type(pipeline).__call__).parameters["guidance_scale"].default)
 
 
 def _names_for(models: Models, names: Path | None) -> tuple[str, ...]:

@@ -15,18 +15,28 @@ from typing import Any
 import torch
 from safetensors import SafetensorError, safe_open
 
+from celeb_core.encoders import text_encoders
 from celeb_core.errors import ModelNotFound, ModelUnsupported
 
 STABLE_DIFFUSION = "stable-diffusion-v1-5/stable-diffusion-v1-5"
 REVISIONS = {STABLE_DIFFUSION: "451f4fe16113bff5a5d2269ed5ad43b0592e9a14"}
 """Hub id -> the commit that is loaded; other models are taken as they are today."""
 
-SUPPORTED = "StableDiffusionPipeline"
+SUPPORTED: Mapping[str, Mapping[str, Any]] = {
+    "StableDiffusionPipeline": {
+        "safety_checker": None,
+        "feature_extractor": None,
+        "requires_safety_checker": False,
+    },
+    "StableDiffusionXLPipeline": {},
+}
+"""Class of a diffusers pipeline -> what of it is left out."""
 WHAT_IS_SUPPORTED = (
-    "Supported are Stable Diffusion 1.x and 2.x and their fine-tunes, as a diffusers folder or a "
-    "hub id, and 1.x as a single .safetensors file too"
+    "Supported are Stable Diffusion 1.x, 2.x, SDXL and their fine-tunes, as a diffusers folder or "
+    "a hub id, and 1.x and SDXL as a single .safetensors file too"
 )
 CONFIGS = Path(__file__).resolve().parent.parent / "assets" / "configs"
+SHIPPED = ("sd1", "sdxl")  # the folders there
 
 UNET_IN = "model.diffusion_model.input_blocks.0.0.weight"
 CHECKPOINTS: Mapping[str, str] = {
@@ -34,7 +44,11 @@ CHECKPOINTS: Mapping[str, str] = {
     "cond_stage_model.model.positional_embedding": "a Stable Diffusion 2.x checkpoint, of which "
     "the file does not say what it predicts",
     "lora_": "a LoRA",
-    "conditioner.embedders.": "an SDXL checkpoint",
+    "v_pred": "an SDXL checkpoint that predicts velocity; its diffusers folder says so and works",
+    "edm_": "an SDXL checkpoint for another noise schedule",
+    "conditioner.embedders.1.model.positional_embedding": "sdxl",
+    "conditioner.embedders.0.model.": "SDXL's refiner",
+    "conditioner.embedders.": "an SDXL checkpoint without its second text encoder",
     "joint_blocks.": "a Stable Diffusion 3 checkpoint",
     "double_blocks.": "a Flux checkpoint",
     "control_model.": "a ControlNet",
@@ -47,31 +61,31 @@ CHECKPOINTS: Mapping[str, str] = {
 BPE_PACKAGES = ("open_clip", "clip")
 BPE_FILE = "bpe_simple_vocab_16e6.txt.gz"
 BPE_MERGES = 49_152 - 256 - 2  # of CLIP's vocabulary; the file has more
+END = "<|endoftext|>"
 
 
 def load_pipeline(place: Path | str) -> Any:
-    """Load a `StableDiffusionPipeline`, float32, from a folder, a .safetensors file or a hub id.
+    """Load one of the SUPPORTED, float32, from a folder, a .safetensors file or a hub id.
 
     The safety checker and its feature extractor are left out. Raises ModelNotFound for what is
     missing, incomplete or out of reach, ModelUnsupported for another architecture.
     """
-    from diffusers import StableDiffusionPipeline
+    import diffusers
 
-    options: dict[str, Any] = {
-        "dtype": torch.float32,
-        "safety_checker": None,
-        "feature_extractor": None,
-        "requires_safety_checker": False,
-    }
-    single = isinstance(place, Path) and place.is_file()
-    if single:
-        options["config"] = str(CONFIGS / _kind_of_file(Path(place)))
-        options["tokenizer"] = clip_tokenizer(Path(place).parent)
-        load = StableDiffusionPipeline.from_single_file
+    options: dict[str, Any] = {"dtype": torch.float32}
+    if isinstance(place, Path) and place.is_file():
+        configs = CONFIGS / _kind_of_file(place)
+        kind = _checked_kind(place, read_index(configs))
+        options["config"] = str(configs)
+        options["tokenizer"] = clip_tokenizer(place.parent)
+        if kind == "StableDiffusionXLPipeline":
+            options["tokenizer_2"] = clip_tokenizer(place.parent, pad_token="!")
+        load = getattr(diffusers, kind).from_single_file
     else:
-        _check_kind(place, read_index(place))
+        kind = _checked_kind(place, read_index(place))
         options["revision"] = REVISIONS.get(str(place))
-        load = StableDiffusionPipeline.from_pretrained
+        load = getattr(diffusers, kind).from_pretrained
+    options |= SUPPORTED[kind]
     try:
         pipeline = load(place, local_files_only=isinstance(place, Path), **options)
     except (OSError, SafetensorError, ValueError, RuntimeError, AttributeError) as error:
@@ -92,7 +106,7 @@ def read_index(place: Path | str) -> dict[str, Any]:
     return index
 
 
-def clip_tokenizer(folder: Path) -> Any:
+def clip_tokenizer(folder: Path, pad_token: str = END) -> Any:
     """CLIP's tokenizer for a checkpoint, which brings none.
 
     From `tokenizer/` in the checkpoint's folder, else from the vocabulary in an installed
@@ -103,15 +117,18 @@ def clip_tokenizer(folder: Path) -> Any:
 
     beside = folder / "tokenizer"
     if beside.is_dir():
-        return CLIPTokenizer.from_pretrained(beside, local_files_only=True)
+        return CLIPTokenizer.from_pretrained(beside, local_files_only=True, pad_token=pad_token)
     for package in BPE_PACKAGES:
         found = importlib.util.find_spec(package)
         for place in (found.submodule_search_locations or []) if found else []:
             if (Path(place) / BPE_FILE).is_file():
-                return tokenizer_of_merges(Path(place) / BPE_FILE)
+                return tokenizer_of_merges(Path(place) / BPE_FILE, pad_token)
     try:
         return CLIPTokenizer.from_pretrained(
-            STABLE_DIFFUSION, subfolder="tokenizer", revision=REVISIONS[STABLE_DIFFUSION]
+            STABLE_DIFFUSION,
+            subfolder="tokenizer",
+            revision=REVISIONS[STABLE_DIFFUSION],
+            pad_token=pad_token,
         )
     except (OSError, ValueError) as error:
         raise ModelNotFound(
@@ -121,7 +138,7 @@ def clip_tokenizer(folder: Path) -> Any:
         ) from error
 
 
-def tokenizer_of_merges(path: Path) -> Any:
+def tokenizer_of_merges(path: Path, pad_token: str = END) -> Any:
     """A tokenizer from OpenAI's list of merges, a gzip with one pair of pieces per line.
 
     The vocabulary is the 256 bytes' letters, the same at a word's end, what each merge makes, and
@@ -134,9 +151,9 @@ def tokenizer_of_merges(path: Path) -> Any:
     merges = [tuple(line.split()) for line in lines[1 : BPE_MERGES + 1]]
     letters = sorted(ByteLevel.alphabet())
     pieces = [*letters, *(letter + "</w>" for letter in letters), *map("".join, merges)]
-    pieces += ["<|startoftext|>", "<|endoftext|>"]
+    pieces += ["<|startoftext|>", END]
     vocabulary = {piece: number for number, piece in enumerate(pieces)}
-    return CLIPTokenizer(vocab=vocabulary, merges=merges, model_max_length=77)
+    return CLIPTokenizer(vocab=vocabulary, merges=merges, model_max_length=77, pad_token=pad_token)
 
 
 def _download_index(hub_id: str) -> Path:
@@ -166,20 +183,24 @@ def _download_index(hub_id: str) -> Path:
         ) from error
 
 
-def _check_kind(place: Path | str, index: Mapping[str, Any]) -> None:
-    kind = index.get("_class_name", SUPPORTED)
-    if kind != SUPPORTED:
-        raise ModelUnsupported(f"{place} is a {kind}. {WHAT_IS_SUPPORTED} ({SUPPORTED}).")
+def _checked_kind(place: Path | str, index: Mapping[str, Any]) -> str:
+    kind = str(index.get("_class_name", "StableDiffusionPipeline"))
+    if kind not in SUPPORTED:
+        known = ", ".join(SUPPORTED)
+        raise ModelUnsupported(f"{place} is a {kind}. {WHAT_IS_SUPPORTED} ({known}).")
+    return kind
 
 
 def _check_parts(place: Path | str, pipeline: Any) -> None:
     """What loads without a word and cannot work."""
-    known, rows = len(pipeline.tokenizer), pipeline.text_encoder.config.vocab_size
-    if not rows / 2 < known <= rows:  # without its files a tokenizer comes out almost empty
-        raise ModelNotFound(
-            f"{place} is incomplete: its tokenizer knows {known} tokens, its text encoder {rows}. "
-            "Get the folder “tokenizer” again."
-        )
+    for number, encoder in enumerate(text_encoders(pipeline)):
+        known, rows = len(encoder.tokenizer), encoder.model.config.vocab_size
+        if not rows / 2 < known <= rows:  # without its files a tokenizer comes out almost empty
+            folder = "tokenizer_2" if number else "tokenizer"
+            raise ModelNotFound(
+                f"{place} is incomplete: its tokenizer knows {known} tokens, its text encoder "
+                f"{rows}. Get the folder “{folder}” again."
+            )
     channels = int(pipeline.unet.config.in_channels)
     if channels != int(pipeline.vae.config.latent_channels):
         raise ModelUnsupported(
@@ -205,7 +226,7 @@ def _kind_of_file(path: Path) -> str:
     kind = next(marks, "of an unknown kind")
     if channels not in (0, 4):
         kind = f"a checkpoint for inpainting or editing ({channels} channels)"
-    if kind != "sd1":
+    if kind not in SHIPPED:
         raise ModelUnsupported(f"{path} is {kind}. {WHAT_IS_SUPPORTED}.")
     return kind
 

@@ -16,9 +16,10 @@ from torch import Tensor, nn
 
 from celeb_core.basis import token_ids, words_of
 from celeb_core.errors import PromptTooLong, UnknownName
-from celeb_core.types import CelebBasis, Identity, Prompt
+from celeb_core.types import CelebBasis, Identity, Prompt, PromptEmbeds
 
 if TYPE_CHECKING:
+    from celeb_core.encoders import TextEncoder
     from celeb_core.models import Models
 
 PLACEHOLDER = re.compile(r"<([^<>]*)>")
@@ -64,12 +65,29 @@ def known_names(text: str, names: Sequence[str]) -> list[str]:
     return list(dict.fromkeys(name for name in known if name))
 
 
-def encode_prompt(prompt: Prompt, basis: CelebBasis, models: Models) -> Tensor:
-    """Text states (1, 77, d). Raises PromptTooLong, BasisMismatch."""
+def encode_prompt(prompt: Prompt, basis: CelebBasis, models: Models) -> PromptEmbeds:
+    """What the UNet hears of one prompt, 77 tokens. Raises PromptTooLong, BasisMismatch."""
     words = {name: words_of(who, basis, models) for name, who in prompt.identities.items()}
-    tokens = tokenize(prompt.text, models.tokenizer, basis.k)
     with torch.no_grad():
-        return encode_tokens([tokens], [words], models.text_encoder)
+        return encode_texts([prompt.text], [words], basis.k, models.encoders)
+
+
+def encode_texts(
+    texts: Sequence[str],
+    words: Sequence[Mapping[str, Tensor]],
+    k: int,
+    encoders: Sequence[TextEncoder],
+) -> PromptEmbeds:
+    """What the UNet hears of b texts; words[i] maps the names of text i to (k, d).
+
+    Gradients flow to the words. Raises PromptTooLong.
+    """
+    said = []
+    for encoder in encoders:
+        tokens = [tokenize(text, encoder.tokenizer, k) for text in texts]
+        said.append(encode_tokens(tokens, words, encoder))
+    # Of the whole text SDXL's UNet hears what the last encoder says.
+    return PromptEmbeds(torch.cat([one.states for one in said], -1), said[-1].pooled)
 
 
 def tokenize(text: str, tokenizer: Any, k: int) -> Tokens:
@@ -95,25 +113,26 @@ def tokenize(text: str, tokenizer: Any, k: int) -> Tokens:
 
 
 def encode_tokens(
-    tokens: Sequence[Tokens], words: Sequence[Mapping[str, Tensor]], text_encoder: nn.Module
-) -> Tensor:
-    """Text states (b, 77, d) of b prompts; words[i] maps the names of prompt i to (k, d).
+    tokens: Sequence[Tokens], words: Sequence[Mapping[str, Tensor]], encoder: TextEncoder
+) -> PromptEmbeds:
+    """What one encoder says of b prompts; words[i] maps the names of prompt i to (k, d).
 
-    Gradients flow to the words. The result is that of real tokens with these embeddings.
+    Of the words it reads its share. Gradients flow to them. The result is that of real tokens
+    with these embeddings.
     """
-    table = text_encoder.get_input_embeddings().weight  # type: ignore[operator]
+    table = encoder.table
     ids = torch.tensor([prompt.ids for prompt in tokens], device=table.device)
     rows, columns, values = [], [], []
     for row, (prompt, people) in enumerate(zip(tokens, words, strict=True)):
         for name, column in prompt.slots:
-            for offset, word in enumerate(people[name]):
+            for offset, word in enumerate(people[name][:, encoder.share]):
                 rows.append(row)
                 columns.append(column + offset)
                 values.append(word.to(table.device, table.dtype))
     if not values:
-        return text_encoder(ids)[0]  # type: ignore[no-any-return]
-    with inject_words(text_encoder, rows, columns, torch.stack(values)):
-        return text_encoder(ids)[0]  # type: ignore[no-any-return]
+        return PromptEmbeds(*encoder.read(ids))
+    with inject_words(encoder.model, rows, columns, torch.stack(values)):
+        return PromptEmbeds(*encoder.read(ids))
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from torch import Tensor
 from celeb_core.errors import ModelUnsupported
 from celeb_core.previews import Previews
 from celeb_core.prompt import encode_prompt, known_names, parse_prompt
-from celeb_core.types import CelebBasis, Prompt, SampleConfig
+from celeb_core.types import CelebBasis, Prompt, PromptEmbeds, SampleConfig
 
 if TYPE_CHECKING:
     from celeb_core.models import Models
@@ -92,8 +92,8 @@ def generate_each(
         width, height = sizes[batch[0]]
         try:
             result = pipeline(
-                prompt_embeds=torch.cat([states[i][0] for i in batch]),
-                negative_prompt_embeds=torch.cat([states[i][1] for i in batch]),
+                **_as_arguments("", [states[i][0] for i in batch]),
+                **_as_arguments("negative_", [states[i][1] for i in batch]),
                 num_inference_steps=steps,
                 guidance_scale=models.guidance if config.guidance is None else config.guidance,
                 width=width,
@@ -145,17 +145,29 @@ def make_scheduler(models: Models, name: str | None = None) -> Any:
 
 def _text_states(
     prompts: Sequence[Prompt], models: Models, basis: CelebBasis, negative: str
-) -> list[tuple[Tensor, Tensor]]:
-    """Text states and negative ones (1, 77, d) per prompt; each distinct prompt encoded once."""
-    known: dict[int, tuple[Tensor, Tensor]] = {}
+) -> list[tuple[PromptEmbeds, PromptEmbeds]]:
+    """What is wanted and what is not, per prompt; each distinct prompt encoded once."""
+    known: dict[int, tuple[PromptEmbeds, PromptEmbeds]] = {}
+    # SDXL's answer to nothing that is not wanted: not the states of an empty text, but zeros.
+    zeros = not negative and models.pipeline.config.get("force_zeros_for_empty_prompt", False)
     for prompt in prompts:
         if id(prompt) not in known:
             against = parse_prompt(negative, prompt.identities)
+            unwanted = encode_prompt(against, basis, models)
             known[id(prompt)] = (
                 encode_prompt(prompt, basis, models),
-                encode_prompt(against, basis, models),
+                unwanted.zeros() if zeros else unwanted,
             )
     return [known[id(prompt)] for prompt in prompts]
+
+
+def _as_arguments(prefix: str, said: Sequence[PromptEmbeds]) -> dict[str, Tensor]:
+    """As diffusers' pipelines take them."""
+    arguments = {f"{prefix}prompt_embeds": torch.cat([one.states for one in said])}
+    pooled = [one.pooled for one in said if one.pooled is not None]
+    if pooled:
+        arguments[f"{prefix}pooled_prompt_embeds"] = torch.cat(pooled)
+    return arguments
 
 
 def _batches(sizes: Sequence[tuple[int, int]], most: int) -> Iterator[list[int]]:
@@ -169,10 +181,11 @@ def _batches(sizes: Sequence[tuple[int, int]], most: int) -> Iterator[list[int]]
 def _pipeline(models: Models, scheduler: str | None) -> Any:
     """A pipeline of the same weights with a scheduler of its own: schedulers have state.
 
-    Without a text encoder it takes the UNet's precision for the text states that it is given.
+    Without text encoders it takes the UNet's precision for the text states that it is given.
     """
     parts = {**models.pipeline.components, "scheduler": make_scheduler(models, scheduler)}
-    parts |= {"text_encoder": None, "tokenizer": None}
-    pipeline = type(models.pipeline)(**parts, requires_safety_checker=False)
+    parts |= {name: None for name in parts if name.startswith(("text_encoder", "tokenizer"))}
+    unchecked = {"requires_safety_checker": False} if "safety_checker" in parts else {}
+    pipeline = type(models.pipeline)(**parts, **unchecked)
     pipeline.set_progress_bar_config(disable=True)
     return pipeline

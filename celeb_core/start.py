@@ -22,6 +22,7 @@ from celeb_core.prompt import Tokens, encode_tokens, tokenize
 from celeb_core.types import Calibration, CelebBasis
 
 if TYPE_CHECKING:
+    from celeb_core.encoders import TextEncoder
     from celeb_core.models import Models
 
 PROMPT = "a photo of <x>"
@@ -35,14 +36,16 @@ AT_ONCE = 64  # prompts encoded in one go
 
 @dataclass(frozen=True, eq=False)
 class NameStates:
-    """What the encoder would say of the name of somebody with a certain face."""
+    """What an encoder would say of the name of somebody with a certain face."""
 
-    weight: Tensor  # (columns * d, 512): face -> `text_states`
-    bias: Tensor  # (columns * d,)
+    encoder: TextEncoder
+    tokens: Tokens
+    weight: Tensor  # (columns * width, 512): face -> `text_states`
+    bias: Tensor  # (columns * width,)
     variance: Tensor  # () of the celebrities' states, mean over columns and dimensions
 
 
-_known: weakref.WeakKeyDictionary[Calibration, tuple[str, NameStates]]
+_known: weakref.WeakKeyDictionary[Calibration, tuple[str, list[NameStates]]]
 _known = weakref.WeakKeyDictionary()
 
 
@@ -56,8 +59,8 @@ def start_coefficients(
     Raises FeatureMissing if fewer than FEWEST celebrities of the calibration have a face.
     """
     known = name_states(calibration, basis, models)
-    tokens = _short_prompt(basis.k, models)
-    wanted = faces.to(models.device).float() @ known.weight.T + known.bias
+    faces = faces.to(models.device).float()
+    wanted = [faces @ names.weight.T + names.bias for names in known]
     size = (len(faces), basis.k, basis.p)
     coefficients = torch.zeros(size, device=models.device, requires_grad=True)
     optimizer = torch.optim.Adam([coefficients], lr=LEARNING_RATE)
@@ -65,19 +68,22 @@ def start_coefficients(
         for group in optimizer.param_groups:
             group["lr"] = LEARNING_RATE * (1 - 0.9 * step / STEPS)
         with torch.enable_grad():
-            said = text_states(tokens, compose(basis, coefficients), models)
-            errors = (said - wanted).square().mean(1) / known.variance
-            loss = errors.sum() + PRIOR * coefficients.square().sum()
+            words = compose(basis, coefficients)
+            loss = PRIOR * coefficients.square().sum()
+            for names, states in zip(known, wanted, strict=True):
+                said = text_states(names.tokens, words, names.encoder)
+                errors = (said - states).square().mean(1) / names.variance
+                loss = errors.sum() + loss
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
         optimizer.step()
     return coefficients.detach()
 
 
-def name_states(calibration: Calibration, basis: CelebBasis, models: Models) -> NameStates:
-    """Ridge regression from the celebrities' faces to the text states of their names."""
-    basis_id, known = _known.get(calibration, ("", None))
-    if known is not None and basis_id == basis.id:
+def name_states(calibration: Calibration, basis: CelebBasis, models: Models) -> list[NameStates]:
+    """Ridge regression from the celebrities' faces to each encoder's states of their names."""
+    basis_id, known = _known.get(calibration, ("", []))
+    if known and basis_id == basis.id:
         return known
     seen = calibration.face_embeddings.norm(dim=1) > 0.5
     names = [name for name, ok in zip(calibration.names, seen.tolist(), strict=True) if ok]
@@ -88,26 +94,33 @@ def name_states(calibration: Calibration, basis: CelebBasis, models: Models) -> 
         )
     faces = calibration.face_embeddings[seen].to(models.device)
     words = torch.stack([words_of(name, basis, models) for name in names]).to(models.device)
-    tokens = _short_prompt(basis.k, models)
-    with torch.no_grad():
-        states = torch.cat([text_states(tokens, part, models) for part in words.split(AT_ONCE)])
-        weight, bias, _ = ridge(faces, states)
-    known = NameStates(weight, bias, (states - states.mean(0)).square().mean())
+    known = []
+    for encoder in models.encoders:
+        tokens = _short_prompt(basis.k, encoder)
+        with torch.no_grad():
+            parts = [text_states(tokens, part, encoder) for part in words.split(AT_ONCE)]
+            states = torch.cat(parts)
+            weight, bias, _ = ridge(faces, states)
+        variance = (states - states.mean(0)).square().mean()
+        known.append(NameStates(encoder, tokens, weight, bias, variance))
     _known[calibration] = basis.id, known
     return known
 
 
-def text_states(tokens: Tokens, words: Tensor, models: Models) -> Tensor:
-    """Words (n, k, d) -> text states from the first word on (n, columns * d), with gradients."""
+def text_states(tokens: Tokens, words: Tensor, encoder: TextEncoder) -> Tensor:
+    """Words (n, k, d) -> an encoder's states from the first word on (n, columns * width).
+
+    With gradients.
+    """
     people = [{"x": person} for person in words]
-    states = encode_tokens([tokens] * len(words), people, models.text_encoder)
+    states = encode_tokens([tokens] * len(words), people, encoder).states
     return states[:, tokens.slots[0][1] :].flatten(1).float()
 
 
-def _short_prompt(k: int, models: Models) -> Tokens:
+def _short_prompt(k: int, encoder: TextEncoder) -> Tokens:
     """PROMPT up to its first padding: the encoder is causal, so the rest would change nothing."""
-    tokens = tokenize(PROMPT, models.tokenizer, k)
-    end = tokens.ids.index(models.tokenizer.eos_token_id)
+    tokens = tokenize(PROMPT, encoder.tokenizer, k)
+    end = tokens.ids.index(encoder.tokenizer.eos_token_id)
     return replace(tokens, ids=tokens.ids[: end + 2])
 
 

@@ -1,6 +1,7 @@
 """The nouns. Frozen, fully typed, no behaviour beyond what follows from their fields.
 
-k = words per name (2), p = components, d = text-embedding width, n = number of names.
+k = words per name (2), p = components per word, d = text-embedding width, n = number of names.
+Where a model has several text encoders, p and d are of all of them, side by side.
 Tensor fields make `==` ambiguous, so those classes compare by identity (`eq=False`).
 """
 
@@ -56,8 +57,10 @@ class Person:
 class CelebBasis:
     """PCA of the celebrities' words, one per word position (METHOD.md §1.3).
 
-    Position j has `ranks[j] <= p` components; the rows past that rank are zero, with zero `std`,
-    so that they have no effect. `id` is a hash of everything that determines the numbers.
+    Each text encoder has a basis of its own, and this is their direct sum: encoder e has an equal
+    share of the components, which are zero outside its `widths[e]` columns. Of its share at each
+    position as many components as its rank are there; the rest are zero, with zero `std`, so that
+    they have no effect. `id` is a hash of everything that determines the numbers.
     """
 
     mean: Tensor  # (k, d) float32
@@ -66,7 +69,8 @@ class CelebBasis:
     names: tuple[str, ...]
     base_model: str
     id: str
-    ranks: tuple[int, ...]  # (k,)
+    ranks: tuple[int, ...]  # (k * encoders,), those of the first word first
+    widths: tuple[int, ...]  # (encoders,), d in all
 
     @property
     def k(self) -> int:
@@ -81,7 +85,10 @@ class CelebBasis:
 
 @dataclass(frozen=True, eq=False)
 class Identity:
-    """A person whom the model knows: 2 x 512 numbers. Never the photo or the face embedding."""
+    """A person whom the model knows: 2 x 512 numbers per text encoder.
+
+    Never the photo or the face embedding.
+    """
 
     name: str
     coefficients: Tensor  # (k, p) float32, in units of the celebrities' spread
@@ -100,6 +107,24 @@ class Calibration:
     base_model: str
     recogniser: str
     framing: Framing = Framing()  # of the pictures
+
+
+@dataclass(frozen=True, eq=False)
+class PromptEmbeds:
+    """What the UNet hears of b prompts."""
+
+    states: Tensor  # (b, tokens, d)
+    pooled: Tensor | None = None  # (b, projection) of the whole text; SDXL's UNet takes it too
+
+    def take(self, rows: Tensor) -> PromptEmbeds:
+        """Some of the prompts, by index."""
+        pooled = None if self.pooled is None else self.pooled[rows]
+        return PromptEmbeds(self.states[rows], pooled)
+
+    def zeros(self) -> PromptEmbeds:
+        """Nothing said, in the same shapes."""
+        pooled = None if self.pooled is None else self.pooled * 0
+        return PromptEmbeds(self.states * 0, pooled)
 
 
 @dataclass(frozen=True, eq=False)

@@ -11,7 +11,7 @@ import torch
 from conftest import _tokenizer
 from diffusers import AutoencoderKL, UNet2DConditionModel
 from safetensors.torch import load_file, save_file
-from transformers import CLIPTextConfig, CLIPTextModel
+from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
 INDEX = {
     "_class_name": "StableDiffusionPipeline",
@@ -29,36 +29,83 @@ UNSAFE = {  # 1.2 GB that is listed and must not be needed; the class has left t
 
 
 @dataclass(frozen=True)
-class Family:
-    """What sets SD 1.x and SD 2.x apart."""
+class Encoder:
+    """A text encoder and its tokenizer."""
 
-    width: int  # of the text encoder
+    width: int
+    text: dict
+    pad_token: str
+    kind: type = CLIPTextModel
+
+
+@dataclass(frozen=True)
+class Family:
+    """What sets SD 1.x, SD 2.x and SDXL apart."""
+
     index: dict
     unet: dict
-    text: dict
+    encoders: dict[str, Encoder]  # by the end of their folders' names
     scheduler: dict
-    pad_token: str
+    vae: dict
+
+    @property
+    def width(self) -> int:
+        return sum(encoder.width for encoder in self.encoders.values())
 
 
+CLIP_L = {"hidden_act": "quick_gelu", "num_hidden_layers": 2, "projection_dim": 32}
+OPEN_CLIP = {"hidden_act": "gelu", "num_hidden_layers": 3, "projection_dim": 24}
 SD1 = Family(
-    width=32,
     index=INDEX | UNSAFE,
-    unet={"attention_head_dim": 8},
-    text={"hidden_act": "quick_gelu", "num_hidden_layers": 2, "projection_dim": 32},
+    unet={"block_out_channels": (32, 32, 64, 64), "attention_head_dim": 8},
+    encoders={"": Encoder(32, CLIP_L, "<|endoftext|>")},
     scheduler={"_class_name": "PNDMScheduler", "skip_prk_steps": True},
-    pad_token="<|endoftext|>",
+    vae={},
 )
 SD2 = Family(
-    width=48,
     index=INDEX | {"scheduler": ["diffusers", "DDIMScheduler"], "feature_extractor": [None, None]},
     unet={
+        "block_out_channels": (32, 32, 64, 64),
         "attention_head_dim": [2, 4, 8, 8],
         "use_linear_projection": True,
         "upcast_attention": True,
     },
-    text={"hidden_act": "gelu", "num_hidden_layers": 3, "projection_dim": 24},
+    encoders={"": Encoder(48, OPEN_CLIP, "!")},
     scheduler={"_class_name": "DDIMScheduler", "prediction_type": "v_prediction"},
-    pad_token="!",
+    vae={},
+)
+OLD_IDS = {"bos_token_id": 0, "eos_token_id": 2, "pad_token_id": 1}  # wrong, as they are there
+SDXL = Family(
+    index=INDEX
+    | {
+        "_class_name": "StableDiffusionXLPipeline",
+        "force_zeros_for_empty_prompt": True,
+        "scheduler": ["diffusers", "EulerDiscreteScheduler"],
+        "text_encoder_2": ["transformers", "CLIPTextModelWithProjection"],
+        "tokenizer_2": ["transformers", "CLIPTokenizer"],
+    },
+    unet={
+        "block_out_channels": (32, 32, 64),
+        "down_block_types": ("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
+        "up_block_types": ("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
+        "transformer_layers_per_block": [1, 2, 3],
+        "attention_head_dim": [2, 4, 8],
+        "use_linear_projection": True,
+        "addition_embed_type": "text_time",
+        "addition_time_embed_dim": 8,
+        "projection_class_embeddings_input_dim": OPEN_CLIP["projection_dim"] + 6 * 8,
+    },
+    encoders={
+        "": Encoder(32, CLIP_L | OLD_IDS, "<|endoftext|>"),
+        "_2": Encoder(48, OPEN_CLIP | OLD_IDS, "!", CLIPTextModelWithProjection),
+    },
+    scheduler={
+        "_class_name": "EulerDiscreteScheduler",
+        "prediction_type": "epsilon",
+        "timestep_spacing": "leading",
+        "interpolation_type": "linear",
+    },
+    vae={"scaling_factor": 0.13025},
 )
 
 
@@ -68,23 +115,23 @@ def write_folder(folder: Path, family: Family, seed: int = 0) -> Path:
     folder.mkdir(parents=True)
     _write_json(folder / "model_index.json", family.index)
     tokenizer = _tokenizer(folder)
-    _write_tokenizer(folder / "tokenizer", tokenizer, family.pad_token)
-    text = CLIPTextConfig(
-        vocab_size=len(tokenizer),
-        hidden_size=family.width,
-        intermediate_size=64,
-        num_attention_heads=2,
-        max_position_embeddings=77,
-        **family.text,
-    )
-    CLIPTextModel(text).save_pretrained(folder / "text_encoder")
-    _rename(folder / "text_encoder" / "model.safetensors", lambda key: "text_model." + key)
-    weights = load_file(folder / "text_encoder" / "model.safetensors")
-    weights["text_model.embeddings.position_ids"] = torch.arange(77)[None]
-    save_file(weights, folder / "text_encoder" / "model.safetensors", {"format": "pt"})
+    for suffix, encoder in family.encoders.items():
+        _write_tokenizer(folder / f"tokenizer{suffix}", tokenizer, encoder.pad_token)
+        text = CLIPTextConfig(
+            vocab_size=len(tokenizer),
+            hidden_size=encoder.width,
+            intermediate_size=64,
+            num_attention_heads=2,
+            max_position_embeddings=77,
+            **encoder.text,
+        )
+        encoder.kind(text).save_pretrained(folder / f"text_encoder{suffix}")
+        path = folder / f"text_encoder{suffix}" / "model.safetensors"
+        weights = {_text_name(key): value for key, value in load_file(path).items()}
+        weights["text_model.embeddings.position_ids"] = torch.arange(77)[None]
+        save_file(weights, path, {"format": "pt"})
     UNet2DConditionModel(
         sample_size=8,
-        block_out_channels=(32, 32, 64, 64),
         cross_attention_dim=family.width,
         norm_num_groups=32,
         **family.unet,
@@ -96,6 +143,7 @@ def write_folder(folder: Path, family: Family, seed: int = 0) -> Path:
         layers_per_block=2,
         norm_num_groups=8,
         sample_size=64,
+        **family.vae,
     )
     vae.save_pretrained(folder / "vae")
     _rename(folder / "vae" / "diffusion_pytorch_model.safetensors", _old_attention)
@@ -107,11 +155,16 @@ def write_folder(folder: Path, family: Family, seed: int = 0) -> Path:
 
 
 def write_checkpoint(folder: Path, path: Path) -> Path:
-    """The weights of an SD 1.x folder as one .safetensors file in the names of the original."""
+    """The weights of an SD 1.x or SDXL folder as one .safetensors file in the original's names."""
     text = load_file(folder / "text_encoder" / "model.safetensors")
-    weights = {"cond_stage_model.transformer." + key: value for key, value in text.items()}
+    second = folder / "text_encoder_2" / "model.safetensors"
+    place = "conditioner.embedders.0" if second.is_file() else "cond_stage_model"
+    weights = {f"{place}.transformer.{key}": value for key, value in text.items()}
+    if second.is_file():
+        weights |= _open_clip("conditioner.embedders.1.model.", load_file(second))
     unet = load_file(folder / "unet" / "diffusion_pytorch_model.safetensors")
-    weights |= {"model.diffusion_model." + _unet_name(key): v for key, v in unet.items()}
+    attended = {key.split(".")[1] for key in unet if re.match(r"up_blocks\.\d\.attentions", key)}
+    weights |= {"model.diffusion_model." + _unet_name(k, attended): v for k, v in unet.items()}
     vae = load_file(folder / "vae" / "diffusion_pytorch_model.safetensors")
     for key, value in vae.items():
         name = _vae_name(key)
@@ -123,12 +176,13 @@ def write_checkpoint(folder: Path, path: Path) -> Path:
 
 
 def write_configs(folder: Path, configs: Path) -> None:
-    """The configs of a folder, as `assets/configs/sd1` has the full-size ones."""
-    index = {key: value for key, value in INDEX.items() if not key.startswith("_diff")}
-    for part in ("unet", "vae", "text_encoder", "scheduler"):
-        (configs / part).mkdir(parents=True)
-        name = "scheduler_config.json" if part == "scheduler" else "config.json"
-        (configs / part / name).write_bytes((folder / part / name).read_bytes())
+    """The configs of a folder, as `assets/configs` has the full-size ones."""
+    index = json.loads((folder / "model_index.json").read_text(encoding="utf-8"))
+    index = {key: value for key, value in index.items() if key not in UNSAFE}
+    for path in folder.glob("*/*config.json"):
+        if "tokenizer" not in path.parent.name:
+            (configs / path.parent.name).mkdir(parents=True)
+            (configs / path.parent.name / path.name).write_bytes(path.read_bytes())
     _write_json(configs / "model_index.json", index)
 
 
@@ -167,13 +221,55 @@ def _old_attention(key: str) -> str:
     return key
 
 
-def _unet_name(key: str) -> str:
-    """diffusers' name of a weight of an SD 1.x UNet -> the original's."""
+def _text_name(key: str) -> str:
+    """A weight of a text encoder as transformers first called it."""
+    return key if key.startswith(("text_model.", "text_projection.")) else "text_model." + key
+
+
+def _open_clip(prefix: str, weights: dict) -> dict:
+    """transformers' weights of a text encoder -> those of OpenCLIP, queries, keys and values in
+    one."""
+    fixed = {
+        "text_model.embeddings.position_embedding.weight": "positional_embedding",
+        "text_model.embeddings.token_embedding.weight": "token_embedding.weight",
+        "text_model.final_layer_norm.weight": "ln_final.weight",
+        "text_model.final_layer_norm.bias": "ln_final.bias",
+    }
+    found = {name: weights[key] for key, name in fixed.items()}
+    found["text_projection"] = weights["text_projection.weight"].T
+    for key, value in weights.items():
+        match = re.match(r"text_model\.encoder\.layers\.(\d+)\.(.*)\.(weight|bias)", key)
+        if not match:
+            continue
+        layer, name, leaf = match.groups()
+        block = f"transformer.resblocks.{layer}."
+        if name == "self_attn.q_proj":
+            parts = [weights[key.replace("q_proj", f"{x}_proj")] for x in "qkv"]
+            found[f"{block}attn.in_proj_{leaf}"] = torch.cat(parts)
+        elif not name.startswith(("self_attn.k", "self_attn.v")):
+            for new, old in (
+                ("self_attn", "attn"),
+                ("layer_norm", "ln_"),
+                ("fc1", "c_fc"),
+                ("fc2", "c_proj"),
+            ):
+                name = name.replace(new, old)
+            found[f"{block}{name}.{leaf}"] = value
+    return {prefix + name: value for name, value in found.items()}
+
+
+def _unet_name(key: str, attended: set[str]) -> str:
+    """diffusers' name of a weight of an SD 1.x or SDXL UNet -> the original's.
+
+    `attended` are the up blocks with attention.
+    """
     per_block = 3  # two layers and a sampler
     fixed = {
         "conv_in": "input_blocks.0.0",
         "time_embedding.linear_1": "time_embed.0",
         "time_embedding.linear_2": "time_embed.2",
+        "add_embedding.linear_1": "label_emb.0.0",
+        "add_embedding.linear_2": "label_emb.0.2",
         "conv_norm_out": "out.0",
         "conv_out": "out.2",
     }
@@ -194,7 +290,7 @@ def _unet_name(key: str) -> str:
     match = re.match(r"up_blocks\.(\d)\.(resnets|attentions|upsamplers)\.(\d)\.(.*)", key)
     block, kind, layer, rest = match.groups()
     if kind == "upsamplers":  # comes after the attention, where there is one
-        return f"output_blocks.{per_block * int(block) + 2}.{1 if block == '0' else 2}.{rest}"
+        return f"output_blocks.{per_block * int(block) + 2}.{1 + (block in attended)}.{rest}"
     place = f"output_blocks.{per_block * int(block) + int(layer)}"
     return f"{place}.{int(kind == 'attentions')}.{_resnet(rest)}"
 

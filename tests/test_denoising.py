@@ -7,7 +7,7 @@ import torch
 
 from celeb_core import TrainConfig, fit
 from celeb_core.denoising import Denoising
-from celeb_core.prompt import encode_tokens, tokenize
+from celeb_core.prompt import encode_texts
 from celeb_core.templates import STUDIO
 
 FAST = TrainConfig(steps=4, batch_size=2, views=4, learning_rate=1e-2)
@@ -33,7 +33,7 @@ def test_targets_of_all_prediction_types(kind, person, models, basis, monkeypatc
 
     monkeypatch.setattr(denoising.noising, "add_noise", add_noise)
     fake = type("Fake", (), {"__call__": lambda self, *a, **k: (seen[kind],)})()
-    parts = {name: getattr(models, name) for name in ("tokenizer", "text_encoder", "vae")}
+    parts = {name: getattr(models, name) for name in ("encoders", "vae")}
     denoising.models = type("Bundle", (), {**parts, "unet": fake})()
     assert float(denoising.losses(words_at(basis), latents, heads)) < 1e-10
 
@@ -62,7 +62,7 @@ def test_background_counts_less_in_the_loss(person, models, basis, monkeypatch):
 
         monkeypatch.setattr(denoising.noising, "get_velocity", velocity)
         unet = type("Fake", (), {"__call__": lambda *a, **k: (truth["target"] + offset,)})()
-        parts = {name: getattr(models, name) for name in ("tokenizer", "text_encoder", "vae")}
+        parts = {name: getattr(models, name) for name in ("encoders", "vae")}
         denoising.models = type("Bundle", (), {**parts, "unet": unet})()
         return float(denoising.losses(words_at(basis), latents, heads))
 
@@ -73,15 +73,13 @@ def test_background_counts_less_in_the_loss(person, models, basis, monkeypatch):
 
 
 def test_text_states_are_encoded_once_per_distinct_prompt(people, models, basis, monkeypatch):
-    import celeb_core.denoising as module
-
     counts = []
 
-    def counting(tokens, words, encoder):
-        counts.append(len(tokens))
-        return encode_tokens(tokens, words, encoder)
+    def counting(texts, *others):
+        counts.append(len(texts))
+        return encode_texts(texts, *others)
 
-    monkeypatch.setattr(module, "encode_tokens", counting)
+    monkeypatch.setattr("celeb_core.denoising.encode_texts", counting)
     fit(people, models, basis, replace(FAST, steps=1, batch_size=8))
     assert counts == [3]
 
@@ -89,8 +87,8 @@ def test_text_states_are_encoded_once_per_distinct_prompt(people, models, basis,
 def test_words_in_training_are_the_words_in_prompts(person, models, basis):
     denoising = Denoising([person], models, replace(FAST, templates="studio"))
     words = torch.randn(2, 48)
-    states = denoising.text_states(words[None], 2)
-    tokens = [tokenize(t.format("<x>"), models.tokenizer, basis.k) for t in STUDIO]
-    expected = encode_tokens(tokens, [{"x": words}] * len(tokens), models.text_encoder)
-    distances = (expected - states[:1]).detach().flatten(1).norm(dim=1)
+    states = denoising.text_states(words[None], 2).states
+    texts = [template.format("<x>") for template in STUDIO]
+    expected = encode_texts(texts, [{"x": words}] * len(texts), basis.k, models.encoders)
+    distances = (expected.states - states[:1]).detach().flatten(1).norm(dim=1)
     assert float(distances.min()) < 1e-4 and torch.equal(states[0], states[1])

@@ -39,7 +39,7 @@ def test_equals_real_tokens(template, people, models, basis):
     prompt = parse_prompt(template.format(a="<a>", b="<b>"), words)
     assert set(prompt.identities) == set(people)
     expected = plain_states(template.format(a=A, b=B), models)
-    assert torch.allclose(encode_prompt(prompt, basis, models), expected, atol=1e-6)
+    assert torch.allclose(encode_prompt(prompt, basis, models).states, expected, atol=1e-6)
 
 
 def test_equals_real_tokens_in_float64(models, basis):
@@ -47,7 +47,7 @@ def test_equals_real_tokens_in_float64(models, basis):
     try:
         words = encoder.get_input_embeddings().weight[models.tokenizer(A).input_ids[1:-1]]
         tokens = tokenize("a photo of <x> in space", models.tokenizer, 2)
-        got = encode_tokens([tokens], [{"x": words}], encoder)
+        got = encode_tokens([tokens], [{"x": words}], models.encoders[0]).states
         assert torch.allclose(got, plain_states(f"a photo of {A} in space", models), atol=1e-12)
     finally:
         encoder.float()
@@ -56,7 +56,8 @@ def test_equals_real_tokens_in_float64(models, basis):
 def test_gradients_reach_the_words_and_nothing_else(models, basis):
     words = torch.zeros(2, 48, requires_grad=True)
     tokens = tokenize("<x> with a hat", models.tokenizer, 2)
-    encode_tokens([tokens], [{"x": words}], models.text_encoder).square().sum().backward()
+    said = encode_tokens([tokens], [{"x": words}], models.encoders[0])
+    said.states.square().sum().backward()
     assert (words.grad.abs().sum(1) > 0).all()
     assert all(p.grad is None for p in models.text_encoder.parameters())
 
@@ -105,7 +106,8 @@ def test_too_long_prompts_name_what_overflows(models, basis):
         encode_prompt(parse_prompt("photo " + text, {"ada": ada}), basis, models)
     assert caught.value.overflow == "<ada> in space"
     fits = " ".join(["photo"] * 73) + " <ada>"
-    assert encode_prompt(parse_prompt(fits, {"ada": ada}), basis, models).shape == (1, 77, 48)
+    said = encode_prompt(parse_prompt(fits, {"ada": ada}), basis, models)
+    assert said.states.shape == (1, 77, 48) and said.pooled is None
 
 
 def test_known_names_in_a_text():

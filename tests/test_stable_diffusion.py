@@ -15,12 +15,12 @@ import numpy as np
 import pytest
 import torch
 from conftest import celebrity_names
-from diffusers import AutoencoderKL, StableDiffusionPipeline, UNet2DConditionModel
+from diffusers import AutoencoderKL, DiffusionPipeline, UNet2DConditionModel
 from huggingface_hub import errors
 from PIL import Image
 from safetensors.torch import save_file
-from stable_diffusion import SD1, SD2, write_checkpoint, write_configs, write_folder
-from transformers import AutoConfig, CLIPTextModel
+from stable_diffusion import SD1, SD2, SDXL, write_checkpoint, write_configs, write_folder
+from transformers import AutoConfig, CLIPTextModel, CLIPTextModelWithProjection
 
 from celeb_core import (
     PRESETS,
@@ -38,6 +38,7 @@ from celeb_core import (
 from celeb_core.__main__ import main
 from celeb_core.devices import best_dtype
 from celeb_core.errors import ModelError, ModelNotFound, ModelUnsupported
+from celeb_core.interop import usage
 from celeb_core.models import ASSETS, find_basis
 from celeb_core.pipelines import CONFIGS
 from celeb_core.prompt import encode_prompt
@@ -51,30 +52,37 @@ TEXT = "a photo of <ada>, smiling! on the beach"
 def folders(tmp_path_factory) -> dict[str, Path]:
     root = tmp_path_factory.mktemp("sd")
     (root / "names.txt").write_text("\n".join(celebrity_names()))
-    first = write_folder(root / "sd1", SD1)
-    return {
-        "root": root,
-        "sd1": first,
-        "sd2": write_folder(root / "sd2", SD2),
-        "file": write_checkpoint(first, root / "tuned.safetensors"),
-    }
+    families = {"sd1": SD1, "sd2": SD2, "sdxl": SDXL}
+    made = {kind: write_folder(root / kind, family) for kind, family in families.items()}
+    for kind in ("sd1", "sdxl"):
+        made[f"{kind} file"] = write_checkpoint(made[kind], root / f"{kind}-tuned.safetensors")
+        write_configs(made[kind], root / "configs" / kind)
+    return {"root": root, **made}
 
 
 @pytest.fixture
-def offline_file(folders, monkeypatch, tmp_path) -> Path:
-    """A single checkpoint with its tokenizer beside it, and configs of its tiny size."""
-    write_configs(folders["sd1"], tmp_path / "configs" / "sd1")
-    monkeypatch.setattr(pipelines, "CONFIGS", tmp_path / "configs")
+def offline_files(folders, monkeypatch, tmp_path) -> dict[str, Path]:
+    """Single checkpoints with CLIP's tokenizer beside them, and configs of their tiny size."""
+    monkeypatch.setattr(pipelines, "CONFIGS", folders["root"] / "configs")
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    shutil.copytree(folders["sd1"] / "tokenizer", tmp_path / "tokenizer")
-    return Path(shutil.copy(folders["file"], tmp_path))
+    files = {}
+    for kind in ("sd1", "sdxl"):
+        beside = tmp_path / "files" / kind
+        shutil.copytree(folders[kind] / "tokenizer", beside / "tokenizer")
+        files[f"{kind} file"] = Path(shutil.copy(folders[f"{kind} file"], beside))
+    return files
 
 
-def plain(place: Path) -> StableDiffusionPipeline:
+@pytest.fixture
+def offline_file(offline_files) -> Path:
+    return offline_files["sd1 file"]
+
+
+def plain(place: Path) -> DiffusionPipeline:
     """The model as diffusers alone loads it."""
-    pipe = StableDiffusionPipeline.from_pretrained(
-        place, safety_checker=None, feature_extractor=None, requires_safety_checker=False
-    )
+    index = json.loads((place / "model_index.json").read_text())
+    left_out = pipelines.SUPPORTED[index["_class_name"]]
+    pipe = DiffusionPipeline.from_pretrained(place, **left_out)
     pipe.set_progress_bar_config(disable=True)
     # PyTorch takes another way through a linear layer that could be trained, also without
     # gradients; the last bits differ, and a random UNet makes whole levels of them.
@@ -88,9 +96,10 @@ def levels_apart(a: Image.Image, b: Image.Image) -> int:
     return int(abs(np.asarray(a).astype(int) - np.asarray(b).astype(int)).max())
 
 
-@pytest.mark.parametrize("kind", ["sd1", "sd2", "file"])
-def test_from_names_to_plain_diffusers(kind, folders, offline_file, world, person, tmp_path):
-    place = offline_file if kind == "file" else folders[kind]
+@pytest.mark.parametrize("kind", ["sd1", "sd2", "sdxl", "sd1 file", "sdxl file"])
+def test_from_names_to_plain_diffusers(kind, folders, offline_files, world, person, tmp_path):
+    place = offline_files.get(kind, folders[kind])
+    family = {"sd1": SD1, "sd2": SD2, "sdxl": SDXL}[kind.split()[0]]
     studio = load_studio(
         place,
         device="cpu",
@@ -99,41 +108,57 @@ def test_from_names_to_plain_diffusers(kind, folders, offline_file, world, perso
         cache=tmp_path / "cache",
     )
     models, basis = studio.models, studio.basis
-    assert models.id == ("tuned" if kind == "file" else kind)
-    assert (models.width, models.height, models.guidance) == (64, 64, 7.5)
-    wanted = "v_prediction" if kind == "sd2" else "epsilon"
+    assert models.id == place.stem
+    assert (models.width, models.height) == (64, 64)
+    assert models.guidance == (5.0 if family is SDXL else 7.5)
+    wanted = "v_prediction" if family is SD2 else "epsilon"
     assert models.scheduler.config.prediction_type == wanted
-    assert basis.mean.shape == (2, SD2.width if kind == "sd2" else SD1.width)
+    assert basis.mean.shape == (2, family.width)
 
+    weights = [weight.clone() for part in models.networks for weight in part.parameters()]
     trained = fit([person], models, basis, PRESETS["fast"])["ada"]
+    after = [weight for part in models.networks for weight in part.parameters()]
+    assert all(torch.equal(a, b) and b.grad is None for a, b in zip(weights, after, strict=True))
     ada = load_identity(save_identity(trained, tmp_path), basis)
-    assert ada.settings["trained"] == 20
+    assert ada.settings["trained"] == 20 and ada.coefficients.shape == (2, basis.p)
     prompt = parse_prompt(TEXT, {"ada": ada})
     ours = generate(prompt, models, basis, SampleConfig(seed=3, steps=3))[0]
 
-    pipe = plain(folders["sd1"] if kind == "file" else place)
+    pipe = plain(folders[kind.split()[0]])
     file = export_identity(ada, basis, models, tmp_path / "embeddings")
-    pipe.load_textual_inversion(str(file), token="<ada>")
-    theirs = pipe.encode_prompt(TEXT, "cpu", 1, False)[0]
-    assert torch.equal(theirs, encode_prompt(prompt, basis, models))
+    exec(usage(file)["diffusers"].split(", then prompt")[0], {"pipe": pipe})
+    theirs = pipe.encode_prompt(
+        prompt=TEXT, device="cpu", num_images_per_prompt=1, do_classifier_free_guidance=False
+    )
+    said = encode_prompt(prompt, basis, models)
+    assert torch.equal(theirs[0], said.states)
+    if family is SDXL:
+        assert torch.equal(theirs[2], said.pooled)
     pipe.scheduler = make_scheduler(models)
     seed = torch.Generator().manual_seed(3)
-    drawn = pipe(TEXT, num_inference_steps=3, guidance_scale=7.5, generator=seed).images[0]
+    drawn = pipe(TEXT, num_inference_steps=3, generator=seed).images[0]
     assert levels_apart(ours, drawn) == 0
 
 
-def test_the_shipped_configs_are_those_of_sd_1_x():
-    def size(model) -> int:
-        return sum(weight.numel() for weight in model.parameters())
-
+@pytest.mark.parametrize(
+    ("kind", "parameters", "side"),
+    [
+        ("sd1", (859_520_964, 83_653_863, 123_060_480), 512),
+        ("sdxl", (2_567_463_684, 83_653_863, 123_060_480, 694_659_840), 1024),
+    ],
+)
+def test_the_shipped_configs_are_those_of_the_real_models(kind, parameters, side):
+    configs = CONFIGS / kind
     with torch.device("meta"):
-        unet = UNet2DConditionModel.from_config(
-            UNet2DConditionModel.load_config(CONFIGS / "sd1" / "unet")
-        )
-        vae = AutoencoderKL.from_config(AutoencoderKL.load_config(CONFIGS / "sd1" / "vae"))
-        text = CLIPTextModel(AutoConfig.from_pretrained(CONFIGS / "sd1" / "text_encoder"))
-    assert (size(unet), size(vae), size(text)) == (859_520_964, 83_653_863, 123_060_480)
-    assert unet.config.sample_size * 8 == vae.config.sample_size == 512
+        unet = UNet2DConditionModel.from_config(UNet2DConditionModel.load_config(configs / "unet"))
+        vae = AutoencoderKL.from_config(AutoencoderKL.load_config(configs / "vae"))
+        parts = [unet, vae, CLIPTextModel(AutoConfig.from_pretrained(configs / "text_encoder"))]
+        if kind == "sdxl":
+            second = AutoConfig.from_pretrained(configs / "text_encoder_2")
+            parts.append(CLIPTextModelWithProjection(second))
+    sizes = [sum(weight.numel() for weight in part.parameters()) for part in parts]
+    assert tuple(sizes) == parameters
+    assert unet.config.sample_size * 8 == vae.config.sample_size == side
 
 
 def test_half_precision_leaves_the_basis_alone(folders, world, person):
@@ -169,20 +194,27 @@ def test_low_memory_changes_no_number(folders, world, person):
     assert torch.allclose(people[0].coefficients, people[1].coefficients, atol=2e-3)
 
 
-def test_a_checkpoint_equals_its_folder(folders, offline_file):
-    ours = load_models(offline_file, device="cpu").pipeline
-    pipe = plain(folders["sd1"])
-    for part in ("unet", "vae", "text_encoder"):
-        theirs = getattr(pipe, part).state_dict()
-        for name, value in getattr(ours, part).state_dict().items():
-            assert torch.equal(value, theirs[name]), name
+@pytest.mark.parametrize("kind", ["sd1", "sdxl"])
+def test_a_checkpoint_equals_its_folder(kind, folders, offline_files):
+    ours = load_models(offline_files[f"{kind} file"], device="cpu")
+    folder = load_models(folders[kind], device="cpu")
+    for mine, theirs in zip(ours.networks, folder.networks, strict=True):
+        weights = theirs.state_dict()
+        for name, value in mine.state_dict().items():
+            assert torch.equal(value, weights[name]), name
+    for mine, theirs in zip(ours.encoders, folder.encoders, strict=True):
+        assert mine.tokenizer("hi there!").input_ids == theirs.tokenizer("hi there!").input_ids
+        assert mine.tokenizer.pad_token_id == theirs.tokenizer.pad_token_id
 
 
 @pytest.mark.parametrize(
     ("keys", "message"),
     [
         ({"cond_stage_model.model.positional_embedding": 1}, "Stable Diffusion 2.x checkpoint"),
-        ({"conditioner.embedders.0.transformer.x": 1, pipelines.UNET_IN: 4}, "SDXL"),
+        ({"conditioner.embedders.0.transformer.x": 1, pipelines.UNET_IN: 4}, "second text encoder"),
+        ({"conditioner.embedders.0.model.x": 1, pipelines.UNET_IN: 4}, "SDXL's refiner"),
+        ({"conditioner.embedders.1.model.x": 1, "v_pred": 1}, "SDXL .* velocity; its diffusers"),
+        ({"conditioner.embedders.1.model.x": 1, "edm_mean": 1}, "another noise schedule"),
         ({"model.diffusion_model.joint_blocks.0.x": 1}, "Stable Diffusion 3"),
         ({"double_blocks.0.img_attn.x": 1}, "Flux"),
         ({"lora_unet_down_blocks_0.lora_up.weight": 1}, "LoRA"),
@@ -196,7 +228,7 @@ def test_single_files_of_other_kinds_say_what_they_are(keys, message, tmp_path):
     save_file({key: torch.zeros(1, channels) for key, channels in keys.items()}, path)
     with pytest.raises(ModelUnsupported, match=message) as caught:
         load_models(path, device="cpu")
-    assert "Supported are Stable Diffusion 1.x and 2.x" in str(caught.value)
+    assert "Supported are Stable Diffusion 1.x, 2.x, SDXL" in str(caught.value)
 
 
 def test_pickles_are_not_loaded(tmp_path):
@@ -254,7 +286,7 @@ def test_weights_of_another_architecture(folders, tmp_path):
 @pytest.mark.parametrize(
     ("kind", "name"),
     [
-        ("StableDiffusionXLPipeline", "sdxl"),
+        ("StableDiffusionXLImg2ImgPipeline", "refiner"),
         ("StableDiffusion3Pipeline", "sd3"),
         ("FluxPipeline", "flux"),
     ],
@@ -399,9 +431,9 @@ def test_precision_and_memory_from_the_command_line(folders, tmp_path, capsys):
 
 @pytest.fixture(scope="module")
 def loaded(folders):
-    """Models and basis of both families."""
-    both = [load_models(folders[kind], device="cpu") for kind in ("sd1", "sd2")]
-    return [(models, find_basis(models, folders["root"] / "names.txt")) for models in both]
+    """Models and basis of each family."""
+    each = [load_models(folders[kind], device="cpu") for kind in ("sd1", "sd2", "sdxl")]
+    return [(models, find_basis(models, folders["root"] / "names.txt")) for models in each]
 
 
 @pytest.mark.parametrize("name", SCHEDULERS)

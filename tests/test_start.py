@@ -22,7 +22,7 @@ def linear(basis, models, calibration):
 
 
 def said(text, people, basis, models):
-    return encode_prompt(parse_prompt(text, people), basis, models)
+    return encode_prompt(parse_prompt(text, people), basis, models).states
 
 
 def test_ridge_is_the_textbook_solution():
@@ -55,10 +55,11 @@ def test_lambda_is_the_one_of_least_left_out_error():
 
 
 def test_short_prompts_give_the_states_of_padded_ones(basis, models):
-    tokens = _short_prompt(basis.k, models)
+    (encoder,) = models.encoders
+    tokens = _short_prompt(basis.k, encoder)
     word = compose(basis, torch.ones(1, basis.k, basis.p))
     full = said("a photo of <x>", {"x": word[0]}, basis, models)[0, tokens.slots[0][1] :]
-    short = text_states(tokens, word, models)[0].unflatten(0, (-1, full.shape[1]))
+    short = text_states(tokens, word, encoder)[0].unflatten(0, (-1, full.shape[1]))
     assert torch.allclose(short[:-1], full[: len(short) - 1], atol=1e-5)
 
 

@@ -74,8 +74,7 @@ class AboutTab:
 def rows(core: Studio) -> dict[str, str]:
     """What runs here."""
     models = core.models
-    parts = (models.unet, models.text_encoder, models.vae)
-    millions = sum(weight.numel() for part in parts for weight in part.parameters()) / 1e6
+    millions = sum(w.numel() for part in models.networks for w in part.parameters()) / 1e6
     memory, total = psutil.Process().memory_info().rss / 1e9, psutil.virtual_memory().total / 1e9
     size = f"{models.width} x {models.height}"
     calibrated = "yes" if core.calibration is not None else "no: training starts from the average"
