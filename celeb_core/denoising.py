@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from celeb_core import templates
+from celeb_core.devices import exact_vae
 from celeb_core.prompt import encode_texts
 from celeb_core.types import Person, PromptEmbeds, TrainConfig
 from celeb_core.views import make_views
@@ -39,6 +40,7 @@ class Denoising:
         self.views = max(1, round(config.views * share)) if config.views else 0
         self.generator = torch.Generator().manual_seed(config.seed)
         self.noising = _noising_scheduler(models)
+        self.vae = exact_vae(models.vae)
         self.pools: list[tuple[Tensor, Tensor]] = []
 
     def losses(self, words: Tensor, latents: Tensor, heads: Tensor) -> Tensor:
@@ -128,7 +130,7 @@ class Denoising:
         rng = np.random.default_rng((self.config.seed, person, step))
         size = (self.models.width, self.models.height)
         views = make_views(self.people[person].faces, count, size, self.config, rng)
-        vae = self.models.vae
+        vae = self.vae
         noise = torch.Generator().manual_seed(int(rng.integers(2**31)))
         latents = []
         with torch.no_grad():
@@ -138,7 +140,7 @@ class Denoising:
         shift = getattr(vae.config, "shift_factor", None) or 0.0
         scaled = (torch.cat(latents) - shift) * vae.config.scaling_factor
         heads = functional.interpolate(views.heads, scaled.shape[-2:], mode="area")
-        return scaled, heads.to(scaled.device)
+        return scaled.to(self.models.vae.dtype), heads.to(scaled.device)
 
 
 def _noising_scheduler(models: Models) -> Any:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import copy
+from typing import Any
+
 import torch
 
 from celeb_core.errors import ModelError
@@ -16,6 +19,12 @@ def best_device() -> str:
     if torch.cuda.is_available():
         return "cuda"
     return "mps" if torch.backends.mps.is_available() else "cpu"
+
+
+def exact_vae(vae: Any) -> Any:
+    """The VAE; in float32 a copy of one in float16 that overflows there, as SDXL's does."""
+    overflows = vae.dtype == torch.float16 and vae.config.force_upcast
+    return copy.deepcopy(vae).float() if overflows else vae
 
 
 def checked_device(device: str) -> str:

@@ -10,6 +10,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from celeb_core.devices import exact_vae
+
 SHARE = 0.1  # of the drawing time at most, once the first look has been paid for
 SOONEST = 0.2  # seconds from one look to the next
 
@@ -33,7 +35,7 @@ class Previews:
         now = time.perf_counter()
         if now - self._looked < max(SOONEST, self._cost / SHARE):
             return
-        vae = pipeline.vae
+        vae = exact_vae(pipeline.vae)
         clean = denoised(pipeline.scheduler, latents).to(vae.dtype)
         shift = getattr(vae.config, "shift_factor", None) or 0.0
         with torch.no_grad():
