@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,7 +16,7 @@ from toonville.identity import NUM_TRAITS, TRAITS, sample_distinct_traits, sampl
 from toonville.names import make_names
 from toonville.render import render
 from toonville.tokenizer import CONTEXT_LENGTH, train_tokenizer
-from toonville.vae import new_vae, normalise_latents, to_tensor
+from toonville.vae import features, new_vae, normalise_latents, to_tensor
 from toonville.world import GROUPS, PersonSpec, PictureSpec
 
 
@@ -45,6 +47,24 @@ def test_the_face_mask_covers_the_faces_and_little_else(examples: list[Captioned
     mask = picture.face_mask()
     boxes = sum((p.box[2] - p.box[0]) * (p.box[3] - p.box[1]) for p in picture.people)
     assert 0.6 * boxes < (mask > 0).sum() < boxes
+
+
+def test_pixel_art_has_large_pixels_and_few_colours() -> None:
+    spec = replace(captioned(4, 1).spec, style="pixel art")
+    picture = np.asarray(render(spec).image)
+    assert (picture[::4, ::4].repeat(4, 0).repeat(4, 1) == picture).all()
+    assert set(np.unique(picture)) <= {0, 85, 170, 255}
+
+
+def test_eyes_and_mouths_weigh_most_in_the_decoder(tmp_path: Path) -> None:
+    draw_store(tmp_path, 4, 2, 7_000_000, workers=1)
+    store = load_store(tmp_path)
+    weight = features(store, np.arange(4))
+    assert weight.shape == (4, 1, *store.pictures.shape[1:3])
+    for landmarks, hills in zip(store.landmarks, weight[:, 0], strict=True):
+        x, y = landmarks.reshape(-1, 2).astype(int).T
+        assert hills[y, x].min() > 3.5
+        assert hills.min() < 0.01
 
 
 @pytest.mark.parametrize("trait", range(NUM_TRAITS), ids=TRAITS)

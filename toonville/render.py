@@ -70,9 +70,12 @@ def _draw_interaction(
         canvas.polygon([(96, 80), (99, 88), (96, 91), (93, 88)], (255, 190, 60))
 
 
+PALETTE = [85 * round(value / 85) for value in range(256)] * 3  # four levels of each colour
+
+
 def _apply_style(image: Image.Image, style: str) -> Image.Image:
     if style == "pixel art":
-        small = image.reduce(4)
+        small = image.reduce(4).point(PALETTE)
         return small.resize(image.size, Image.Resampling.NEAREST)
     if style == "pencil sketch":
         return _pencil_sketch(image)

@@ -21,7 +21,9 @@ CROP = 64
 FACE_WEIGHT = 4.0
 KL_WEIGHT = 1e-4
 DECODER_BATCH = 6
-MAX_NOISE = 0.3  # standard deviation, in units of the latents'
+MAX_NOISE = 0.2  # standard deviation, in units of the latents'
+FEATURE_WEIGHT = 3.0
+FEATURE_SIZE = 5.0  # pixels: eyes, nose and mouth, around their landmarks
 
 
 def new_vae() -> AutoencoderKL:
@@ -48,7 +50,7 @@ def reconstruction_loss(output: Tensor, target: Tensor, face: Tensor) -> Tensor:
     """L1 + 2 MSE + L1 of pixel differences (edges) and of 8 x 8 means (colours), faces weighted.
 
     Without the term for means, hues of large flat areas come late: group norms hide them from the
-    deeper layers, and pixel losses see little of them. `face` is (N, 1, H, W) in [0, 1].
+    deeper layers, and pixel losses see little of them. `face` is (N, 1, H, W), at least 0.
     """
     weight = (1 + (FACE_WEIGHT - 1) * face) / (1 + (FACE_WEIGHT - 1) * face.mean())
     error = output - target
@@ -107,16 +109,30 @@ def train_decoder(data: Path, folder: Path, minutes: float, resume: bool) -> Aut
         clean = torch.from_numpy(latents[kind][index]).float()
         spread = torch.from_numpy(rng.uniform(0, MAX_NOISE, (DECODER_BATCH, 1, 1, 1))).float()
         noise = torch.randn(clean.shape, generator=torch.Generator().manual_seed(step))
-        mask = torch.from_numpy(stores[kind].masks[index][:, None]).float() / 255
         output = vae.decode(clean + spread * noise).sample
         target = to_tensor(stores[kind].pictures[index])
-        return {"rec": reconstruction_loss(output, target, F.interpolate(mask, scale_factor=8))}
+        return {"rec": reconstruction_loss(output, target, features(stores[kind], index))}
 
     budget = Budget(minutes, learning_rate=5e-4, ema=0.995)
     trained = train("decoder", decoder, losses, budget, folder, resume)
     decoder.load_state_dict(trained.state_dict())
     vae.save_pretrained(folder / "vae")
     return vae
+
+
+def features(store: Store, index: NDArray[np.int64]) -> Tensor:
+    """Return face masks with hills on eyes, noses and mouths, (N, 1, H, W).
+
+    Teeth and brows are a few pixels each: without the hills, L1 lets them go, and with them the
+    expression.
+    """
+    face = torch.from_numpy(store.masks[index, None]).float().div_(255)
+    face = F.interpolate(face, scale_factor=8)
+    x, y = torch.from_numpy(store.landmarks[index]).flatten(1, 2).unbind(-1)  # (N, 5 P)
+    across = (torch.arange(face.shape[3]) + 0.5 - x[..., None]) / FEATURE_SIZE
+    down = (torch.arange(face.shape[2]) + 0.5 - y[..., None]) / FEATURE_SIZE
+    hills = torch.exp(-0.5 * (across[..., None, :] ** 2 + down[..., None] ** 2))
+    return face + FEATURE_WEIGHT * hills.amax(1, keepdim=True)
 
 
 def crops(store: Store, size: int, n: int, rng: np.random.Generator) -> tuple[Tensor, Tensor]:

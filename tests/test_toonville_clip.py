@@ -1,0 +1,51 @@
+"""CLIP's training: where names end, and what a caption's states are asked."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from toonville.clip import Reading, TokenisedCaptions, tokenise
+from toonville.dataset import Store, celebrities, draw_store, load_store
+from toonville.tokenizer import train_tokenizer
+from toonville.world import GROUPS, UNKNOWN
+
+WIDTH = 64
+
+
+@pytest.fixture(scope="module")
+def pairs(tmp_path_factory: pytest.TempPathFactory) -> Store:
+    folder: Path = tmp_path_factory.mktemp("pairs")
+    draw_store(folder, 30, 2, 5_000_000, workers=1)
+    return load_store(folder)
+
+
+def test_names_end_where_their_last_token_is(pairs: Store) -> None:
+    tokenizer = train_tokenizer(celebrities()[0])
+    captions: TokenisedCaptions = tokenise(pairs, tokenizer)
+    assert any(who < 0 for row in pairs.captions for who in row["who"])  # strangers too
+    for row, ids, ends in zip(pairs.captions, captions.input_ids, captions.name_ends, strict=True):
+        for name, end in zip(row["names"], ends, strict=True):
+            said = tokenizer.decode(ids[1 : end + 1]).strip()
+            assert said.endswith(name.lower())
+
+
+def test_reading_asks_for_size_not_for_a_large_weight() -> None:
+    torch.manual_seed(0)
+    reading = Reading(WIDTH)
+    states, labels = torch.randn(5, WIDTH), torch.zeros(5, len(GROUPS), dtype=torch.long)
+    before = reading(states, labels)
+    with torch.no_grad():
+        reading.rows *= 100
+    torch.testing.assert_close(reading(states, labels), before)
+    rows = torch.nn.functional.normalize(reading.rows.detach(), dim=-1)
+    firsts = torch.tensor([0, *torch.tensor([len(v) for v in GROUPS.values()]).cumsum(0)[:-1]])
+    told = rows[firsts].sum(0).expand(5, WIDTH)
+    assert reading(40 * told, labels) < 0.5 * reading(4 * told, labels) < before
+
+
+def test_what_has_no_one_answer_is_not_asked() -> None:
+    labels = torch.full((3, len(GROUPS)), UNKNOWN)
+    assert Reading(WIDTH)(torch.randn(3, WIDTH), labels) == 0
