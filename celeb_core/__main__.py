@@ -26,6 +26,7 @@ from celeb_core.checkpoints import save_checkpoint
 from celeb_core.devices import DTYPES
 from celeb_core.errors import BadName, CelebError
 from celeb_core.evaluation import (
+    ROWS,
     as_table,
     evaluate_interpolation,
     evaluate_joint,
@@ -195,7 +196,11 @@ def evaluate(options: argparse.Namespace) -> None:
     """The table of scores; without --quick also joint training and interpolation."""
     studio = _studio(options)
     result: dict[str, Any] = evaluate_quick(
-        studio, options.seed, options.people, lambda line: print(line, file=sys.stderr)
+        studio,
+        options.seed,
+        options.people,
+        lambda line: print(line, file=sys.stderr),
+        options.rows,
     )
     print(as_table(result))
     if not options.quick:
@@ -349,6 +354,7 @@ def _parser() -> argparse.ArgumentParser:
     sub = command("evaluate", evaluate, "unused")
     sub.add_argument("--quick", action="store_true", help="the table only")
     sub.add_argument("--people", type=int, default=20)
+    sub.add_argument("--rows", nargs="+", choices=ROWS, default=ROWS, help="some rows only")
     sub.add_argument("--json", type=Path, help="write the numbers here")
     return parser
 

@@ -39,6 +39,7 @@ PER_ROW = 20  # pictures per row of people.png
 SIDE = 128
 GALLERY = 100  # people among whom rank-1 is asked
 PAIR = "a photo of {} and {}"
+ROWS = ("instant", "trained", "paper")
 SEED = 7_000  # of the pictures, so that no calibration picture is drawn again
 
 Report = Callable[[str], None]
@@ -92,14 +93,18 @@ def load_bench(studio: Studio, seed: int, people: int) -> Bench:
 
 
 def evaluate_quick(
-    studio: Studio, seed: int = 0, people: int = 20, report: Report = lambda line: None
+    studio: Studio,
+    seed: int = 0,
+    people: int = 20,
+    report: Report = lambda line: None,
+    rows: Sequence[str] = ROWS,
 ) -> dict[str, Any]:
     """Celebrities by name, then new people: instant, trained, and by the paper's recipe.
 
     -> {celebrities, instant, trained, paper: {identity, identity_edits, prompt, seconds},
-    pairs, pairs_with_celebrity: {found, rank1}}. The paper's recipe gets the seconds that
-    `trained` took, and its last coefficients are taken: its biased moving average would still
-    be noise by then (METHOD.md §2).
+    pairs, pairs_with_celebrity: {found, rank1}}, of `rows` only; pairs go with `trained`. The
+    paper's recipe gets the seconds that `trained` took, and its last coefficients are taken: its
+    biased moving average would still be noise by then (METHOD.md §2).
     """
     bench = load_bench(studio, seed, people)
     result: dict[str, Any] = {}
@@ -110,17 +115,19 @@ def evaluate_quick(
     result["celebrities"] = {**_score(studio, bench, bench.celebrities, known, targets)}
     result["celebrities"]["seconds"] = 0.0
     trained: dict[str, Identity] = {}
-    for row in ("instant", "trained", "paper"):
+    for row in rows:
         report(f"{row}: {people} people")
         config = PRESETS["best" if row == "trained" else row]
         if row == "paper":
-            limit = result["trained"]["seconds"]
+            limit = result["trained"]["seconds"] if trained else None
             config = replace(config, ema=0.0, ema_from_noise=False, max_seconds=limit)
         identities, seconds = _fit_each(studio, bench, config)
         names = [f"<{person.name}>" for person in bench.people]
         result[row] = _score(studio, bench, names, identities, bench.gallery[bench.index])
         result[row]["seconds"] = seconds
         trained = identities if row == "trained" else trained
+    if not trained:
+        return result
     report("pairs")
     result["pairs"] = evaluate_pairs(studio, bench, trained)
     result["pairs_with_celebrity"] = evaluate_pairs(studio, bench, trained, celebrity=True)
@@ -217,7 +224,7 @@ def as_table(result: Mapping[str, Any]) -> str:
     """The numbers of `evaluate_quick` as text, shares of the celebrities' beside them."""
     lines = [f"{'':14}{'identity':>16}{'over edits':>16}{'prompt':>9}{'seconds':>9}"]
     base = result["celebrities"]
-    for row in ("celebrities", "instant", "trained", "paper"):
+    for row in filter(result.__contains__, ("celebrities", *ROWS)):
         cells = result[row]
         shares = [
             f"{cells[key]:.3f} ({cells[key] / max(base[key], 1e-9):4.2f}x)"
@@ -226,7 +233,7 @@ def as_table(result: Mapping[str, Any]) -> str:
         lines.append(
             f"{row:14}{shares[0]:>16}{shares[1]:>16}{cells['prompt']:9.3f}{cells['seconds']:9.2f}"
         )
-    for row in ("pairs", "pairs_with_celebrity"):
+    for row in filter(result.__contains__, ("pairs", "pairs_with_celebrity")):
         cells = result[row]
         lines.append(f"{row:22} both found {cells['found']:.2f}, each right {cells['rank1']:.2f}")
     return "\n".join(lines)

@@ -51,6 +51,13 @@ def test_quick_gives_exactly_the_agreed_keys(measured, short):
     assert all(row in table for row in ROWS) and "pairs" in table
 
 
+def test_some_rows_only(measured, short):
+    result = evaluate_quick(measured, people=1, rows=["instant"])
+    assert set(result) == {"celebrities", "instant"}
+    table = as_table(result)
+    assert "instant" in table and "paper" not in table and "pairs" not in table
+
+
 def test_perfect_pictures_score_one(measured, short, monkeypatch):
     """A generator that draws the very photo of whoever is asked for."""
     bench = load_bench(measured, 0, 3)

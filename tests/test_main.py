@@ -9,6 +9,7 @@ from PIL import Image
 
 from celeb_core import list_identities, load_basis
 from celeb_core.__main__ import main
+from celeb_core.evaluation import ROWS
 
 
 @pytest.fixture
@@ -78,15 +79,15 @@ def test_evaluate_writes_its_json(run, measured_world, monkeypatch, capsys):
     result |= {name: dict(found=1.0, rank1=0.5) for name in ("pairs", "pairs_with_celebrity")}
     seen = {}
 
-    def quick(studio, seed, people, report):
-        seen.update(seed=seed, people=people)
+    def quick(studio, seed, people, report, rows):
+        seen.update(seed=seed, people=people, rows=rows)
         return result
 
     monkeypatch.setattr(module, "evaluate_quick", quick)
     arguments = ("evaluate", "--quick", "--seed", "3", "--json", "scores.json")
     assert run(*arguments, model=measured_world) == 0
     assert json.loads(Path("scores.json").read_text()) == result
-    assert seen == {"seed": 3, "people": 20} and "trained" in capsys.readouterr().out
+    assert seen == {"seed": 3, "people": 20, "rows": ROWS} and "trained" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
