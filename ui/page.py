@@ -65,7 +65,7 @@ class Page:
                 with gr.Tab("Compose", id="compose") as compose:
                     self.compose.build(session)
                 with gr.Tab("Interpolate", id="interpolate") as interpolate:
-                    self.interpolate.build(session)
+                    self.interpolate.build(interpolate, session)
                 with gr.Tab("Library", id="library") as library:
                     self.library.build(session)
                 with gr.Tab("About", id="about") as about:
@@ -89,20 +89,21 @@ class Page:
             "compose": (self.compose.refresh, [session], [self.compose.people]),
             "mix": (
                 self.interpolate.refresh,
-                [self.interpolate.a, self.interpolate.b, session],
-                [self.interpolate.a, self.interpolate.b],
+                [*self.interpolate.people, session],
+                self.interpolate.people,
             ),
             "library": (self.library.refresh, [self.library.picked, session], self.library.shown),
         }
         loaded = page.load(self.greet, session, session, queue=False, **PRIVATE)
+        # First of all, because a browser asks for six things at a time.
+        for tick in (self.train.tick, self.compose.results.tick, *self.interpolate.ticks):
+            loaded.then(**tick)
         loaded.then(self.faces.refresh, session, self.faces.listed, queue=False, **PRIVATE)
         for name, (fn, inputs, outputs) in lists.items():
             tabs[name].select(fn, inputs, outputs, queue=False, **PRIVATE)
             loaded.then(fn, inputs, outputs, queue=False, **PRIVATE)
         history = self.compose.history
         loaded.then(history.refresh, session, history.fresh, queue=False, **PRIVATE)
-        for tick in (self.train.tick, self.compose.results.tick, self.interpolate.results.tick):
-            loaded.then(**tick)
         self.train.carry_on.click(
             self.carry_on,
             [self.compose.prompt, session],

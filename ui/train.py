@@ -13,7 +13,7 @@ from celeb_core import PRESETS, CelebError
 from ui.curve import COLOURS, curve, legend
 from ui.errors import explain, notice, safe
 from ui.jobs import Drawn
-from ui.parts import gallery, message, pictures, signal
+from ui.parts import colour_key, gallery, message, pictures, signal
 from ui.progress import about, bar, duration, joined, time_left
 from ui.studio import PRIVATE, TICK, Shared
 from ui.training_job import TrainJob, interrupted, likeness
@@ -298,11 +298,7 @@ def legend_of(job: TrainJob) -> str:
     """Which line is which, as HTML."""
     if not job.config.steps:
         return ""
-    items = "".join(
-        f'<li><i style="background:{colour}"></i>{safe(text)}</li>'
-        for text, colour in legend(job.names)
-    )
-    return f'<ul class="legend">{items}</ul>'
+    return colour_key(legend(job.names))
 
 
 def summary(result: Result) -> str:

@@ -1,0 +1,106 @@
+from __future__ import annotations
+
+import pytest
+from conftest import celebrity_names
+from PIL import Image
+from ui_help import finish, make_page
+
+from ui.film import HOLD, save_film, there_and_back
+from ui.gallery import AS_DRAWN, NOTHING_SEEN
+
+A, B = celebrity_names()[:2]
+
+
+@pytest.fixture(scope="module")
+def page(studio, tmp_path_factory):
+    page = make_page(studio, tmp_path_factory.mktemp("page"), apart=True)
+    yield page
+    page.shared.runner.close()
+
+
+@pytest.fixture
+def session(page):
+    return page.shared.new_session()
+
+
+@pytest.fixture
+def pictures():
+    return [Image.new("RGB", (33, 20), (shade, 0, 0)) for shade in (0, 60, 120, 180, 240)]
+
+
+def strip(page, session, count):
+    page.interpolate.strip.start(A, B, 0.5, "a photo of {}", count, 7, session)
+    return finish(page.interpolate.strip.results.job(session))
+
+
+def test_a_film_goes_there_and_back_without_a_jump(pictures):
+    shades = [picture.getpixel((0, 0))[0] for picture in there_and_back(pictures)]
+    assert shades[:HOLD] == [0] * HOLD and shades[-3:] == [180, 120, 60]
+    following = zip(shades, shades[1:] + shades[:1], strict=True)
+    assert all(abs(now - then) <= 60 for now, then in following)
+
+
+def test_every_format_holds_every_picture_and_loops(pictures, tmp_path):
+    files = save_film(pictures, tmp_path / "film", lambda: False)
+    assert list(files) == ["MP4", "WebP", "GIF"]
+    frames = len(there_and_back(pictures))
+    for name in ("WebP", "GIF"):
+        with Image.open(files[name]) as film:
+            durations = []
+            for frame in range(film.n_frames):
+                film.seek(frame)
+                film.load()
+                durations.append(film.info["duration"])
+            assert film.info["loop"] == 0
+        assert sum(durations) == pytest.approx(1000 * frames / 12, rel=0.05)
+
+
+def test_the_mp4_can_be_read_and_has_the_colours(pictures, tmp_path):
+    import cv2
+
+    video = cv2.VideoCapture(str(save_film(pictures, tmp_path / "film", lambda: False)["MP4"]))
+    assert int(video.get(cv2.CAP_PROP_FRAME_COUNT)) == len(there_and_back(pictures))
+    shades = [video.read()[1][10, 10] for _ in there_and_back(pictures)]
+    video.release()
+    blue, green, red = shades[HOLD + len(pictures) - 2]
+    assert red > 220 and blue < 30 and green < 30
+
+
+def test_a_stopped_film_is_none(pictures, tmp_path):
+    assert save_film(pictures, tmp_path / "film", lambda: True) is None
+
+
+def test_only_what_is_missing_between_the_pictures_is_drawn(page, session):
+    shown = strip(page, session, 3)
+    assert page.interpolate.animation.start(1, session) == ""
+    job = finish(page.interpolate.animation.results.job(session))
+    assert job.status == "done"
+    assert [picture.caption for picture in job.pictures] == ["λ 0.25", "λ 0.75"]
+    assert {order.config.seed for order in job.orders} == {7}
+    assert set(job.files) == {"MP4", "WebP", "GIF"}
+    # The strip's own pictures are the ends: the film begins with them.
+    with Image.open(job.files["GIF"]) as film, Image.open(shown.pictures[0].path) as first:
+        assert film.size == first.size
+
+
+def test_the_page_shows_the_film_in_place_of_the_pictures(page, session):
+    strip(page, session, 2)
+    page.interpolate.animation.start(1, session)
+    results = page.interpolate.animation.results
+    job = finish(results.job(session))
+    polled = results.poll(NOTHING_SEEN, AS_DRAWN, session)
+    shown = dict(zip(results.watched, polled, strict=True))
+    assert shown[results.player]["value"] == str(job.files["MP4"])
+    assert [shown[button]["visible"] for button in results.files] == [True] * 3
+    assert shown[results.gallery]["visible"] is False
+
+
+def test_without_a_strip_there_is_nothing_to_animate(page, session):
+    assert "Draw a strip" in page.interpolate.animation.start(4, session)
+    strip(page, session, 1)
+    assert "Draw a strip" in page.interpolate.animation.start(4, session)
+
+
+def test_too_many_pictures_are_refused_with_their_number(page, session):
+    strip(page, session, 10)
+    assert "82" in page.interpolate.animation.start(8, session)
