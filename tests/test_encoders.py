@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
-from conftest import celebrity_names
+from conftest import celebrity_names, portrait
+from PIL import Image
 from safetensors.torch import load_file, save_file
 from stable_diffusion import SDXL, write_folder
+from ui_help import finish, make_page
 
 from celeb_core import (
     PRESETS,
@@ -54,9 +58,12 @@ NAMES = ("clip_l", "clip_g")
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
+def folder(world, tmp_path_factory):
     folder = write_folder(tmp_path_factory.mktemp("models") / "sdxl", SDXL)
     (folder / "names.txt").write_text("\n".join(celebrity_names()))
+    about = json.loads((world / "studio.json").read_text())
+    (folder / "studio.json").write_text(json.dumps({"faces": about["faces"]}))
+    shutil.copytree(world / "faces", folder / "faces")
     return folder
 
 
@@ -347,3 +354,26 @@ def test_from_the_command_line(folder, ada, two, tmp_path, monkeypatch, capsys):
     assert "clip_g" in capsys.readouterr().out
     assert main(["import", "embeddings/ada.safetensors", "--name", "eve", *common]) == 0
     assert "<eve>, 100.0% kept" in capsys.readouterr().out
+    portrait().save("bob.png")
+    assert main(["train", "bob.png", "--name", "bob", "--steps", "1", *common]) == 0
+    assert main(["generate", "<bob> with <eve>", "--steps", "2", *common]) == 0
+    picture = Image.open(capsys.readouterr().out.splitlines()[-1])
+    assert picture.size == (96, 64)  # wider for two
+
+
+def test_the_page_trains_and_draws(xl, two, studio, tmp_path):
+    page = make_page(replace(studio, models=replace(xl, steps=2), basis=two), tmp_path)
+    try:
+        workspace = page.shared.workspace("")
+        workspace.enlist(workspace.add_photo(portrait(), "ada"), 0, "ada", consent=True)
+        assert page.train.start(list(workspace.trainees), "fast", 1, 0, "") == ""
+        job = finish(page.train.job(""))
+        assert job.status == "done", job.error
+        form = {"count": 1, "seed": 5, "fresh": False, "crowd": [], "signed": True, "session": ""}
+        form |= {"steps": 2, "guidance": 3.0, "strength": 0.5}
+        assert page.compose.start(text="a photo of <ada>", **form)[0] == ""
+        job = finish(page.compose.results.job(""))
+        assert job.status == "done", job.error
+        assert len(job.pictures) == 1
+    finally:
+        page.shared.runner.close()

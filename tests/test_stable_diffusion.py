@@ -159,6 +159,12 @@ def test_the_shipped_configs_are_those_of_the_real_models(kind, parameters, side
     sizes = [sum(weight.numel() for weight in part.parameters()) for part in parts]
     assert tuple(sizes) == parameters
     assert unet.config.sample_size * 8 == vae.config.sample_size == side
+    if kind == "sdxl":  # what the encoders say and six sizes fit the UNet
+        texts = [part.config for part in parts[2:]]
+        assert unet.config.cross_attention_dim == sum(text.hidden_size for text in texts)
+        sizes = 6 * unet.config.addition_time_embed_dim
+        pooled = unet.config.projection_class_embeddings_input_dim - sizes
+        assert pooled == texts[1].projection_dim
 
 
 def test_half_precision_leaves_the_basis_alone(folders, world, person):
