@@ -193,6 +193,10 @@ def _checked_kind(place: Path | str, index: Mapping[str, Any]) -> str:
 
 def _check_parts(place: Path | str, pipeline: Any) -> None:
     """What loads without a word and cannot work."""
+    parts = pipeline.components.items()
+    reading = ("tokenizer", "text_encoder")
+    if missing := [name for name, part in parts if part is None and name.startswith(reading)]:
+        raise ModelUnsupported(f"{place} has no {' and no '.join(missing)}. {WHAT_IS_SUPPORTED}.")
     for number, encoder in enumerate(text_encoders(pipeline)):
         known, rows = len(encoder.tokenizer), encoder.model.config.vocab_size
         if not rows / 2 < known <= rows:  # without its files a tokenizer comes out almost empty

@@ -123,8 +123,8 @@ class PromptEmbeds:
 
     def zeros(self) -> PromptEmbeds:
         """Nothing said, in the same shapes."""
-        pooled = None if self.pooled is None else self.pooled * 0
-        return PromptEmbeds(self.states * 0, pooled)
+        pooled = None if self.pooled is None else self.pooled.new_zeros(self.pooled.shape)
+        return PromptEmbeds(self.states.new_zeros(self.states.shape), pooled)
 
 
 @dataclass(frozen=True, eq=False)

@@ -167,11 +167,12 @@ def test_the_shipped_configs_are_those_of_the_real_models(kind, parameters, side
         assert pooled == texts[1].projection_dim
 
 
-def test_half_precision_leaves_the_basis_alone(folders, world, person):
+@pytest.mark.parametrize("kind", ["sd1", "sdxl"])
+def test_half_precision_leaves_the_basis_alone(kind, folders, world, person):
     names = folders["root"] / "names.txt"
     full, half = (
         load_studio(
-            folders["sd1"], device="cpu", dtype=dtype, face_pack=world / "faces", names=names
+            folders[kind], device="cpu", dtype=dtype, face_pack=world / "faces", names=names
         )
         for dtype in ("float32", "bfloat16")
     )
@@ -263,12 +264,28 @@ def test_half_a_download(folders, offline_file, tmp_path):
         load_models(folder, device="cpu")
 
 
-@pytest.mark.parametrize("part", ["tokenizer", "text_encoder", "vae", "scheduler"])
-def test_a_part_is_missing(part, folders, tmp_path):
-    folder = tmp_path / "sd1"
-    shutil.copytree(folders["sd1"], folder)
+@pytest.mark.parametrize(
+    ("kind", "part"),
+    [
+        *(("sd1", part) for part in ("tokenizer", "text_encoder", "vae", "scheduler")),
+        *(("sdxl", part) for part in ("tokenizer_2", "text_encoder_2")),
+    ],
+)
+def test_a_part_is_missing(kind, part, folders, tmp_path):
+    folder = tmp_path / kind
+    shutil.copytree(folders[kind], folder)
     shutil.rmtree(folder / part)
     with pytest.raises(ModelNotFound, match="incomplete"):
+        load_models(folder, device="cpu")
+
+
+def test_sdxl_without_its_first_text_encoder(folders, tmp_path):
+    folder = tmp_path / "sdxl"
+    shutil.copytree(folders["sdxl"], folder)
+    index = json.loads((folder / "model_index.json").read_text())
+    nothing = {"text_encoder": [None, None], "tokenizer": [None, None]}
+    (folder / "model_index.json").write_text(json.dumps(index | nothing))
+    with pytest.raises(ModelUnsupported, match="has no text_encoder and no tokenizer"):
         load_models(folder, device="cpu")
 
 
