@@ -106,8 +106,11 @@ def test_cancelling_takes_effect_soon_and_keeps_what_is_there(page, library):
     draw(page, "a photo of <ada>", count=16, steps=20)
     job = page.compose.results.job("")
     until(lambda: job.pictures)
+    draw(page, "a photo of <bob>")
     page.compose.results.cancel("")
     finish(job, 2)
+    after = finish(page.compose.results.job(""))
+    assert after is not job and after.status == "done" and after.began - job.ended < 0.5
     assert job.status == "stopped" and 1 <= len(job.pictures) < 16
     assert job.pictures[0].path.is_file()
 

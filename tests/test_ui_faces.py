@@ -48,6 +48,13 @@ def test_one_face_is_chosen_and_the_name_comes_from_the_file(page, tmp_path):
     assert not (tmp_path / "ada.png").exists()
 
 
+def test_a_picture_of_the_camera_is_a_photo_without_a_name(page, tmp_path):
+    camera, problem, *shown = page.faces.snap(stored(tmp_path, portrait(), "webcam.png"), "")
+    assert camera is None and problem == ""
+    assert shown[CHOICE].face == 0 and shown[NAME] == ""
+    assert not list(tmp_path.glob("webcam.png"))
+
+
 def test_of_several_faces_one_is_chosen_by_a_click_or_a_number(page, tmp_path):
     _, shown = upload(page, stored(tmp_path, two_faces()))
     choice = shown[CHOICE]

@@ -11,12 +11,18 @@ from ui_help import finish, make_page, selected, until
 from celeb_core import PRESETS, list_identities
 from celeb_core.identity import MAX_BYTES
 from ui.curve import COLOURS, POINTS, curve
+from ui.jobs import Job
 from ui.pace import FEWEST, PaceJob
 from ui.studio import TICK
 from ui.train import NOTHING_SEEN, summary, worth_drawing
 
 PER_STEP = 0.01  # seconds; faster than any model here trains
 STATUS, PLOT, LEGEND, PREVIEWS, RESULTS, TIMER, START, STOP, RESUME, KEEP, COMPOSE = range(1, 12)
+
+
+class Short(Job):
+    def run(self):
+        return "done"
 
 
 @pytest.fixture
@@ -184,6 +190,19 @@ def test_a_stopped_training_goes_on_where_it_was(page):
     assert [step for step, _ in again.losses[: at + 1]] == list(range(1, at + 2))
     page.train.stop("")
     finish(again, 5)
+
+
+@pytest.mark.parametrize("note", ["Training", "Drawing a preview"])
+def test_a_training_stops_soon_and_the_next_job_starts_at_once(page, note):
+    job = start(page, "ada", steps=4000)
+    until(lambda: job.note == note and job.step >= 1)
+    after = page.shared.runner.submit(Short("other"))
+    page.train.stop("")
+    finish(job, 2)
+    assert finish(after).began - job.ended < 0.5
+    step = job.step
+    time.sleep(0.1)
+    assert job.step == step  # nothing runs behind
 
 
 def test_a_restarted_app_offers_to_go_on(page, studio, tmp_path):

@@ -21,6 +21,7 @@ from ui.gallery import Results
 from ui.grid import BLANK, Grid, fill
 from ui.history import History
 from ui.insert import insert, insert_chosen
+from ui.mixing import choices
 from ui.parts import message, signal
 from ui.pictures import read_settings
 from ui.progress import joined
@@ -145,10 +146,8 @@ class ComposeTab:
 
     def crowds(self, chosen: list[str], session: str) -> Any:
         """Who can be in a grid, as they are written in a prompt; who was chosen stays chosen."""
-        people = [f"<{name}>" for name in self.shared.workspace(session).people()]
-        core = self.shared.core
-        choices = people + list(core.models.names or core.basis.names)
-        return gr.update(choices=choices, value=[who for who in chosen or [] if who in choices])
+        known = choices(self.shared, session)
+        return gr.update(choices=known, value=[who for who in chosen or [] if who in known])
 
     def refresh(self, session: str) -> str:
         """JSON: the people of the library, each with a portrait (a path, or nothing)."""

@@ -42,22 +42,32 @@ class FacesTab:
 
     # --- handlers -------------------------------------------------------------------------------
 
-    def upload(self, files: list[str] | None, session: str) -> list[Any]:
-        """Read the photos -> the first one shown; those without a face are told about."""
+    def upload(self, files: list[str] | None, session: str, label: str = "") -> list[Any]:
+        """Read the photos -> the first one shown; those without a face are told about.
+
+        `label`: what to call them instead of the files' names.
+        """
         workspace, problems, first = self.shared.workspace(session), [], None
         for file in (files or [])[:MAX_UPLOADS]:
             path = Path(file)
             try:
-                photo = workspace.add_photo(path, path.name)
+                photo = workspace.add_photo(path, label or path.name)
                 first = first or photo
             except CelebError as error:
-                problems.append(f"{path.name}: {explain(error, file, path.name)}")
+                called = label or path.name
+                problems.append(f"{called}: {explain(error, file, called)}")
             finally:
                 path.unlink(missing_ok=True)  # the camera's notes in it are nobody's business
         if len(files or []) > MAX_UPLOADS:
             problems.append(f"Only the first {MAX_UPLOADS} photos were read. Upload the rest next.")
         shown = self.show(workspace, first) if first else [gr.skip()] * len(self.shown)
         return [None, notice(*problems), *shown]
+
+    def snap(self, file: str | None, session: str) -> list[Any]:
+        """A picture of the camera, as if it had been uploaded; the camera is free for the next."""
+        if not file:
+            return [gr.skip()] * (2 + len(self.shown))
+        return self.upload([file], session, "The camera's picture")
 
     def example(self, session: str, event: gr.SelectData) -> list[Any]:
         """One of the ready-made faces, as if it had been uploaded under its name."""
@@ -207,9 +217,14 @@ class FacesTab:
 
     def _build_sources(self) -> None:
         self.drop = gr.File(
-            label="Photos of people", file_count="multiple",
+            label="Photos of people: drop, paste or choose", file_count="multiple",
             file_types=["image", ".heic", ".heif"], height=150, elem_id="faces-drop",
         )  # fmt: skip
+        with gr.Accordion("Use the camera", open=False, elem_id="faces-webcam"):
+            self.camera = gr.Image(
+                sources=["webcam"], type="filepath", format="png", show_label=False, buttons=[],
+                webcam_options=gr.WebcamOptions(mirror=False), elem_id="faces-camera",
+            )  # fmt: skip
         self.problem = message("faces-problem")
         examples = self.shared.examples()
         self.examples = gallery("faces-examples", "Or take an example face", examples)
@@ -256,6 +271,8 @@ class FacesTab:
     def _wire(self, session: gr.BrowserState) -> None:
         sources = [self.drop, self.problem, *self.shown]
         self.drop.upload(self.upload, [self.drop, session], sources, **PRIVATE)
+        snapped = [self.camera, *sources[1:]]
+        self.camera.input(self.snap, [self.camera, session], snapped, **PRIVATE)
         outputs = [self.examples, self.problem, *self.shown]
         self.examples.select(self.example, session, outputs, **PRIVATE)
         self.photos.select(self.switch, session, self.shown, **PRIVATE)

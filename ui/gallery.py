@@ -121,7 +121,8 @@ class Results:
         }
         self.timer.tick(**self.tick)
         self.order.input(**self.tick)
-        self.halt.click(self.cancel, session, None, **PRIVATE).success(**self.tick)
+        halted = self.halt.click(self.cancel, session, None, queue=False, **PRIVATE)
+        halted.success(**self.tick)
 
 
 def drafts(images: Sequence[Image.Image]) -> str:

@@ -73,7 +73,8 @@ class Page:
             tabs = {"train": train, "compose": compose, "mix": interpolate, "library": library}
             self._wire(page, session, tabs)
             # A prompt that was being written is still there after a reload.
-            page.load(None, draft, self.compose.prompt, js="text => text || ''")
+            written = [draft, self.compose.prompt]  # what was typed in the meantime stays
+            page.load(None, written, self.compose.prompt, js="(draft, text) => text || draft")
             self.compose.prompt.change(None, self.compose.prompt, draft, js="text => text")
             faces.select(self.faces.refresh, session, self.faces.listed, queue=False, **PRIVATE)
         return page

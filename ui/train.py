@@ -284,7 +284,7 @@ class TrainTab:
         self.go.click(self.start, form, self.problem, **PRIVATE).success(**self.tick)
         self.faces.select(self.toggle, [self.who, session], [self.faces, self.who], **PRIVATE)
         self.who.change(self.recipes, self.who, self.preset, queue=False, **PRIVATE)
-        self.halt.click(self.stop, session, None, **PRIVATE).success(**self.tick)
+        self.halt.click(self.stop, session, None, queue=False, **PRIVATE).success(**self.tick)
         self.again.click(self.resume, session, self.problem, **PRIVATE).success(**self.tick)
         self.take.click(self.keep, session, self.problem, **PRIVATE).success(**self.tick)
 
