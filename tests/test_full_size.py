@@ -1,4 +1,7 @@
-"""Stable Diffusion 1.5 at full size, random weights: `pytest -m full_size -s` shows the log."""
+"""Stable Diffusion 1.5 at full size, random weights: `pytest -m full_size -s` shows the log.
+
+Of SDXL only the shapes, without weights.
+"""
 
 from __future__ import annotations
 
@@ -9,13 +12,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from conftest import portrait
 from diffusers import AutoencoderKL, PNDMScheduler, StableDiffusionPipeline, UNet2DConditionModel
-from transformers import AutoConfig, CLIPTextModel
+from transformers import AutoConfig, CLIPTextModel, CLIPTextModelWithProjection
 
 from celeb_core import (
     PRESETS,
@@ -28,13 +32,14 @@ from celeb_core import (
     load_models,
     parse_prompt,
 )
+from celeb_core.encoders import text_encoders
 from celeb_core.errors import ModelNotFound
 from celeb_core.models import find_basis
 from celeb_core.pipelines import CONFIGS, clip_tokenizer
 
 pytestmark = [pytest.mark.full_size, pytest.mark.timeout(3600)]
 
-SD1 = CONFIGS / "sd1"
+SD1, SDXL = CONFIGS / "sd1", CONFIGS / "sdxl"
 
 
 @contextmanager
@@ -92,3 +97,22 @@ def test_basis_training_and_a_picture_within_20_gb(folder, world):
     assert picture.size == (512, 512) and np.asarray(picture).std() > 0
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     assert peak * (1 if sys.platform == "darwin" else 1024) < 20 * 2**30
+
+
+def test_what_sdxls_encoders_say_fits_its_unet():
+    with torch.device("meta"), torch.no_grad():
+        unet = UNet2DConditionModel.from_config(UNet2DConditionModel.load_config(SDXL / "unet"))
+        second = AutoConfig.from_pretrained(SDXL / "text_encoder_2")
+        pipeline = SimpleNamespace(
+            tokenizer=None,
+            tokenizer_2=None,
+            text_encoder=CLIPTextModel(AutoConfig.from_pretrained(SDXL / "text_encoder")),
+            text_encoder_2=CLIPTextModelWithProjection(second),
+        )
+        said = [encoder.read(torch.zeros(2, 77).long()) for encoder in text_encoders(pipeline)]
+        states = torch.cat([states for states, _ in said], -1)
+        assert states.shape == (2, 77, 2048) and said[-1][1].shape == (2, 1280)
+        added = {"text_embeds": said[-1][1], "time_ids": torch.zeros(2, 6)}
+        latents = torch.zeros(2, 4, 128, 128)
+        noise_pred = unet(latents, torch.zeros(2), states, added_cond_kwargs=added).sample
+    assert noise_pred.shape == latents.shape
