@@ -38,8 +38,7 @@ AT_ONCE = 64  # prompts encoded in one go
 class NameStates:
     """What an encoder would say of the name of somebody with a certain face."""
 
-    encoder: TextEncoder
-    tokens: Tokens
+    tokens: Tokens  # the prompt of the name
     weight: Tensor  # (columns * width, 512): face -> `text_states`
     bias: Tensor  # (columns * width,)
     variance: Tensor  # () of the celebrities' states, mean over columns and dimensions
@@ -70,8 +69,8 @@ def start_coefficients(
         with torch.enable_grad():
             words = compose(basis, coefficients)
             loss = PRIOR * coefficients.square().sum()
-            for names, states in zip(known, wanted, strict=True):
-                said = text_states(names.tokens, words, names.encoder)
+            for encoder, names, states in zip(models.encoders, known, wanted, strict=True):
+                said = text_states(names.tokens, words, encoder)
                 errors = (said - states).square().mean(1) / names.variance
                 loss = errors.sum() + loss
             optimizer.zero_grad(set_to_none=True)
@@ -102,7 +101,7 @@ def name_states(calibration: Calibration, basis: CelebBasis, models: Models) -> 
             states = torch.cat(parts)
             weight, bias, _ = ridge(faces, states)
         variance = (states - states.mean(0)).square().mean()
-        known.append(NameStates(encoder, tokens, weight, bias, variance))
+        known.append(NameStates(tokens, weight, bias, variance))
     _known[calibration] = basis.id, known
     return known
 
