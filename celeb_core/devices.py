@@ -51,12 +51,16 @@ def dtype_of(name: str) -> torch.dtype:
 
 
 def best_dtype(device: str, parameters: int) -> torch.dtype:
-    """bfloat16 for a large UNet on a CUDA device that computes in it, else float32.
+    """For a large UNet on CUDA bfloat16, or float16 where that is not native; else float32."""
+    if not device.startswith("cuda") or parameters <= LARGE:
+        return torch.float32
+    native = torch.cuda.is_bf16_supported(including_emulation=False)
+    return torch.bfloat16 if native else torch.float16
 
-    Not float16, which would need loss scaling in training.
-    """
-    native = device.startswith("cuda") and torch.cuda.is_bf16_supported(including_emulation=False)
-    return torch.bfloat16 if native and parameters > LARGE else torch.float32
+
+def loss_scaler(device: torch.device, dtype: torch.dtype) -> torch.amp.GradScaler:
+    """Lifts gradients into what float16 can hold; does nothing in other precisions."""
+    return torch.amp.GradScaler(device.type, enabled=dtype == torch.float16)
 
 
 def is_small(device: str) -> bool:

@@ -21,6 +21,7 @@ from torch.nn import functional
 from celeb_core.basis import compose
 from celeb_core.checkpoints import FORMAT, load_checkpoint
 from celeb_core.denoising import Denoising
+from celeb_core.devices import loss_scaler
 from celeb_core.errors import BadName, TrainingDiverged
 from celeb_core.identity import check_name, settings_of
 from celeb_core.mapper import CoefficientMapper, set_start
@@ -30,6 +31,8 @@ from celeb_core.types import Calibration, CelebBasis, Identity, Person, TrainCon
 
 if TYPE_CHECKING:
     from celeb_core.models import Models
+
+LEAST_SCALE = 1.0  # of a loss in float16: overflow below it is no matter of the scale
 
 
 def fit_identities(
@@ -109,6 +112,7 @@ class _Training:
             lr=config.learning_rate * len(people) ** 0.5,
             weight_decay=config.weight_decay,
         )
+        self.scaler = loss_scaler(models.device, models.unet.dtype)
         self.denoising = Denoising(people, models, config)
         self.step, self.earlier, self.pace = 0, 0.0, 0.0
         self.kept = self._first_kept()
@@ -162,24 +166,34 @@ class _Training:
         """One step of AdamW on the mapper -> the loss of each person."""
         latents, heads = self.denoising.batches(self.step)
         began = time.perf_counter()
-        with torch.enable_grad():
-            words = compose(self.basis, self.mapper(self.faces))
-            losses = self.denoising.losses(words, latents, heads)
-            loss = losses.mean()
-            if not torch.isfinite(loss):
-                raise TrainingDiverged(
-                    f"The loss is no longer a number at step {self.step + 1}. "
-                    "Train again with a lower learning rate, or in float32."
-                )
-            self.optimizer.zero_grad(set_to_none=True)
-            loss.backward()
         self._set_learning_rate()
-        self.optimizer.step()
+        losses = self._descend(latents, heads)
         self.step += 1
         self._keep()
         took = time.perf_counter() - began
         self.pace = took if self.step == 1 else 0.8 * self.pace + 0.2 * took
-        return dict(zip(self.names, losses.detach().tolist(), strict=True))
+        return dict(zip(self.names, losses.tolist(), strict=True))
+
+    def _descend(self, latents: Tensor, heads: Tensor) -> Tensor:
+        """One step of AdamW -> losses (n,). Gradients that overflow float16 are taken anew, of a
+        loss scaled to half as much."""
+        while True:
+            with torch.enable_grad():
+                words = compose(self.basis, self.mapper(self.faces))
+                losses = self.denoising.losses(words, latents, heads)
+                loss = losses.mean()
+                scale = self.scaler.get_scale()
+                if not torch.isfinite(loss) or scale < LEAST_SCALE:
+                    raise TrainingDiverged(
+                        f"The loss is no longer a number at step {self.step + 1}. "
+                        "Train again with a lower learning rate, or in float32."
+                    )
+                self.optimizer.zero_grad(set_to_none=True)
+                self.scaler.scale(loss).backward()
+            self.scaler.step(self.optimizer)
+            self.scaler.update()
+            if self.scaler.get_scale() >= scale:  # it falls after an overflow, and only then
+                return losses.detach()
 
     def _set_learning_rate(self) -> None:
         if self.config.decay:
@@ -228,6 +242,7 @@ class _Training:
         metadata = {
             "format": FORMAT,
             "step": str(self.step),
+            "scaler": json.dumps(self.scaler.state_dict()),
             "seconds": f"{self.seconds():.3f}",
             "run": self._fingerprint(),
         }
@@ -244,6 +259,8 @@ class _Training:
         self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": state})
         self.kept = tensors["kept"].to(self.models.device)
         self.denoising.generator.set_state(tensors["generator"])
+        if scaler := json.loads(metadata.get("scaler", "{}")):
+            self.scaler.load_state_dict(scaler)
         self.step, self.earlier = int(metadata["step"]), float(metadata["seconds"])
 
     def _fingerprint(self) -> str:

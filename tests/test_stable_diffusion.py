@@ -383,7 +383,7 @@ def test_large_models_take_half_the_memory_where_the_device_computes_in_it(monke
     assert best_dtype("cpu", 10**9) == best_dtype("mps", 10**9) == torch.float32
     for native in (True, False):
         monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda *_, native=native, **__: native)
-        assert best_dtype("cuda", 10**9) == (torch.bfloat16 if native else torch.float32)
+        assert best_dtype("cuda", 10**9) == (torch.bfloat16 if native else torch.float16)
         assert best_dtype("cuda:1", 10**6) == torch.float32
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -12,11 +13,13 @@ from celeb_core import (
     TrainConfig,
     fit,
     fit_identities,
+    load_models,
     save_checkpoint,
     start_coefficients,
 )
 from celeb_core.basis import compose
 from celeb_core.denoising import Denoising
+from celeb_core.devices import loss_scaler
 from celeb_core.errors import BadName, ResumeMismatch, TrainingDiverged
 from celeb_core.templates import PAPER
 from celeb_core.training import _Training
@@ -163,3 +166,57 @@ def test_paper_preset_is_the_official_recipe(person, models, basis):
     start = next(fit_identities([person], models, basis, replace(paper, ema_from_noise=False)))
     words = compose(basis, start.people[0].coefficients)
     assert torch.allclose((words - basis.mean)[1].norm(), torch.tensor(1.0), atol=1e-2)
+
+
+def overflowing(training: _Training, times: int) -> list[float]:
+    """Make the first gradients infinite -> the scales of the losses that were tried."""
+    scales, mapper = [], next(p for p in training.mapper.parameters() if p.requires_grad)
+
+    def overflow(gradient: torch.Tensor) -> torch.Tensor:
+        scales.append(training.scaler.get_scale())
+        return gradient * float("inf") if len(scales) <= times else gradient
+
+    mapper.register_hook(overflow)
+    return scales
+
+
+def test_half_precision_survives_an_overflow(person, models, basis):
+    training = _Training([person], models, basis, FAST, None, "")
+    training.scaler = loss_scaler(models.device, torch.float16)
+    scales = overflowing(training, times=2)
+    losses = training.update()
+    assert training.step == 1 and np.isfinite(losses["ada"])
+    assert scales == [65536.0, 32768.0, 16384.0] and training.scaler.get_scale() == 16384.0
+    assert all(p.isfinite().all() for p in training.mapper.parameters())
+    plain = _Training([person], models, basis, FAST, None, "")
+    assert not torch.equal(training.kept, plain.kept)
+    tensors, metadata = training.checkpoint()
+    assert json.loads(metadata["scaler"])["scale"] == 16384.0
+    assert all(p.dtype == torch.float32 for p in training.mapper.parameters())
+
+
+def test_an_overflow_that_no_scale_mends_is_an_error(person, models, basis):
+    training = _Training([person], models, basis, FAST, None, "")
+    training.scaler = loss_scaler(models.device, torch.float16)
+    scales = overflowing(training, times=99)
+    with pytest.raises(TrainingDiverged, match="float32"):
+        training.update()
+    assert scales[-1] == 1.0
+
+
+def test_only_float16_is_scaled(models):
+    for dtype in (torch.float32, torch.bfloat16):
+        assert not loss_scaler(models.device, dtype).is_enabled()
+    assert loss_scaler(models.device, torch.float16).is_enabled()
+
+
+def test_gradients_of_a_half_precision_unet_are_those_of_the_full_one(world, person, models, basis):
+    half = load_models(world, "cpu", "float16")
+    gradients = []
+    for each in (models, half):
+        training = _Training([person], each, basis, FAST, None, "")
+        training.update()
+        row = [p.grad.flatten() for p in training.mapper.parameters() if p.grad is not None]
+        gradients.append(torch.cat(row))
+    assert torch.nn.functional.cosine_similarity(*gradients, dim=0) > 0.98
+    assert 0.9 < float(gradients[1].norm() / gradients[0].norm()) < 1.1
