@@ -106,7 +106,7 @@ def described(person: str, near: Mixture) -> str:
         f'<h3 class="section">Nearest celebrities to <bdi>{safe(person)}</bdi></h3>'
         f'<dl class="weights">{rows}</dl>'
         f'<p class="lead">Mixed by these weights, their words come nearest to those of '
-        f"<bdi>{safe(person)}</bdi>: they explain {percent(near.share)} of what sets "
-        f"<bdi>{safe(person)}</bdi> apart from the average celebrity. Near in words is not alike "
-        "in looks: names are arbitrary.</p>"
+        f"<bdi>{safe(person)}</bdi>: they go {percent(near.share)} of the squared "
+        f"distance from the average celebrity. Near in words is not alike in looks: names are "
+        "arbitrary.</p>"
     )

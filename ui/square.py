@@ -66,7 +66,9 @@ class SquareResults(Results):
         self.above = message("square-above")
         self.build_gallery("small")
         self.gallery.elem_classes = [*self.gallery.elem_classes, "square"]
+        self.download.unrender()
         self.below = message("square-below")
+        self.download.render()
         self.watched += [self.above, self.below]
 
 

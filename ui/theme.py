@@ -113,7 +113,10 @@ CSS = """
 .weights dt { overflow-wrap: anywhere; }
 .weights dd { margin: 0; display: flex; align-items: center; gap: 0.5rem; }
 .weights i { height: 8px; border-radius: 4px; background: #0d9488; max-width: calc(100% - 3rem); }
-#map-plot text { fill: var(--body-text-color); font-family: var(--font); }
+#map-plot text { fill: var(--body-text-color); font-family: var(--font); paint-order: stroke;
+  stroke: var(--body-background-fill); stroke-width: 3px; }
+#map-plot .vega-embed, #map-plot svg.marks { width: 100%; height: auto; }
+#map-plot details { display: none; }
 #compose-order { border: none !important; padding: 0; }
 #train-preset .wrap { flex-direction: column; align-items: stretch; }
 #train-plot .role-legend { display: none; }
