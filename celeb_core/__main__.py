@@ -10,6 +10,7 @@ import argparse
 import io
 import json
 import logging
+import os
 import re
 import sys
 import warnings
@@ -34,6 +35,7 @@ from celeb_core.evaluation import (
 )
 from celeb_core.faces import find_face
 from celeb_core.files import write_atomically
+from celeb_core.filter_names import FilterConfig, candidates, look, sightings
 from celeb_core.identity import (
     check_name,
     find_identity,
@@ -50,11 +52,13 @@ from celeb_core.models import (
     load_models,
     load_studio,
 )
+from celeb_core.names_report import as_html
 from celeb_core.presets import PRESETS
 from celeb_core.prompt import parse_prompt
 from celeb_core.sampling import SCHEDULERS, generate
 from celeb_core.training import fit_identities
 from celeb_core.types import Identity, Person, SampleConfig
+from celeb_core.verdicts import judge_names
 
 MODEL = "auto, toonville, a folder, a .safetensors checkpoint or a hub id"
 CACHE = Path("~/.cache/celeb-basis-studio")
@@ -161,6 +165,34 @@ def calibration(options: argparse.Namespace) -> None:
     print(f"{out}: faces of {seen} of {len(result.names)} celebrities")
 
 
+def filter_names(options: argparse.Namespace) -> None:
+    """Names -> those that the model knows, and a page that shows why."""
+    share, several = _share(options)
+    studio = _studio(options)
+    folder = options.out or Path("names")
+    people = candidates(studio.basis.names)
+    config = FilterConfig(options.count, options.seed, options.steps)
+    with tqdm(desc="drawing names", unit="name") as bar:
+        for progress in look(people, studio, folder / "seen", config, share):
+            _progress(bar, *progress)
+    if several is not None:
+        several.wait_for_everyone()
+    if several is not None and not several.is_main_process:
+        return
+    seen = [sighting for sighting in sightings(people, studio, folder / "seen", config) if sighting]
+    if len(seen) < len(people):
+        print(f"{len(seen)} of {len(people)} names drawn; the other shares are still to come")
+        return
+    verdicts, threshold = judge_names(people, seen)
+    shown = {who.name: sighting for who, sighting in zip(people, seen, strict=True)}
+    page = as_html(verdicts, shown, studio.models.title, threshold)
+    write_atomically(folder / "report.html", page.encode())
+    kept = [verdict.name for verdict in verdicts if verdict.kept]
+    write_atomically(folder / "names.txt", "".join(f"{name}\n" for name in kept).encode())
+    print(f"{folder / 'names.txt'}: {len(kept)} of {len(verdicts)} names kept")
+    print(folder / "report.html")
+
+
 def export(options: argparse.Namespace) -> None:
     """Identity -> textual-inversion file for other tools."""
     models = _models(options)
@@ -235,6 +267,30 @@ def _studio(options: argparse.Namespace) -> Studio:
     )
     logging.info(studio.models.note)
     return studio
+
+
+def _share(options: argparse.Namespace) -> tuple[tuple[int, int], Any]:
+    """(i, n) of --shard, or of accelerate's processes, each on a device of its own; and them."""
+    if options.shard:
+        return options.shard, None
+    if "ACCELERATE_MIXED_PRECISION" not in os.environ:  # set by accelerate launch
+        return (0, 1), None
+    from accelerate import PartialState
+
+    several = PartialState()
+    options.device = options.device or str(several.device)
+    return (several.process_index, several.num_processes), several
+
+
+def _shard(text: str) -> tuple[int, int]:
+    """“1/4” is the first of four shares."""
+    try:
+        index, count = (int(part) for part in text.split("/"))
+        if 1 <= index <= count:
+            return index - 1, count
+    except ValueError:
+        pass
+    raise argparse.ArgumentTypeError(f"“{text}” is no share. Write 1/4, 2/4, ... for four.")
 
 
 def _models(options: argparse.Namespace) -> Models:
@@ -340,6 +396,10 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("-p", type=int, default=512, help="components per word")
     sub = command("calibrate", calibration, "file to write (.safetensors)")
     sub.add_argument("--count", type=int, default=1, help="pictures per celebrity")
+    sub = command("filter-names", filter_names, "folder for names.txt and report.html (names)")
+    sub.add_argument("--count", type=int, default=4, help="portraits per name")
+    sub.add_argument("--steps", type=int)
+    sub.add_argument("--shard", type=_shard, help="1/4: the first of four shares of the names")
     sub = command("export", export, "folder for the file (embeddings)")
     sub.add_argument("who", help="a name of your library, or an identity file")
     sub.add_argument("--identities", type=Path, default=LIBRARY, help="folder of your people")

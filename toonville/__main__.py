@@ -1,8 +1,8 @@
 """`python -m toonville STAGE`: how the bundled model is made, one command per stage.
 
 In order: samples (look at the world), draw, clip, vae, encode, decoder, unet, recogniser, detector,
-judge, reader, export, people, pictures, report. Checkpoints and data stay in --work, outside the
-tree.
+judge, reader, export, people, pictures, report, filter (how right the name filter is). Checkpoints
+and data stay in --work, outside the tree.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ NUM_DRAWN = {"single": 48_000, "pair": 24_000}
 NUM_ENCODED = {"single": 34_000, "pair": 18_000}
 FIRST_SEED = {"single": 1_000_000, "pair": 2_000_000}
 MINUTES = {
-    "clip": 16.0,
+    "clip": 40.0,
     "vae": 30.0,
     "decoder": 10.0,
     "unet": 120.0,
@@ -95,6 +95,10 @@ def main() -> None:
     report = stages.add_parser("report", help="measure the shipped weights on held-out seeds")
     report.add_argument("--json", type=Path)
     report.add_argument("--seed", type=int, default=0)
+    names = stages.add_parser("filter", help="precision and recall of the name filter")
+    names.add_argument("--names", type=int, default=60, help="known ones, and as many unknown")
+    names.add_argument("--steps", type=int)
+    names.add_argument("--seed", type=int, default=0)
     for sub in stages.choices.values():
         sub.add_argument("--work", type=Path, default=Path("../toonville-work"))
         sub.add_argument("--threads", type=int, default=2)
@@ -120,6 +124,10 @@ def main() -> None:
         from toonville.report import run_report
 
         run_report(args.assets, args.seed, args.json)
+    elif args.stage == "filter":
+        from toonville.known import run_filter
+
+        run_filter(args.assets, args.work, args.names, args.seed, args.steps)
     else:
         {"samples": samples, "draw": draw, "encode": encode}[args.stage](args.work)
 
