@@ -9,6 +9,7 @@ Near on the map, or in the words, is not alike in looks: names are arbitrary.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -65,13 +66,14 @@ def locate(words: Tensor, atlas: CelebMap) -> Tensor:
     return atlas.axes @ (_coordinates(words, atlas.basis) - atlas.centre) / atlas.std
 
 
-def move(words: Tensor, steps: Tensor, atlas: CelebMap) -> Tensor:
-    """Words (k, d) moved by `steps` (q,) standard deviations along the axes -> words (k, d).
+def move(words: Tensor, steps: Sequence[float], atlas: CelebMap) -> Tensor:
+    """Words (k, d) moved by `steps` standard deviations along the first axes -> words (k, d).
 
     Zero steps give the same words, whatever of them lies outside the span of the celebrities.
     """
     basis = atlas.basis
-    along = (steps * atlas.std) @ atlas.axes
+    count = len(steps)
+    along = (torch.tensor(steps) * atlas.std[:count]) @ atlas.axes[:count]
     return words + torch.einsum("kp,kpd->kd", along.view(basis.k, basis.p), basis.components)
 
 

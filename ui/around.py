@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import gradio as gr
-import torch
 from torch import Tensor
 
 from celeb_core import CelebError, move, words_of
@@ -110,11 +109,8 @@ class Around:
         seed: int | None,
         person: str,
     ) -> Order:
-        atlas = self.panel.atlas
-        moves = torch.zeros(len(atlas.axes))
-        moves[: len(steps)] = torch.tensor(steps)
-        settings = {"person": person, "components": moves.tolist()}
-        return order(move(words, moves, atlas), text, seed, label, settings)
+        settings = {"person": person, "components": list(steps)}
+        return order(move(words, steps, self.panel.atlas), text, seed, label, settings)
 
     # --- widgets --------------------------------------------------------------------------------
 
