@@ -59,15 +59,22 @@ class Browser:
 
 
 @contextmanager
-def running(folder: Path) -> Iterator[App]:
-    """Start the app on a free port with its people in a folder; kill it in the end."""
+def running(folder: Path, *options: str) -> Iterator[App]:
+    """Start the app on a free port with all its files in a folder; kill it in the end."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     log = folder / "log"
     command = [sys.executable, "app.py", "--model", "toonville", "--port", str(port)]
-    command += ["--identities", str(folder / "identities")]
-    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "GRADIO_TEMP_DIR": str(folder / "cache")}
+    command += ["--identities", str(folder / "identities"), *options]
+    temporary = folder / "tmp"
+    temporary.mkdir(exist_ok=True)
+    environment = {
+        **os.environ,
+        "HF_HUB_OFFLINE": "1",
+        "GRADIO_TEMP_DIR": str(folder / "cache"),
+        "TMPDIR": str(temporary),
+    }
     with log.open("w") as output:
         process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=output, stderr=output)
     try:
