@@ -57,7 +57,7 @@ class CelebMapPanel:
             for name, who in workspace.people().items()
         }
         shown = chart(self.atlas, people, {person: self._place(words)}, near.names)
-        return [gr.update(value=shown), described(person, near)]
+        return [gr.update(value=shown, visible=True), described(person, near)]
 
     def _place(self, words: Any) -> Place:
         x, y = locate(words, self.atlas)[:2].tolist()
@@ -71,7 +71,11 @@ class CelebMapPanel:
         with gr.Row():
             with gr.Column(scale=6, min_width=320):
                 self.plot = gr.Plot(
-                    label="Celebrity map", show_label=False, elem_id="map-plot", container=False
+                    label="Celebrity map",
+                    show_label=False,
+                    visible=False,
+                    elem_id="map-plot",
+                    container=False,
                 )
                 gr.HTML(colour_key(list(LEGEND.items())), elem_id="map-legend")
             with gr.Column(scale=4, min_width=320):

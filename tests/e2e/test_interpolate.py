@@ -13,6 +13,7 @@ pytestmark = [pytest.mark.e2e, pytest.mark.toonville]
 def test_the_map_fits_its_place_and_names_who_is_near(browser):
     page = browser.open()
     page.set_viewport_size({"width": 390, "height": 844})
+    expect(page.get_by_role("button", name="More tabs")).to_be_visible()
     open_tab(page, "Interpolate")
     chart = page.locator("#map-plot svg.marks")
     expect(chart).to_be_visible()
