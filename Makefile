@@ -23,7 +23,7 @@ lint: $(VENV)/dev
 	$(BIN)/mypy --strict celeb_core
 
 unit: $(VENV)/dev
-	$(BIN)/python -m pytest tests --ignore=tests/e2e
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 tests --ignore=tests/e2e
 
 e2e: $(VENV)/dev browser
 	$(BIN)/python -m pytest tests/e2e
