@@ -26,6 +26,7 @@ class Previews:
     def __init__(self, show: Callable[[list[Image.Image]], None]) -> None:
         self._show, self.spent = show, 0.0
         self._cost, self._looked = 0.0, time.perf_counter()
+        self._vae: Any = None  # kept: it may be a copy
 
     def look(self, pipeline: Any, latents: Tensor) -> None:
         """Show the pictures (b, c, h, w) under way if it is time to.
@@ -35,7 +36,7 @@ class Previews:
         now = time.perf_counter()
         if now - self._looked < max(SOONEST, self._cost / SHARE):
             return
-        vae = exact_vae(pipeline.vae)
+        vae = self._vae = self._vae or exact_vae(pipeline.vae)
         clean = denoised(pipeline.scheduler, latents).to(vae.dtype)
         shift = getattr(vae.config, "shift_factor", None) or 0.0
         with torch.no_grad():

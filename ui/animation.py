@@ -13,10 +13,9 @@ from torch import Tensor
 
 from celeb_core import CelebError
 from ui.drawing_job import DrawJob, Order
-from ui.errors import explain, notice
 from ui.film import save_film
 from ui.gallery import Results, Seen
-from ui.mixing import MIX, order
+from ui.mixing import MIX, order, submit
 from ui.parts import message
 from ui.strip import Strip
 from ui.studio import PRIVATE, Shared
@@ -99,39 +98,32 @@ class Animation:
 
     def start(self, between: int, session: str) -> str:
         """Queue the pictures between those of the strip -> what is wrong, if something is."""
-        workspace = self.shared.workspace(session)
         strip = self.strip.results.job(session)
-        try:
-            if strip is None or strip.live or len(strip.pictures) < 2:
+        pictures = [] if strip is None or strip.live else strip.pictures
+        drawn = strip.orders[: len(pictures)] if strip else []
+
+        def orders() -> list[Order]:
+            count = len(pictures)
+            if count < 2:
                 raise CelebError("Draw a strip of two or more pictures first: it is what moves.")
-            count = len(strip.pictures)
             frames = count + (count - 1) * int(between)
             if frames > MAX_FRAMES:
                 raise CelebError(
                     f"{count} pictures with {int(between)} in each gap are {frames}; "
                     f"{MAX_FRAMES} are animated at most. Take fewer in between."
                 )
-        except CelebError as error:
-            return notice(explain(error))
-        drawn = strip.orders[:count]
-        orders = [
-            middle(left, right, (number + 1) / (int(between) + 1))
-            for left, right in zip(drawn, drawn[1:], strict=False)
-            for number in range(int(between))
-        ]
-        job = AnimationJob(
-            owner=workspace.id,
-            core=self.shared.core,
-            workspace=workspace,
-            orders=orders,
-            scored=False,
-            known={
-                order.settings["lambda"]: picture.path
-                for order, picture in zip(drawn, strip.pictures, strict=True)
-            },
-        )
-        self.shared.runner.submit(job)
-        return ""
+            return [
+                middle(left, right, (number + 1) / (int(between) + 1))
+                for left, right in zip(drawn, drawn[1:], strict=False)
+                for number in range(int(between))
+            ]
+
+        known = {
+            order.settings["lambda"]: picture.path
+            for order, picture in zip(drawn, pictures, strict=True)
+        }
+        workspace = self.shared.workspace(session)
+        return submit(AnimationJob, self.shared, workspace, orders, known=known)
 
     # --- widgets --------------------------------------------------------------------------------
 

@@ -6,14 +6,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import gradio as gr
-from torch import Tensor
 
 from celeb_core import CelebError, move, words_of
 from ui.celeb_map import COMPONENTS, CelebMapPanel
 from ui.drawing_job import DrawJob, Order
-from ui.errors import explain, notice
+from ui.errors import notice
 from ui.gallery import Results, Seen
-from ui.mixing import check, check_text, order, somebody
+from ui.mixing import check_text, order, somebody, submit
 from ui.parts import message
 from ui.studio import PRIVATE, Shared
 
@@ -82,35 +81,24 @@ class Around:
         places: Mapping[str, Sequence[float]],
     ) -> str:
         workspace, core = self.shared.workspace(session), self.shared.core
-        try:
+
+        def orders() -> list[Order]:
             if not person:
                 raise CelebError("Choose a person beside the map first.")
             words = words_of(somebody(person, workspace), core.basis, core.models)
             clean = check_text(text)
-            orders = [
-                self._order(words, steps, label, clean, seed, person)
+            return [
+                order(
+                    move(words, steps, self.panel.atlas),
+                    clean,
+                    seed,
+                    label,
+                    {"person": person, "components": list(steps)},
+                )
                 for label, steps in places.items()
             ]
-            check(orders, core)
-        except CelebError as error:
-            return notice(explain(error))
-        job = AroundJob(
-            owner=workspace.id, core=core, workspace=workspace, orders=orders, scored=False
-        )
-        self.shared.runner.submit(job)
-        return ""
 
-    def _order(
-        self,
-        words: Tensor,
-        steps: Sequence[float],
-        label: str,
-        text: str,
-        seed: int | None,
-        person: str,
-    ) -> Order:
-        settings = {"person": person, "components": list(steps)}
-        return order(move(words, steps, self.panel.atlas), text, seed, label, settings)
+        return submit(AroundJob, self.shared, workspace, orders)
 
     # --- widgets --------------------------------------------------------------------------------
 

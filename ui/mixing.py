@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import gradio as gr
 from torch import Tensor
 
-from celeb_core import CelebError, Identity, SampleConfig, Studio, parse_prompt
+from celeb_core import CelebError, Identity, SampleConfig, parse_prompt
 from celeb_core.prompt import encode_prompt
-from ui.drawing_job import Order
+from ui.drawing_job import DrawJob, Order
+from ui.errors import explain, notice
 from ui.studio import Shared
 from ui.workspace import Workspace
 
@@ -65,9 +66,34 @@ def order(
     return Order(prompt, SampleConfig(seed=int(seed or 0)), label, {"prompt": text, **settings})
 
 
-def check(orders: Sequence[Order], core: Studio) -> None:
-    """What is wrong with the prompt is said now, not when its turn has come: raises PromptError."""
-    encode_prompt(orders[0].prompt, core.basis, core.models)
+def submit(
+    kind: type[DrawJob],
+    shared: Shared,
+    workspace: Workspace,
+    make_orders: Callable[[], Sequence[Order]],
+    **more: Any,
+) -> str:
+    """Queue a drawing of its own kind -> what is wrong, if something is (HTML).
+
+    What is wrong with the people or the prompt is said now, not when its turn has come.
+    """
+    core = shared.core
+    try:
+        orders = make_orders()
+        encode_prompt(orders[0].prompt, core.basis, core.models)
+    except CelebError as error:
+        return notice(explain(error))
+    shared.runner.submit(
+        kind(
+            owner=workspace.id,
+            core=core,
+            workspace=workspace,
+            orders=orders,
+            scored=False,
+            **more,
+        )
+    )
+    return ""
 
 
 def percent(share: float) -> str:

@@ -10,10 +10,10 @@ import gradio as gr
 
 from celeb_core import CelebError, bilinear, mix
 from ui.drawing_job import DrawJob, Order
-from ui.errors import explain, notice, safe
+from ui.errors import safe
 from ui.gallery import Results, Seen
 from ui.jobs import Drawn
-from ui.mixing import check, check_text, order, percent, somebody
+from ui.mixing import check_text, order, percent, somebody, submit
 from ui.parts import message
 from ui.pictures import save_picture
 from ui.sheet import Cell, sheet
@@ -93,17 +93,13 @@ class Square:
         session: str,
     ) -> str:
         """Queue side x side pictures -> what is wrong, if something is."""
-        workspace, core = self.shared.workspace(session), self.shared.core
-        try:
-            orders = self._orders(workspace, (a, b, c, d), check_text(text), int(side), seed)
-            check(orders, core)
-        except CelebError as error:
-            return notice(explain(error))
-        job = SquareJob(
-            owner=workspace.id, core=core, workspace=workspace, orders=orders, scored=False
+        workspace = self.shared.workspace(session)
+        return submit(
+            SquareJob,
+            self.shared,
+            workspace,
+            lambda: self._orders(workspace, (a, b, c, d), check_text(text), int(side), seed),
         )
-        self.shared.runner.submit(job)
-        return ""
 
     def _orders(
         self, workspace: Workspace, names: Sequence[str], text: str, side: int, seed: int | None

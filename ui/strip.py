@@ -8,9 +8,8 @@ import gradio as gr
 
 from celeb_core import CelebError, interpolate
 from ui.drawing_job import DrawJob, Order
-from ui.errors import explain, notice
 from ui.gallery import Results
-from ui.mixing import check, check_text, order, somebody
+from ui.mixing import check_text, order, somebody, submit
 from ui.parts import message
 from ui.studio import PRIVATE, Shared
 from ui.workspace import Workspace
@@ -35,17 +34,13 @@ class Strip:
         self, a: str, b: str, lam: float, text: str, count: int, seed: int | None, session: str
     ) -> str:
         """Queue the strip -> what is wrong, if something is."""
-        workspace, core = self.shared.workspace(session), self.shared.core
-        try:
-            orders = self._orders(workspace, a, b, lam, check_text(text), int(count), seed)
-            check(orders, core)
-        except CelebError as error:
-            return notice(explain(error))
-        job = StripJob(
-            owner=workspace.id, core=core, workspace=workspace, orders=orders, scored=False
+        workspace = self.shared.workspace(session)
+        return submit(
+            StripJob,
+            self.shared,
+            workspace,
+            lambda: self._orders(workspace, a, b, lam, check_text(text), int(count), seed),
         )
-        self.shared.runner.submit(job)
-        return ""
 
     def nearest(self, lam: float, session: str) -> Any:
         """The picture of the strip that is nearest to the slider, large."""
