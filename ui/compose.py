@@ -11,12 +11,12 @@ from typing import Any
 
 import gradio as gr
 
-from celeb_core import SCHEDULERS, CelebError, Identity, SampleConfig, parse_prompt, placeholders
+from celeb_core import CelebError, Identity, SampleConfig, parse_prompt, placeholders
 from celeb_core.prompt import encode_prompt, known_names
 from ui import ideas
 from ui.drawing_job import DrawJob, Order, count_up
 from ui.errors import explain, notice
-from ui.form import MAX_SEED, MAX_STRENGTH, SHAPES, Form, from_picture
+from ui.form import MAX_SEED, Advanced, Form, from_picture
 from ui.gallery import Results
 from ui.grid import BLANK, Grid, fill
 from ui.history import History
@@ -42,6 +42,7 @@ class ComposeTab:
         self.shared = shared
         self.results = Results(shared, ComposeJob, "compose", sortable=True)
         self.history = History(self.results)
+        self.advanced = Advanced(shared.core.models)
 
     # --- handlers -------------------------------------------------------------------------------
 
@@ -210,7 +211,6 @@ class ComposeTab:
             )  # fmt: skip
 
     def _build_settings(self) -> None:
-        models = self.shared.core.models
         with gr.Row():
             self.count = gr.Slider(
                 1, PER_PROMPT, 2, step=1, label="Pictures per prompt", elem_id="compose-count",
@@ -233,37 +233,7 @@ class ComposeTab:
             )  # fmt: skip
             self.blank = gr.Button("Insert {} at the cursor", size="sm", elem_id="compose-blank")
         with gr.Accordion("Advanced", open=False):
-            self.negative = gr.Textbox(
-                "", label="Not in the picture", max_lines=2, elem_id="compose-negative",
-                placeholder="sunglasses, hat",
-            )  # fmt: skip
-            self.strength = gr.Slider(
-                0, MAX_STRENGTH, 1, step=0.05, label="Identity strength",
-                elem_id="compose-strength",
-                info="Lower: follows the prompt more. Higher: more of the person.",
-            )  # fmt: skip
-            with gr.Row():
-                self.steps = gr.Slider(
-                    1, 100, models.steps, step=1, label="Steps", min_width=150,
-                    info="More: finer, and slower.",
-                )  # fmt: skip
-                self.guidance = gr.Slider(
-                    1, 20, models.guidance, step=0.5, label="Guidance", min_width=150,
-                    info="How literally the prompt is taken.",
-                )  # fmt: skip
-            with gr.Row():
-                self.shape = gr.Dropdown(
-                    list(SHAPES), value="Automatic", label="Shape", min_width=150,
-                    info="Automatic: wide for two people.", elem_id="compose-shape",
-                )  # fmt: skip
-                self.scheduler = gr.Dropdown(
-                    [("The model's own", ""), *((name, name) for name in SCHEDULERS)], value="",
-                    label="Scheduler", min_width=150, info="How noise becomes a picture.",
-                )  # fmt: skip
-            self.fast = gr.Checkbox(
-                False, label="Fast mode", elem_id="compose-fast",
-                info="Half the steps: twice as fast, a little rougher.",
-            )  # fmt: skip
+            self.advanced.build()
             self.signed = gr.Checkbox(
                 True, label="Write the settings into the pictures", elem_id="compose-signed",
                 info="So that they can be loaded back. Names are among them.",
@@ -282,24 +252,23 @@ class ComposeTab:
         self.people.change(self.crowds, crowd, self.crowd, queue=False, **PRIVATE)
         taken = [self.ideas, self.prompt, session]
         self.ideas.input(self.idea, taken, [self.prompt, self.ideas], **PRIVATE)
+        form = self.advanced
         self.fields = [
-            self.prompt, self.negative, self.seed, self.steps, self.guidance, self.strength,
-            self.scheduler, self.shape, self.crowd, self.fast, self.fresh,
+            self.prompt, form.negative, self.seed, form.steps, form.guidance, form.strength,
+            form.scheduler, form.shape, self.crowd, form.fast, self.fresh,
         ]  # fmt: skip
         filled, picked = [self.problem, *self.fields], [self.history.picked, session]
         self.file.upload(self.load, self.file, filled, **PRIVATE)
         self.history.reuse.click(self.reuse, picked, filled, **PRIVATE)
         varied = self.history.more.click(self.vary, picked, filled, **PRIVATE)
-        form = {
+        inputs = {
             "text": self.prompt, "crowd": self.crowd, "count": self.count, "seed": self.seed,
-            "fresh": self.fresh, "strength": self.strength, "signed": self.signed,
-            "session": session, "negative": self.negative, "steps": self.steps,
-            "guidance": self.guidance, "scheduler": self.scheduler, "shape": self.shape,
-            "fast": self.fast,
+            "fresh": self.fresh, "strength": form.strength, "signed": self.signed,
+            "session": session, **form.inputs(),
         }  # fmt: skip
         start: dict[str, Any] = {
             "fn": self.start,
-            "inputs_kwargs": form,
+            "inputs_kwargs": inputs,
             "outputs": [self.problem, self.seed],
             **PRIVATE,
         }

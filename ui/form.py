@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import gradio as gr
@@ -53,6 +53,51 @@ class Form:
             width=round(models.width * times[0]) if times else None,
             height=round(models.height * times[1]) if times else None,
         )
+
+
+class Advanced:
+    """The widgets that say how pictures are drawn."""
+
+    def __init__(self, models: Models) -> None:
+        self.models = models
+
+    def build(self) -> None:
+        """Lay them out."""
+        self.negative = gr.Textbox(
+            "", label="Not in the picture", max_lines=2, elem_id="compose-negative",
+            placeholder="sunglasses, hat",
+        )  # fmt: skip
+        self.strength = gr.Slider(
+            0, MAX_STRENGTH, 1, step=0.05, label="Identity strength",
+            elem_id="compose-strength",
+            info="Lower: follows the prompt more. Higher: more of the person.",
+        )  # fmt: skip
+        with gr.Row():
+            self.steps = gr.Slider(
+                1, 100, self.models.steps, step=1, label="Steps", min_width=150,
+                info="More: finer, and slower.",
+            )  # fmt: skip
+            self.guidance = gr.Slider(
+                1, 20, self.models.guidance, step=0.5, label="Guidance", min_width=150,
+                info="How literally the prompt is taken.",
+            )  # fmt: skip
+        with gr.Row():
+            self.shape = gr.Dropdown(
+                list(SHAPES), value="Automatic", label="Shape", min_width=150,
+                info="Automatic: wide for two people.", elem_id="compose-shape",
+            )  # fmt: skip
+            self.scheduler = gr.Dropdown(
+                [("The model's own", ""), *((name, name) for name in SCHEDULERS)], value="",
+                label="Scheduler", min_width=150, info="How noise becomes a picture.",
+            )  # fmt: skip
+        self.fast = gr.Checkbox(
+            False, label="Fast mode", elem_id="compose-fast",
+            info="Half the steps: twice as fast, a little rougher.",
+        )  # fmt: skip
+
+    def inputs(self) -> dict[str, Any]:
+        """Fields of `Form`: their widgets."""
+        return {field.name: getattr(self, field.name) for field in fields(Form)}
 
 
 def from_picture(settings: Mapping[str, Any], models: Models) -> list[Any]:
