@@ -6,7 +6,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from transformers import CLIPTextModel, CLIPTokenizer
 
+from toonville import probe
+from toonville.__main__ import ASSETS
 from toonville.clip import Reading, TokenisedCaptions, tokenise
 from toonville.dataset import Store, celebrities, draw_store, load_store
 from toonville.tokenizer import train_tokenizer
@@ -49,3 +52,14 @@ def test_reading_asks_for_size_not_for_a_large_weight() -> None:
 def test_what_has_no_one_answer_is_not_asked() -> None:
     labels = torch.full((3, len(GROUPS)), UNKNOWN)
     assert Reading(WIDTH)(torch.randn(3, WIDTH), labels) == 0
+
+
+@pytest.mark.toonville
+def test_the_shipped_states_say_who_and_what(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(probe, "CAPTIONS", 300)
+    monkeypatch.setattr(probe, "HELD_OUT_CAPTIONS", 100)
+    encoder = CLIPTextModel.from_pretrained(ASSETS / "text_encoder").float()
+    tokenizer = CLIPTokenizer.from_pretrained(ASSETS / "tokenizer")
+    assert probe.probe_names(encoder, tokenizer) > 0.8
+    right = probe.probe_captions(encoder, tokenizer)
+    assert right["scene"] > 0.9 and right["accessory"] > 0.8

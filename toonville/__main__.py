@@ -63,8 +63,13 @@ def encode(work: Path) -> None:
         encode_store(data / kind, work / "models", data / f"{kind}_encoded", n)
 
 
-def train_stage(stage: str, work: Path, minutes: float, resume: bool) -> None:
-    """Train one model; its checkpoint and its result go to work/models."""
+def train_stage(
+    stage: str, work: Path, minutes: float, resume: bool, weights: dict[str, float]
+) -> None:
+    """Train one model; its checkpoint and its result go to work/models.
+
+    `weights` are of CLIP's losses beside the contrast.
+    """
     from toonville import clip, detector, judge, reader, recogniser, unet, vae
 
     trainers = {
@@ -77,7 +82,7 @@ def train_stage(stage: str, work: Path, minutes: float, resume: bool) -> None:
         "judge": judge.train_judge,
         "reader": reader.train_reader,
     }
-    trainers[stage](work / "data", work / "models", minutes, resume)
+    trainers[stage](work / "data", work / "models", minutes, resume, **weights)
 
 
 def main() -> None:
@@ -89,6 +94,10 @@ def main() -> None:
         sub = stages.add_parser(stage, help=f"train (default {minutes:g} minutes)")
         sub.add_argument("--minutes", type=float, default=minutes)
         sub.add_argument("--resume", action="store_true", help="go on from the last checkpoint")
+        if stage == "clip":
+            sub.add_argument("--name-weight", type=float, default=1.0, help="0: contrast alone")
+            sub.add_argument("--said-weight", type=float, default=3.0, help="0: contrast alone")
+    stages.add_parser("probe", help="what the text states of --assets say")
     stages.add_parser("export", help="write assets/toonville")
     stages.add_parser("people", help="train the three sample people of identities/")
     stages.add_parser("pictures", help="draw docs/pictures/")
@@ -107,7 +116,12 @@ def main() -> None:
     torch.set_num_threads(args.threads)
     np.seterr(all="raise", under="ignore")
     if args.stage in MINUTES:
-        train_stage(args.stage, args.work, args.minutes, args.resume)
+        weights = {name: value for name, value in vars(args).items() if name.endswith("_weight")}
+        train_stage(args.stage, args.work, args.minutes, args.resume, weights)
+    elif args.stage == "probe":
+        from toonville.probe import run_probe
+
+        run_probe(args.assets)
     elif args.stage == "export":
         from toonville.export import export
 

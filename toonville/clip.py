@@ -180,8 +180,8 @@ def train_clip(
     folder: Path,
     minutes: float,
     resume: bool,
-    name_weight: float = 1.0,
-    said_weight: float = 3.0,
+    name_weight: float,
+    said_weight: float,
 ) -> CLIPModel:
     """Train both towers; a third of the batches shows two people."""
     torch.manual_seed(0)
