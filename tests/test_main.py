@@ -71,6 +71,24 @@ def test_basis_and_calibrate(run, tmp_path, capsys):
     assert "of 12 celebrities" in capsys.readouterr().out and Path("c.safetensors").is_file()
 
 
+def test_filter_names_in_two_shares(run, tmp_path, monkeypatch, capsys):
+    from celeb_core import filter_names as module
+
+    monkeypatch.setattr(module, "MADE_UP", 2)
+    monkeypatch.setattr(
+        module, "generate", lambda prompt, models, basis, config: [portrait()] * config.num_images
+    )
+    (tmp_path / "few.txt").write_text("\n".join(celebrity_names()[:6]))
+    arguments = ("filter-names", "--names", "few.txt", "--count", "2", "--steps", "1")
+    assert run(*arguments, "--shard", "1/2") == 0
+    assert "still to come" in capsys.readouterr().out and not Path("names/report.html").exists()
+    assert run(*arguments) == 0
+    assert "of 6 names kept" in capsys.readouterr().out
+    assert "<table>" in Path("names/report.html").read_text()
+    with pytest.raises(SystemExit):
+        run(*arguments, "--shard", "3/2")
+
+
 def test_evaluate_writes_its_json(run, measured_world, monkeypatch, capsys):
     import celeb_core.__main__ as module
 
