@@ -211,11 +211,10 @@ class ComposeTab:
             )  # fmt: skip
 
     def _build_settings(self) -> None:
+        self.count = gr.Slider(
+            1, PER_PROMPT, 2, step=1, label="Pictures per prompt", elem_id="compose-count"
+        )
         with gr.Row():
-            self.count = gr.Slider(
-                1, PER_PROMPT, 2, step=1, label="Pictures per prompt", elem_id="compose-count",
-                min_width=150,
-            )  # fmt: skip
             self.seed = gr.Number(
                 0, label="Seed", precision=0, minimum=0, maximum=MAX_SEED,
                 elem_id="compose-seed", min_width=110,

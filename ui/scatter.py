@@ -15,6 +15,7 @@ CELEBRITY, NEAR, PERSON, CHOSEN = "celebrity", "nearest", "your people", "chosen
 COLOURS = {CELEBRITY: "#94a3b8", NEAR: "#0d9488", PERSON: "#6366f1", CHOSEN: "#ea580c"}
 SIZES = {CELEBRITY: 18, NEAR: 55, PERSON: 70, CHOSEN: 130}
 WIDTH, HEIGHT = 560, 380  # in units of the drawing, which the page scales to its place
+EDGE = 60  # where the names of the outermost have room
 LINES = "#94a3b855"  # of the grid
 
 Place = tuple[float, float]
@@ -76,7 +77,10 @@ def _spec(rows: Sequence[Mapping[str, Any]], shares: Sequence[float]) -> dict[st
         },
         "data": {"values": list(rows)},
         "encoding": {
-            "x": {"field": "x", "type": "quantitative", "title": axis[0]},
+            "x": {
+                "field": "x", "type": "quantitative", "title": axis[0],
+                "scale": {"padding": EDGE},
+            },
             "y": {"field": "y", "type": "quantitative", "title": axis[1]},
         },
         "layer": [
