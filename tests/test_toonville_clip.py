@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from transformers import CLIPTextModel, CLIPTokenizer
 from toonville import probe
 from toonville.__main__ import ASSETS
 from toonville.clip import Reading, TokenisedCaptions, tokenise
-from toonville.dataset import Store, celebrities, draw_store, load_store
+from toonville.dataset import Store, captioned, celebrities, draw_store, load_store
 from toonville.tokenizer import train_tokenizer
 from toonville.world import GROUPS, UNKNOWN
 
@@ -21,7 +22,7 @@ WIDTH = 64
 @pytest.fixture(scope="module")
 def pairs(tmp_path_factory: pytest.TempPathFactory) -> Store:
     folder: Path = tmp_path_factory.mktemp("pairs")
-    draw_store(folder, 30, 2, 5_000_000, workers=1)
+    draw_store(folder, 30, 2, 5_000_000, partial(captioned, 2), workers=1)
     return load_store(folder)
 
 

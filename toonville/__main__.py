@@ -1,13 +1,14 @@
 """`python -m toonville STAGE`: how the bundled model is made, one command per stage.
 
-In order: samples (look at the world), draw, clip, vae, encode, decoder, unet, recogniser, detector,
-judge, reader, export, people, pictures, report, filter (how right the name filter is). Checkpoints
-and data stay in --work, outside the tree.
+In order: samples (look at the world), draw, clip, vae, between, encode, decoder, unet, recogniser,
+detector, judge, reader, export, people, pictures, report, filter (how right the name filter is).
+Checkpoints and data stay in --work, outside the tree; unpack puts the shipped models there.
 """
 
 from __future__ import annotations
 
 import argparse
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -15,8 +16,14 @@ import torch
 from PIL import Image
 
 NUM_DRAWN = {"single": 48_000, "pair": 24_000}
-NUM_ENCODED = {"single": 34_000, "pair": 18_000}
-FIRST_SEED = {"single": 1_000_000, "pair": 2_000_000}
+NUM_BETWEEN = {"between_single": 24_000, "between_pair": 12_000}
+NUM_ENCODED = {"single": 34_000, "pair": 18_000, **NUM_BETWEEN}
+FIRST_SEED = {
+    "single": 1_000_000,
+    "pair": 2_000_000,
+    "between_single": 3_000_000,
+    "between_pair": 4_000_000,
+}
 MINUTES = {
     "clip": 40.0,
     "vae": 30.0,
@@ -39,7 +46,7 @@ def samples(work: Path) -> None:
     work.mkdir(parents=True, exist_ok=True)
     grid = Image.new("RGB", (8 * 132, 6 * 132), "white")
     for i in range(48):
-        example = captioned(i, 1)
+        example = captioned(1, i)
         grid.paste(render(example.spec).image, (i % 8 * 132, i // 8 * 132))
         print(f"{i % 8},{i // 8}: {example.text}")
     grid.save(work / "samples.png")
@@ -48,10 +55,24 @@ def samples(work: Path) -> None:
 
 def draw(work: Path) -> None:
     """Draw the training pictures."""
-    from toonville.dataset import draw_store
+    from toonville.dataset import captioned, draw_store
 
-    for people, kind in enumerate(NUM_DRAWN, start=1):
-        draw_store(work / "data" / kind, NUM_DRAWN[kind], people, FIRST_SEED[kind])
+    for people, (kind, n) in enumerate(NUM_DRAWN.items(), start=1):
+        example = partial(captioned, people)
+        draw_store(work / "data" / kind, n, people, FIRST_SEED[kind], example)
+
+
+def between(work: Path) -> None:
+    """Draw the training pictures of people between the celebrities."""
+    from toonville.between import BETWEEN_FILE, between_example, make_between, save_between
+    from toonville.dataset import draw_store
+    from toonville.unet import load_text_encoder
+
+    nobody = make_between(load_text_encoder(work / "models"))
+    save_between(nobody, work / "data" / BETWEEN_FILE)
+    for people, (kind, n) in enumerate(NUM_BETWEEN.items(), start=1):
+        example = partial(between_example, nobody.traits, people)
+        draw_store(work / "data" / kind, n, people, FIRST_SEED[kind], example)
 
 
 def encode(work: Path) -> None:
@@ -64,11 +85,11 @@ def encode(work: Path) -> None:
 
 
 def train_stage(
-    stage: str, work: Path, minutes: float, resume: bool, weights: dict[str, float]
+    stage: str, work: Path, minutes: float, resume: bool, options: dict[str, float]
 ) -> None:
     """Train one model; its checkpoint and its result go to work/models.
 
-    `weights` are of CLIP's losses beside the contrast.
+    `options` are those of this stage alone.
     """
     from toonville import clip, detector, judge, reader, recogniser, unet, vae
 
@@ -82,23 +103,26 @@ def train_stage(
         "judge": judge.train_judge,
         "reader": reader.train_reader,
     }
-    trainers[stage](work / "data", work / "models", minutes, resume, **weights)
+    trainers[stage](work / "data", work / "models", minutes, resume, **options)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser("python -m toonville", description=__doc__)
     stages = parser.add_subparsers(dest="stage", required=True)
-    for stage in ("samples", "draw", "encode"):
+    for stage in ("samples", "draw", "between", "encode"):
         stages.add_parser(stage)
     for stage, minutes in MINUTES.items():
         sub = stages.add_parser(stage, help=f"train (default {minutes:g} minutes)")
         sub.add_argument("--minutes", type=float, default=minutes)
         sub.add_argument("--resume", action="store_true", help="go on from the last checkpoint")
+        if stage == "unet":
+            sub.add_argument("--go-on", action="store_true", help="start from the unet in --work")
         if stage == "clip":
             sub.add_argument("--name-weight", type=float, default=1.0, help="0: contrast alone")
             sub.add_argument("--said-weight", type=float, default=3.0, help="0: contrast alone")
     stages.add_parser("probe", help="what the text states of --assets say")
     stages.add_parser("export", help="write assets/toonville")
+    stages.add_parser("unpack", help="put the models of assets/toonville into --work")
     stages.add_parser("people", help="train the three sample people of identities/")
     stages.add_parser("pictures", help="draw docs/pictures/")
     report = stages.add_parser("report", help="measure the shipped weights on held-out seeds")
@@ -116,8 +140,9 @@ def main() -> None:
     torch.set_num_threads(args.threads)
     np.seterr(all="raise", under="ignore")
     if args.stage in MINUTES:
-        weights = {name: value for name, value in vars(args).items() if name.endswith("_weight")}
-        train_stage(args.stage, args.work, args.minutes, args.resume, weights)
+        own = ("name_weight", "said_weight", "go_on")
+        options = {name: value for name, value in vars(args).items() if name in own}
+        train_stage(args.stage, args.work, args.minutes, args.resume, options)
     elif args.stage == "probe":
         from toonville.probe import run_probe
 
@@ -126,6 +151,10 @@ def main() -> None:
         from toonville.export import export
 
         export(args.work / "models", args.assets)
+    elif args.stage == "unpack":
+        from toonville.export import unpack
+
+        unpack(args.assets, args.work / "models")
     elif args.stage == "people":
         from toonville.pictures import make_people
 
@@ -143,7 +172,9 @@ def main() -> None:
 
         run_filter(args.assets, args.work, args.names, args.seed, args.steps)
     else:
-        {"samples": samples, "draw": draw, "encode": encode}[args.stage](args.work)
+        {"samples": samples, "draw": draw, "between": between, "encode": encode}[args.stage](
+            args.work
+        )
 
 
 if __name__ == "__main__":

@@ -16,7 +16,13 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from transformers import CLIPConfig, CLIPImageProcessor, CLIPModel, CLIPTokenizer
+from transformers import (
+    CLIPConfig,
+    CLIPImageProcessor,
+    CLIPModel,
+    CLIPTextModel,
+    CLIPTokenizer,
+)
 
 from toonville.dataset import Store, celebrities, load_store
 from toonville.identity import NUM_TRAITS
@@ -58,6 +64,20 @@ def new_clip(tokenizer: CLIPTokenizer) -> CLIPModel:
         projection_dim=256,
     )
     return CLIPModel(config)
+
+
+def text_tower(clip: CLIPModel) -> CLIPTextModel:
+    """Return the text tower as pipelines take it, with a copy of its weights."""
+    tower = CLIPTextModel(clip.config.text_config)
+    # the names of its weights lack the prefix, or have it, by the version of transformers
+    weights = {k: v for k, v in clip.state_dict().items() if k.startswith("text_model.")}
+    tower.load_state_dict(
+        {
+            name: weights["text_model." + name.removeprefix("text_model.")]
+            for name in tower.state_dict()
+        }
+    )
+    return tower.eval()
 
 
 def image_processor() -> CLIPImageProcessor:

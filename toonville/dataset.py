@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cache
@@ -105,7 +105,7 @@ class Captioned:
     names: tuple[str, ...]
 
 
-def captioned(seed: int, num_people: int) -> Captioned:
+def captioned(num_people: int, seed: int) -> Captioned:
     """Return the training example of a seed."""
     rng = np.random.default_rng(seed)
     names, known = celebrities()
@@ -121,6 +121,13 @@ def captioned(seed: int, num_people: int) -> Captioned:
         pool = names.unknown if kind < KNOWN + UNKNOWN else SOMEBODY
         words.append(pool[rng.integers(len(pool))])
         traits.append(sample_traits(rng, 1)[0])
+    return example_of(rng, who, words, traits)
+
+
+def example_of(
+    rng: np.random.Generator, who: Sequence[int], words: Sequence[str], traits: Sequence[Traits]
+) -> Captioned:
+    """Return these people, left to right, in a random picture with its caption."""
     spec = random_spec(rng, np.stack(traits), CAPTION_CHANCES)
     text = caption(spec, words, say_clothes=rng.random() < 0.5, rng=rng)
     return Captioned(spec, text, tuple(who), tuple(words))
@@ -144,8 +151,18 @@ class Store:
 FIELDS = ("pictures", "masks", "traits", "landmarks", "labels")
 
 
-def draw_store(folder: Path, n: int, num_people: int, first_seed: int, workers: int = 2) -> None:
-    """Draw n examples into a folder; a store that is complete already is left alone."""
+def draw_store(
+    folder: Path,
+    n: int,
+    num_people: int,
+    first_seed: int,
+    example: Callable[[int], Captioned],
+    workers: int = 2,
+) -> None:
+    """Draw n examples into a folder; a store that is complete already is left alone.
+
+    `example` gives that of a seed, with `num_people` people.
+    """
     if (folder / "captions.json").exists():
         return
     folder.mkdir(parents=True, exist_ok=True)
@@ -160,19 +177,22 @@ def draw_store(folder: Path, n: int, num_people: int, first_seed: int, workers: 
     for field, (shape, dtype) in shapes.items():
         np.lib.format.open_memmap(folder / f"{field}.npy", "w+", dtype=dtype, shape=shape)
     chunks = [
-        (folder, start, min(start + 500, n), num_people, first_seed) for start in range(0, n, 500)
+        (folder, start, min(start + 500, n), first_seed, example) for start in range(0, n, 500)
     ]
     with ProcessPoolExecutor(workers) as pool:
         captions = [row for rows in pool.map(_draw_chunk, chunks) for row in rows]
     (folder / "captions.json").write_text(json.dumps(captions))
 
 
-def _draw_chunk(job: tuple[Path, int, int, int, int]) -> list[dict[str, object]]:
-    folder, start, stop, num_people, first_seed = job
+_Chunk = tuple[Path, int, int, int, Callable[[int], Captioned]]
+
+
+def _draw_chunk(job: _Chunk) -> list[dict[str, object]]:
+    folder, start, stop, first_seed, example_of_seed = job
     arrays = {f: np.load(folder / f"{f}.npy", mmap_mode="r+") for f in FIELDS}
     rows: list[dict[str, object]] = []
     for i in range(start, stop):
-        example = captioned(first_seed + i, num_people)
+        example = example_of_seed(first_seed + i)
         picture = render(example.spec)
         arrays["pictures"][i] = np.asarray(picture.image)
         mask = picture.face_mask()

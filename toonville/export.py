@@ -11,10 +11,11 @@ import torch
 from diffusers import AutoencoderKL, StableDiffusionPipeline, UNet2DConditionModel
 from PIL import Image
 from safetensors.numpy import save_file
+from safetensors.torch import load_file as load_safetensors
 from safetensors.torch import save_file as save_torch
-from transformers import CLIPModel, CLIPTextModel, CLIPTokenizer
+from transformers import CLIPConfig, CLIPModel, CLIPTokenizer
 
-from toonville.clip import image_processor
+from toonville.clip import image_processor, text_tower
 from toonville.dataset import celebrities
 from toonville.detector import DETECTOR_SIZE
 from toonville.face_report import Judge
@@ -60,12 +61,9 @@ STUDIO = {
 
 def load_pipeline(folder: Path) -> StableDiffusionPipeline:
     """Return the pipeline of a training folder (vae/, clip/, unet/, tokenizer/), fp32."""
-    clip = CLIPModel.from_pretrained(folder / "clip")
-    text_encoder = CLIPTextModel(clip.config.text_config)
-    text_encoder.load_state_dict(text_state(clip, text_encoder))
     return StableDiffusionPipeline(
         vae=AutoencoderKL.from_pretrained(folder / "vae"),
-        text_encoder=text_encoder.eval(),
+        text_encoder=text_tower(CLIPModel.from_pretrained(folder / "clip")),
         tokenizer=CLIPTokenizer.from_pretrained(folder / "tokenizer"),
         unet=UNet2DConditionModel.from_pretrained(folder / "unet"),
         scheduler=new_scheduler(),
@@ -73,16 +71,6 @@ def load_pipeline(folder: Path) -> StableDiffusionPipeline:
         feature_extractor=None,
         requires_safety_checker=False,
     )
-
-
-def text_state(clip: CLIPModel, text_encoder: CLIPTextModel) -> dict[str, torch.Tensor]:
-    """Return the text tower's weights under the names that a CLIPTextModel has for them."""
-    prefix = "text_model."
-    names = text_encoder.state_dict().keys()
-    tower = {
-        k.removeprefix(prefix): v for k, v in clip.state_dict().items() if k.startswith(prefix)
-    }
-    return {name: tower[name.removeprefix(prefix)] for name in names}
 
 
 def export(folder: Path, out: Path) -> None:
@@ -100,6 +88,24 @@ def export(folder: Path, out: Path) -> None:
     (out / "unknown_names.txt").write_text("\n".join(names.unknown) + "\n")
     (out / "studio.json").write_text(json.dumps(STUDIO, indent=2) + "\n")
     export_evaluation(out)
+
+
+def unpack(assets: Path, folder: Path) -> None:
+    """Put exported models back as a training folder, fp32: trainings can go on from them."""
+    for part in ("tokenizer", "faces"):
+        shutil.copytree(assets / part, folder / part, dirs_exist_ok=True)
+    for name in ("judge.onnx", "reader.onnx", "reader.json"):
+        shutil.copy(assets / name, folder / name)
+    for part, kind in (("unet", UNet2DConditionModel), ("vae", AutoencoderKL)):
+        kind.from_pretrained(assets / part, torch_dtype=torch.float32).save_pretrained(
+            folder / part
+        )
+    tower = load_safetensors(assets / "text_encoder" / "model.safetensors")
+    tower = {"text_model." + k.removeprefix("text_model."): v for k, v in tower.items()}
+    clip = CLIPModel(CLIPConfig.from_pretrained(assets / "clip"))
+    clip.load_state_dict(load_safetensors(assets / "clip" / "model.safetensors") | tower)
+    clip.save_pretrained(folder / "clip")
+    image_processor().save_pretrained(folder / "clip")
 
 
 def _forget_folder(path: Path) -> None:

@@ -33,7 +33,7 @@ def probe_captions(encoder: CLIPTextModel, tokenizer: CLIPTokenizer) -> dict[str
 
     Ridge regression to the label, one against all. Half of the clothes are not said.
     """
-    examples = [captioned(FIRST_SEED + i, 1) for i in range(CAPTIONS + HELD_OUT_CAPTIONS)]
+    examples = [captioned(1, FIRST_SEED + i) for i in range(CAPTIONS + HELD_OUT_CAPTIONS)]
     states = torch.cat(
         [
             text_states([e.text for e in examples[start : start + 500]], encoder, tokenizer)[:, -1]

@@ -17,7 +17,11 @@ from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
 from torch import Tensor, nn
 from transformers import CLIPModel, CLIPTokenizer
 
-from toonville.clip import WIDTH
+from celeb_core.basis import K
+from celeb_core.encoders import TextEncoder
+from celeb_core.prompt import encode_texts
+from toonville.between import BETWEEN_FILE, load_between, text_encoder, words_in
+from toonville.clip import WIDTH, text_tower
 from toonville.dataset import load_store
 from toonville.identity import NUM_TRAITS
 from toonville.tokenizer import CONTEXT_LENGTH
@@ -28,8 +32,8 @@ from toonville.world import GROUPS, UNKNOWN
 CAPTION_DROPOUT = 0.1
 FACE_WEIGHT = 3.0
 MIN_SNR = 5.0
-BATCH = {"single": 32, "pair": 20}
-PAIR_SHARE = 0.4
+BATCH = {"single": 32, "pair": 20, "between_single": 32, "between_pair": 20}
+SHARES = (0.36, 0.24, 0.26, 0.14)  # of the steps, in the order of BATCH
 TRAITS_WEIGHT, SAID_WEIGHT = 0.3, 0.09  # of what the head is asked, beside the diffusion loss
 IN_FACES = ("expression", "accessory")  # groups that are read where the face is
 
@@ -83,22 +87,29 @@ class Encoded:
 
 
 @torch.no_grad()
-def encode_texts(data: Path, folder: Path, out: Path, n: int) -> None:
+def encode_captions(data: Path, folder: Path, out: Path, n: int) -> None:
     """Write the text states of the first n captions of a store, and of the empty caption."""
     captions = load_store(data).captions[:n]
-    text_encoder = CLIPModel.from_pretrained(folder / "clip").text_model
-    tokenizer = CLIPTokenizer.from_pretrained(folder / "tokenizer")
+    encoder = load_text_encoder(folder)
+    people = load_between(data.parent / BETWEEN_FILE)
 
-    def states_of(texts: list[str]) -> np.ndarray:
-        ids = tokenizer(texts, padding="max_length", return_tensors="pt").input_ids
-        return text_encoder(input_ids=ids).last_hidden_state.half().numpy()
+    def states_of(rows: list[dict[str, object]]) -> np.ndarray:
+        words = [words_in(row, people) for row in rows]
+        said = encode_texts([str(row["text"]) for row in rows], words, K, (encoder,))
+        return said.states.half().numpy()
 
     shape = (n, CONTEXT_LENGTH, WIDTH)
     states = np.lib.format.open_memmap(out / "text_states.npy", "w+", np.float16, shape)
     for start in range(0, n, 64):
-        texts = [str(row["text"]) for row in captions[start : start + 64]]
-        states[start : start + len(texts)] = states_of(texts)
-    np.save(out / "empty.npy", states_of([""])[0])
+        rows = captions[start : start + 64]
+        states[start : start + len(rows)] = states_of(rows)
+    np.save(out / "empty.npy", states_of([{"text": "", "names": [], "who": []}])[0])
+
+
+def load_text_encoder(folder: Path) -> TextEncoder:
+    """Return the text tower of a training folder."""
+    clip = CLIPModel.from_pretrained(folder / "clip")
+    return text_encoder(text_tower(clip), CLIPTokenizer.from_pretrained(folder / "tokenizer"))
 
 
 @torch.no_grad()
@@ -118,7 +129,7 @@ def encode_store(data: Path, folder: Path, out: Path, n: int) -> None:
     if (out / "done.json").exists():
         return
     out.mkdir(parents=True, exist_ok=True)
-    encode_texts(data, folder, out, n)
+    encode_captions(data, folder, out, n)
     encode_pictures(data, folder, out, n)
     (out / "done.json").write_text(json.dumps({"n": n}))
 
@@ -253,23 +264,32 @@ def alignment_losses(read: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
     return errors, torch.stack(said).mean()
 
 
-def train_unet(data: Path, folder: Path, minutes: float, resume: bool) -> UNet2DConditionModel:
-    """Train on encoded pictures of one person and of two; see encode_store."""
+def train_unet(
+    data: Path, folder: Path, minutes: float, resume: bool, go_on: bool
+) -> UNet2DConditionModel:
+    """Train on encoded pictures of one person and of two; see encode_store.
+
+    `go_on` starts from the UNet of `folder` (see export.unpack), where no checkpoint is left.
+    """
     torch.manual_seed(0)
-    trainer, scheduler = UNetTrainer().to(memory_format=torch.channels_last), new_scheduler()
+    trainer, scheduler = UNetTrainer(), new_scheduler()
+    if go_on:
+        trainer.unet = UNet2DConditionModel.from_pretrained(folder / "unet")
+    trainer.to(memory_format=torch.channels_last)
     stores = {kind: load_encoded(data / kind, data / f"{kind}_encoded") for kind in BATCH}
     empty = torch.from_numpy(np.load(data / "single_encoded" / "empty.npy")).float()
 
     def losses(step: int) -> dict[str, Tensor]:
         rng = np.random.default_rng((3, step))
-        kind = "pair" if rng.random() < PAIR_SHARE else "single"
+        kind = str(rng.choice(list(BATCH), p=SHARES))
         batch = draw_batch(stores[kind], empty, BATCH[kind], rng)
         parts: dict[str, Tensor] = trainer(
             scheduler, batch, torch.Generator().manual_seed(int(rng.integers(2**31)))
         )
         return parts
 
-    budget = Budget(minutes, learning_rate=8e-4, ema=0.999, weight_decay=0.01)
+    rate = 4e-4 if go_on else 8e-4  # a trained UNet is not to be shaken too much
+    budget = Budget(minutes, learning_rate=rate, ema=0.999, weight_decay=0.01)
     trained: UNet2DConditionModel = train("unet", trainer, losses, budget, folder, resume).unet  # type: ignore[assignment]
     trained.save_pretrained(folder / "unet")
     return trained

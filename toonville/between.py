@@ -1,0 +1,137 @@
+"""People between the celebrities: words that are nobody's name, drawn as the encoder takes them.
+
+Stable Diffusion knows tens of thousands of people, of whom a celeb basis takes 700; whatever lies
+between them is somebody too. A UNet that was shown 700 names and no more learns them one by one
+(docs/toonville.md). So it is shown people of random words in the span of the names as well, with
+the traits that the text encoder, which knows the names alone, says of these words.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from transformers import CLIPTextModel, CLIPTokenizer
+
+from celeb_core.basis import K, principal_components, token_embeddings, token_ids
+from celeb_core.calibration import PORTRAIT
+from celeb_core.encoders import TextEncoder
+from celeb_core.prompt import encode_texts
+from celeb_core.start import ridge
+from toonville.dataset import Captioned, celebrities, example_of
+from toonville.identity import Traits
+
+NUM_BETWEEN, SEED = 6000, 404
+BETWEEN_FILE = "between.npz"
+RADIUS = (0.6, 1.3)  # of a person's words, in units of the celebrities' spread
+PLACEHOLDERS = ("<x>", "<y>")
+BETWEEN_SHARE = 0.75  # of the people in pictures of two; the others are celebrities
+AT_ONCE = 64
+
+
+@dataclass(frozen=True, eq=False)
+class Between:
+    """N people without a name."""
+
+    words: NDArray[np.float16]  # (N, K, width) what stands in a prompt for them
+    traits: Traits  # (N, NUM_TRAITS) in [-1, 1]
+
+
+def text_encoder(model: CLIPTextModel, tokenizer: CLIPTokenizer) -> TextEncoder:
+    """Return a text tower as celeb_core takes it."""
+    width = model.get_input_embeddings().weight.shape[1]
+    return TextEncoder(tokenizer, model, slice(0, width), penultimate=False)
+
+
+def make_between(encoder: TextEncoder, n: int = NUM_BETWEEN, seed: int = SEED) -> Between:
+    """Return n people of random words: normal along the names' principal components.
+
+    Their traits are read from the state of their last word, by the ridge regression that reads
+    the celebrities' traits from theirs.
+    """
+    names, traits = celebrities()
+    weight, bias, _ = ridge(name_states(names.known, encoder), torch.from_numpy(traits))
+    generator = torch.Generator().manual_seed(seed)
+    radius = torch.empty(n, 1).uniform_(*RADIUS, generator=generator)
+    words = []
+    for place in range(K):
+        ids = [token_ids(name, encoder.tokenizer)[place : place + 1] for name in names.known]
+        rows = token_embeddings(list(dict.fromkeys(sum(ids, []))), encoder)
+        mean, components, std = (part.float() for part in principal_components(rows, len(rows)))
+        away = radius * torch.randn(n, len(std), generator=generator)
+        words.append(mean + (away * std) @ components)
+    stacked = torch.stack(words, 1).half()
+    read = word_states(stacked.float(), encoder) @ weight.T + bias
+    return Between(stacked.numpy(), read.clamp(-1, 1).numpy())
+
+
+@torch.no_grad()
+def name_states(names: tuple[str, ...], encoder: TextEncoder) -> Tensor:
+    """Return the state of the last token of each name in PORTRAIT, (n, width)."""
+    parts = []
+    for start in range(0, len(names), AT_ONCE):
+        group = names[start : start + AT_ONCE]
+        ends = [len(token_ids(PORTRAIT.format(name), encoder.tokenizer)) for name in group]
+        states = encode_texts(
+            [PORTRAIT.format(name) for name in group], [{}] * len(group), K, (encoder,)
+        ).states
+        parts.append(states[torch.arange(len(group)), torch.tensor(ends)])
+    return torch.cat(parts)
+
+
+@torch.no_grad()
+def word_states(words: Tensor, encoder: TextEncoder) -> Tensor:
+    """Return the state of the last word of each person (n, K, width) in PORTRAIT, (n, width)."""
+    end = len(token_ids(PORTRAIT.format(""), encoder.tokenizer)) + K
+    texts = [PORTRAIT.format("<x>")] * AT_ONCE
+    parts = []
+    for group in words.split(AT_ONCE):
+        people = [{"x": person} for person in group]
+        parts.append(encode_texts(texts[: len(group)], people, K, (encoder,)).states[:, end])
+    return torch.cat(parts)
+
+
+def save_between(people: Between, path: Path) -> None:
+    """Write people for `load_between`."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    np.savez(path, words=people.words, traits=people.traits)
+
+
+def load_between(path: Path) -> Between:
+    """Read what `save_between` wrote."""
+    with np.load(path) as stored:
+        return Between(stored["words"], stored["traits"])
+
+
+def between_example(people_traits: Traits, num_people: int, seed: int) -> Captioned:
+    """Return the training example of a seed: people of `people_traits`, in pairs celebrities too.
+
+    In its caption a placeholder stands for them; `who` is their number, or -1.
+    """
+    rng = np.random.default_rng(seed)
+    names, known = celebrities()
+    who, words, traits = [], [], []
+    for place in range(num_people):
+        if num_people == 1 or rng.random() < BETWEEN_SHARE:
+            who.append(int(rng.integers(len(people_traits))))
+            words.append(PLACEHOLDERS[place])
+            traits.append(people_traits[who[-1]])
+        else:
+            who.append(-1)
+            celebrity = int(rng.integers(len(known)))
+            words.append(names.known[celebrity])
+            traits.append(known[celebrity])
+    return example_of(rng, who, words, traits)
+
+
+def words_in(row: dict[str, object], people: Between) -> dict[str, Tensor]:
+    """Return what the placeholders of a caption row stand for, for `encode_texts`."""
+    return {
+        name.strip("<>"): torch.from_numpy(people.words[index]).float()
+        for name, index in zip(row["names"], row["who"], strict=True)  # type: ignore[call-overload]
+        if name in PLACEHOLDERS
+    }
