@@ -21,7 +21,12 @@ from celeb_core.basis import (
     save_basis,
     words_of,
 )
-from celeb_core.calibration import calibrate, load_calibration, save_calibration
+from celeb_core.calibration import (
+    calibration_of,
+    load_calibration,
+    look_at_people,
+    save_calibration,
+)
 from celeb_core.checkpoints import save_checkpoint
 from celeb_core.errors import CelebError
 from celeb_core.evaluation import evaluate_quick
@@ -83,7 +88,7 @@ __all__ = [
     "bilinear",
     "build_basis",
     "build_map",
-    "calibrate",
+    "calibration_of",
     "compose",
     "delete_identity",
     "encode_prompt",
@@ -101,6 +106,7 @@ __all__ = [
     "list_identities",
     "load_basis",
     "load_calibration",
+    "look_at_people",
     "load_face_model",
     "load_identity",
     "load_models",

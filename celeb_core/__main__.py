@@ -13,6 +13,7 @@ import logging
 import os
 import re
 import sys
+import time
 import warnings
 from collections.abc import Sequence
 from dataclasses import replace
@@ -22,7 +23,14 @@ from typing import Any
 from tqdm import tqdm
 
 from celeb_core.basis import interpolate, save_basis
-from celeb_core.calibration import calibrate, save_calibration
+from celeb_core.calibration import (
+    MIXTURES,
+    calibration_of,
+    load_sightings,
+    look_at_people,
+    save_calibration,
+    save_sightings,
+)
 from celeb_core.checkpoints import save_checkpoint
 from celeb_core.devices import DTYPES
 from celeb_core.errors import BadName, CelebError
@@ -65,6 +73,7 @@ CACHE = Path("~/.cache/celeb-basis-studio")
 LIBRARY = Path("identities")
 PICTURES = Path("pictures")
 CHECKPOINT_EVERY = 10  # steps
+KEEP_EVERY = 30.0  # seconds
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -154,15 +163,23 @@ def basis(options: argparse.Namespace) -> None:
 
 
 def calibration(options: argparse.Namespace) -> None:
-    """The model's own pictures of its celebrities -> what trainings start from."""
+    """The model's own pictures of known people -> what trainings start from."""
     studio = _studio(options)
     out = options.out or calibration_path(studio.models, studio.faces, _cache(options))
-    with tqdm(total=len(studio.basis.names), desc="calibrating", unit="name") as bar:
-        for done, result in calibrate(studio, options.count, options.seed):  # noqa: B007
-            bar.update(done - bar.n)
-    save_calibration(result, out)
-    seen = int((result.face_embeddings.norm(dim=1) > 0.5).sum())
-    print(f"{out}: faces of {seen} of {len(result.names)} celebrities")
+    kept = out.with_suffix(".rows")
+    rows = look_at_people(studio, options.mixtures, options.seed, so_far=load_sightings(kept))
+    last = time.monotonic()
+    with tqdm(desc="calibrating", unit="picture") as bar:
+        for sightings in rows:
+            bar.total = sightings.planned
+            bar.update(len(sightings.coefficients) - bar.n)
+            if time.monotonic() - last > KEEP_EVERY:
+                save_sightings(sightings, kept)
+                last = time.monotonic()
+    save_sightings(sightings, kept)
+    save_calibration(calibration_of(sightings, studio), out)
+    kept.unlink()
+    print(f"{out}: faces in {int(sightings.seen.sum())} of {sightings.planned} pictures")
 
 
 def filter_names(options: argparse.Namespace) -> None:
@@ -395,7 +412,7 @@ def _parser() -> argparse.ArgumentParser:
     sub = command("basis", basis, "write it here too (.pt)")
     sub.add_argument("-p", type=int, default=512, help="components per word")
     sub = command("calibrate", calibration, "file to write (.safetensors)")
-    sub.add_argument("--count", type=int, default=1, help="pictures per celebrity")
+    sub.add_argument("--mixtures", type=int, default=MIXTURES, help="people between celebrities")
     sub = command("filter-names", filter_names, "folder for names.txt and report.html (names)")
     sub.add_argument("--count", type=int, default=4, help="portraits per name")
     sub.add_argument("--steps", type=int)

@@ -1,6 +1,6 @@
-"""How the model draws its celebrities: the faces that a training's start is fitted to.
+"""How the model draws people whose coefficients are known: what a new person starts from.
 
-Once per model and recogniser, on the model's own pictures: no outside data is needed.
+Once per model, recogniser and basis, on the model's own pictures: no outside data is needed.
 """
 
 from __future__ import annotations
@@ -8,70 +8,141 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 from torch.nn import functional
 
+from celeb_core.basis import compose, mix, project, words_of
 from celeb_core.files import write_atomically
 from celeb_core.prompt import parse_prompt
 from celeb_core.sampling import generate_each
+from celeb_core.start import fit_start
 from celeb_core.types import Calibration, Face, Framing, SampleConfig
 
 if TYPE_CHECKING:
     from celeb_core.models import Studio
 
-FORMAT = "celeb-calibration 1"
+FORMAT = "celeb-calibration 2"
+ROWS_FORMAT = "celeb-sightings 1"
 PORTRAIT = "a photo of {}"
+MIXTURES = 2500
 
 log = logging.getLogger(__name__)
 
 
-def calibrate(
+@dataclass(frozen=True, eq=False)
+class Sightings:
+    """What the recogniser saw of n people whom the model drew: the celebrities, then mixtures."""
+
+    names: tuple[str, ...]  # the celebrities
+    coefficients: Tensor  # (n, k, p) float32
+    face_embeddings: Tensor  # (n, 512) float32, unit norm; zeros where no face was found
+    framings: Tensor  # (n, 3) float32, the numbers of `Framing`; zeros where no face was found
+    planned: int  # rows when all is done
+    made_of: str  # what must agree for a run to go on: names, seed, basis, model, recogniser
+
+    @property
+    def seen(self) -> Tensor:
+        """(n,) bool: who has a face."""
+        return self.face_embeddings.norm(dim=1) > 0.5
+
+
+def look_at_people(
     studio: Studio,
-    pictures: int = 1,
+    mixtures: int = MIXTURES,
     seed: int = 0,
     names: Sequence[str] | None = None,
     batch_size: int = 8,
-) -> Iterator[tuple[int, Calibration]]:
-    """Draw each celebrity `pictures` times and embed the faces -> (names done, result so far).
+    so_far: Sightings | None = None,
+) -> Iterator[Sightings]:
+    """Draw each celebrity once by name, then `mixtures` mixtures of two, and embed the faces.
 
-    Every picture has its own noise. A celebrity without a face gets zeros, and is left out
-    of the start.
+    A mixture is v = lam * v1 + (1 - lam) * v2 (METHOD.md §1.1) of two celebrities by chance, lam
+    uniform. Yields all rows so far, every `batch_size`. Every picture has its own noise. `so_far`
+    of the same model, names and seed is gone on with.
     """
     names = tuple(studio.basis.names if names is None else names)
-    framings: list[tuple[float, float, float]] = []
-    embeddings = torch.zeros(len(names), 512)
-    for first in range(0, len(names), batch_size):
-        group = names[first : first + batch_size]
-        prompts = [parse_prompt(PORTRAIT.format(n), {}) for n in group for _ in range(pictures)]
-        config = SampleConfig(seed=seed + first * pictures, batch_size=batch_size)
-        drawn = generate_each(prompts, studio.models, studio.basis, config)
-        for index in range(len(group)):
-            own = drawn[index * pictures : (index + 1) * pictures]
-            found = [largest(faces) for p in own if (faces := studio.faces.find(p))]
-            if found:
-                mean = mean_direction(torch.stack([face.embedding for face in found]))
-                embeddings[first + index] = mean
-            framings += [_framing(face, own[0].height) for face in found]
-        middle = torch.tensor(framings or [(2.0, 0.5, 0.5)]).median(0).values.tolist()
-        yield (
-            first + len(group),
-            Calibration(
-                names, embeddings.clone(), studio.models.id, studio.faces.id, Framing(*middle)
-            ),
+    made_of = json.dumps(
+        [names, seed, studio.basis.id, studio.models.id, studio.faces.id], ensure_ascii=False
+    )
+    planned = len(names) + mixtures
+    rows = so_far if so_far is not None and so_far.made_of == made_of else None
+    coefficients = list(rows.coefficients[:planned]) if rows else []
+    embeddings = list(rows.face_embeddings[:planned]) if rows else []
+    framings = list(rows.framings[:planned]) if rows else []
+    while len(coefficients) < planned:
+        first = len(coefficients)
+        prompts = []
+        for row in range(first, min(first + batch_size, planned)):
+            words = _words(row, names, seed, studio)
+            coefficients.append(project(studio.basis, words))
+            if row < len(names):
+                prompts.append(parse_prompt(PORTRAIT.format(names[row]), {}))
+            else:
+                words = compose(studio.basis, coefficients[-1])
+                prompts.append(parse_prompt(PORTRAIT.format("<x>"), {"x": words}))
+        config = SampleConfig(seed=seed + first, batch_size=batch_size)
+        for picture in generate_each(prompts, studio.models, studio.basis, config):
+            face = largest(faces) if (faces := studio.faces.find(picture)) else None
+            embeddings.append(torch.zeros(512) if face is None else face.embedding)
+            framings.append(torch.zeros(3) if face is None else _framing(face, picture.height))
+        yield Sightings(
+            names,
+            torch.stack(coefficients),
+            torch.stack(embeddings),
+            torch.stack(framings),
+            planned,
+            made_of,
         )
 
 
-def _framing(face: Face, side: int) -> tuple[float, float, float]:
+def calibration_of(sightings: Sightings, studio: Studio) -> Calibration:
+    """Closed form, seconds. Raises FeatureMissing with too few faces."""
+    seen, celebrities = sightings.seen, len(sightings.names)
+    down, up, bias = fit_start(
+        sightings.face_embeddings[seen],
+        sightings.coefficients[seen],
+        studio.basis,
+        studio.models,
+    )
+    framing = Framing()
+    if bool(seen.any()):
+        framing = Framing(*sightings.framings[seen].median(0).values.tolist())
+    return Calibration(
+        sightings.names,
+        sightings.face_embeddings[:celebrities].clone(),
+        down,
+        up,
+        bias,
+        studio.basis.id,
+        studio.models.id,
+        studio.faces.id,
+        framing,
+    )
+
+
+def _words(row: int, names: Sequence[str], seed: int, studio: Studio) -> Tensor:
+    """The words (k, d) of a row: a celebrity's, or a mixture that only row and seed determine."""
+    if row < len(names):
+        return words_of(names[row], studio.basis, studio.models)
+    rng = np.random.default_rng((seed, row))
+    a, b = rng.choice(len(names), 2, replace=len(names) < 2)
+    lam = float(rng.random())
+    return mix((names[a], names[b]), (lam, 1 - lam), studio.basis, studio.models)
+
+
+def _framing(face: Face, side: int) -> Tensor:
     """How a square picture frames its face: the three numbers of `Framing`."""
     left, top, right, bottom = face.box
     ratio = side / max(right - left, bottom - top)
-    return ratio, (left + right) / 2 / side, (top + bottom) / 2 / side
+    return torch.tensor([ratio, (left + right) / 2 / side, (top + bottom) / 2 / side])
 
 
 def largest(faces: Sequence[Face]) -> Face:
@@ -84,35 +155,88 @@ def mean_direction(embeddings: Tensor) -> Tensor:
     return functional.normalize(embeddings.float().mean(0), dim=0)
 
 
+def save_sightings(sightings: Sightings, path: Path) -> None:
+    """Keep rows for a run that goes on later; atomic."""
+    tensors = {
+        "coefficients": sightings.coefficients.half(),
+        "face_embeddings": sightings.face_embeddings.half(),
+        "framings": sightings.framings,
+    }
+    metadata = {
+        "format": ROWS_FORMAT,
+        "names": json.dumps(sightings.names),
+        "planned": str(sightings.planned),
+        "made_of": sightings.made_of,
+    }
+    write_atomically(path, save(tensors, metadata=metadata))
+
+
+def load_sightings(path: Path) -> Sightings | None:
+    """What `save_sightings` wrote; None if there is nothing that can be read."""
+    content = _read(path, ROWS_FORMAT)
+    if content is None:
+        return None
+    tensors, metadata = content
+    return Sightings(
+        tuple(json.loads(metadata["names"])),
+        tensors["coefficients"],
+        tensors["face_embeddings"],
+        tensors["framings"],
+        int(metadata["planned"]),
+        metadata["made_of"],
+    )
+
+
 def save_calibration(calibration: Calibration, path: Path) -> None:
-    """Write the embeddings in half precision (about 1 KB per celebrity), atomically."""
+    """Write it in half precision (about 1 KB per celebrity and 0.2 MB), atomically."""
     metadata = {
         "format": FORMAT,
         "names": json.dumps(calibration.names),
+        "basis_id": calibration.basis_id,
         "base_model": calibration.base_model,
         "recogniser": calibration.recogniser,
         "framing": json.dumps(vars(calibration.framing)),
     }
-    tensors = {"face_embeddings": calibration.face_embeddings.half().contiguous()}
+    names = ("face_embeddings", "down", "up", "bias")
+    tensors = {name: getattr(calibration, name).half().contiguous() for name in names}
     write_atomically(path, save(tensors, metadata=metadata))
 
 
-def load_calibration(places: Sequence[Path], recogniser: str) -> Calibration | None:
-    """The first calibration of this recogniser among some files; None if there is none."""
+def load_calibration(places: Sequence[Path], recogniser: str, basis_id: str) -> Calibration | None:
+    """The first calibration of this recogniser and basis among some files; None without one."""
     for path in places:
-        if not path.is_file():
+        content = _read(path, FORMAT)
+        if content is None:
             continue
-        try:
-            with safe_open(path, framework="pt") as file:
-                metadata = file.metadata() or {}
-                embeddings = file.get_tensor("face_embeddings").float()
-        except SafetensorError as error:
-            log.warning("ignored: %s is damaged (%s); run calibrate again", path, error)
+        tensors, metadata = content
+        made_with = metadata["recogniser"], metadata["basis_id"]
+        if made_with != (recogniser, basis_id):
+            what = "recogniser" if made_with[0] != recogniser else "celeb basis"
+            log.warning("ignored: %s was made with another %s; run calibrate again", path, what)
             continue
-        if metadata.get("format") != FORMAT or metadata.get("recogniser") != recogniser:
-            log.warning("ignored: %s was made with another recogniser; run calibrate again", path)
-            continue
-        names = tuple(json.loads(metadata["names"]))
-        framing = Framing(**json.loads(metadata["framing"]))
-        return Calibration(names, embeddings, metadata["base_model"], recogniser, framing)
+        return Calibration(
+            names=tuple(json.loads(metadata["names"])),
+            **tensors,
+            basis_id=basis_id,
+            base_model=metadata["base_model"],
+            recogniser=recogniser,
+            framing=Framing(**json.loads(metadata["framing"])),
+        )
     return None
+
+
+def _read(path: Path, wanted: str) -> tuple[dict[str, Tensor], dict[str, str]] | None:
+    """Tensors (float32) and metadata of a file of a format; None without one."""
+    if not path.is_file():
+        return None
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name).float() for name in file.keys()}
+    except SafetensorError as error:
+        log.warning("ignored: %s is damaged (%s); run calibrate again", path, error)
+        return None
+    if metadata.get("format") != wanted:
+        log.warning("ignored: %s is of another version; run calibrate again", path)
+        return None
+    return tensors, metadata

@@ -184,7 +184,7 @@ def load_studio(
     basis = find_basis(models, names, cache)
     places = [calibration_path(models, faces, cache)] if cache else []
     places += [folder / "calibration.safetensors"] if folder else []
-    calibration = load_calibration(places, faces.id)
+    calibration = load_calibration(places, faces.id, basis.id)
     if calibration is not None and "framing" not in options:
         faces.framing = calibration.framing  # photos are cut as the model draws portraits
     return Studio(models, faces, basis, calibration, load_examiners(folder))

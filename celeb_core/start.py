@@ -1,23 +1,30 @@
-"""Coefficients for a new face without training: say what the text encoder would say of a name.
+"""Coefficients for a new face without training, by three linear regressions.
 
-A celebrity's own coefficients are no linear function of the face where an encoder was trained by
-contrast: names are arbitrary. What the encoder makes of a name is one (docs/toonville.md). So
-ridge regression, in closed form, goes from the celebrities' faces to the text states of their
-names; for a new face it says which states the person's name would have, and the coefficients are
-those whose words give these states. Only the text encoder is used, never the UNet.
+A celebrity's own coefficients are no linear function of the face: names are arbitrary. But what
+the text encoder makes of words, it makes almost linearly of their coefficients, and faces follow
+from that (docs/toonville.md). So the way from a face f to coefficients c leads over z, the part of
+the text states that can be seen in faces:
+
+1. of people whom the model drew (see `celeb_core.calibration`): text states from faces, by ridge
+   regression; z are the first principal components of what is predicted, so that nothing that no
+   face shows comes along
+2. of many more mixtures, which need no pictures: z from coefficients, z = A c + a + noise
+3. with c ~ N(0, 1), as whitened coefficients are, the mean of c given z is the answer:
+   c = A' (A A' + N)^-1 (z - a), N the covariance of the noise (linear-Gaussian inversion)
+
+All three make one linear map of low rank: a new person takes milliseconds.
 """
 
 from __future__ import annotations
 
-import weakref
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-from celeb_core.basis import compose, words_of
-from celeb_core.errors import FeatureMissing
+from celeb_core.basis import compose
+from celeb_core.errors import BasisMismatch, FeatureMissing
 from celeb_core.prompt import Tokens, encode_tokens, tokenize
 from celeb_core.types import Calibration, CelebBasis
 
@@ -26,94 +33,85 @@ if TYPE_CHECKING:
     from celeb_core.models import Models
 
 PROMPT = "a photo of <x>"
-STEPS = 60
-LEARNING_RATE = 0.1
-PRIOR = 1e-4  # weight of the squared norm of the coefficients
-FEWEST = 8  # celebrities with a face, below which nothing can be learned
+RANK = 96  # most components of z
+FEWEST = 8  # people with a face, below which nothing can be learned
+TEXTS = 6000  # mixtures of step 2
 LAMBDAS = tuple(10 ** (exponent / 2) for exponent in range(-4, 9))  # 0.01 to 10,000
 AT_ONCE = 64  # prompts encoded in one go
 
 
-@dataclass(frozen=True, eq=False)
-class NameStates:
-    """What an encoder would say of the name of somebody with a certain face."""
+def start_coefficients(faces: Tensor, calibration: Calibration, basis: CelebBasis) -> Tensor:
+    """Face embeddings (n, 512) of unit norm -> coefficients (n, k, p), where the faces are.
 
-    tokens: Tokens  # the prompt of the name
-    weight: Tensor  # (columns * width, 512): face -> `text_states`
-    bias: Tensor  # (columns * width,)
-    variance: Tensor  # () of the celebrities' states, mean over columns and dimensions
-
-
-_known: weakref.WeakKeyDictionary[Calibration, tuple[str, list[NameStates]]]
-_known = weakref.WeakKeyDictionary()
-
-
-def start_coefficients(
-    faces: Tensor, calibration: Calibration, basis: CelebBasis, models: Models
-) -> Tensor:
-    """Face embeddings (n, 512) of unit norm -> coefficients (n, k, p), on the model's device.
-
-    Adam from the mean person, each person for itself. Deterministic. The first call for a
-    calibration encodes the celebrities' names (seconds); later ones find them done.
-    Raises FeatureMissing if fewer than FEWEST celebrities of the calibration have a face.
+    Raises BasisMismatch if the calibration is of another basis.
     """
-    known = name_states(calibration, basis, models)
-    faces = faces.to(models.device).float()
-    wanted = [faces @ names.weight.T + names.bias for names in known]
-    size = (len(faces), basis.k, basis.p)
-    coefficients = torch.zeros(size, device=models.device, requires_grad=True)
-    optimizer = torch.optim.Adam([coefficients], lr=LEARNING_RATE)
-    for step in range(STEPS):
-        for group in optimizer.param_groups:
-            group["lr"] = LEARNING_RATE * (1 - 0.9 * step / STEPS)
-        with torch.enable_grad():
-            words = compose(basis, coefficients)
-            loss = PRIOR * coefficients.square().sum()
-            for encoder, names, states in zip(models.encoders, known, wanted, strict=True):
-                said = text_states(names.tokens, words, encoder)
-                errors = (said - states).square().mean(1) / names.variance
-                loss = errors.sum() + loss
-            optimizer.zero_grad(set_to_none=True)
-            loss.backward()
-        optimizer.step()
-    return coefficients.detach()
+    if calibration.basis_id != basis.id:
+        raise BasisMismatch("calibration", basis.id, calibration.basis_id, calibration.base_model)
+    down, up, bias = (
+        part.to(faces) for part in (calibration.down, calibration.up, calibration.bias)
+    )
+    return (faces @ down.T @ up.T + bias).unflatten(1, (basis.k, basis.p))
 
 
-def name_states(calibration: Calibration, basis: CelebBasis, models: Models) -> list[NameStates]:
-    """Ridge regression from the celebrities' faces to each encoder's states of their names."""
-    basis_id, known = _known.get(calibration, ("", []))
-    if known and basis_id == basis.id:
-        return known
-    seen = calibration.face_embeddings.norm(dim=1) > 0.5
-    names = [name for name, ok in zip(calibration.names, seen.tolist(), strict=True) if ok]
-    if len(names) < FEWEST:
+def fit_start(
+    faces: Tensor, coefficients: Tensor, basis: CelebBasis, models: Models
+) -> tuple[Tensor, Tensor, Tensor]:
+    """People whom the model drew: face embeddings (n, 512), coefficients (n, k, p) ->
+    down (r, 512), up (k * p, r), bias (k * p,) of `Calibration`, on the CPU.
+
+    Deterministic; the slow part is to encode TEXTS prompts. Raises FeatureMissing below FEWEST
+    people.
+    """
+    if len(faces) < FEWEST:
         raise FeatureMissing(
-            f"The calibration has faces of {len(names)} celebrities only; {FEWEST} are needed. "
-            "Run “python -m celeb_core calibrate” again."
+            f"The model drew {len(faces)} people with a face only; {FEWEST} are needed. "
+            "Run “python -m celeb_core calibrate” with more names."
         )
-    faces = calibration.face_embeddings[seen].to(models.device)
-    words = torch.stack([words_of(name, basis, models) for name in names]).to(models.device)
-    known = []
+    states = text_states(compose(basis, coefficients), models)
+    weight, bias, _ = ridge(faces, states)
+    middle = weight @ faces.mean(0) + bias
+    seen = _directions(weight, faces)  # (r, columns * width)
+
+    more = _mixtures(coefficients, TEXTS)
+    both = torch.cat([states, text_states(compose(basis, more), models)])
+    z = (both - middle) @ seen.T
+    known = torch.cat([coefficients, more]).flatten(1)
+    forward, offset, _ = ridge(known, z)
+    errors = z - known @ forward.T - offset
+    spread = forward @ forward.T + errors.T @ errors / len(errors)
+    up = torch.linalg.solve(spread, forward).T  # (k * p, r)
+    return seen @ weight, up, up @ (seen @ (bias - middle) - offset)
+
+
+def _directions(weight: Tensor, faces: Tensor) -> Tensor:
+    """The first principal axes (r, t) of what weight (t, f) predicts from faces (n, f)."""
+    axes, rest = torch.linalg.qr(weight)
+    _, _, turn = torch.linalg.svd((faces - faces.mean(0)) @ rest.T, full_matrices=False)
+    return turn[: min(RANK, len(faces) - 1)] @ axes.T
+
+
+def _mixtures(coefficients: Tensor, count: int) -> Tensor:
+    """`count` mixtures of two of some people (n, k, p), by chance but always the same."""
+    generator = torch.Generator().manual_seed(0)
+    pairs = torch.randint(len(coefficients), (2, count), generator=generator)
+    lam = torch.rand(count, 1, 1, generator=generator)
+    return lam * coefficients[pairs[0]] + (1 - lam) * coefficients[pairs[1]]
+
+
+@torch.no_grad()
+def text_states(words: Tensor, models: Models) -> Tensor:
+    """Words (n, k, d) -> what PROMPT says from the first word to the first padding, float32 on
+    the CPU (n, columns * d), the columns of each encoder one after the other."""
+    said = []
     for encoder in models.encoders:
-        tokens = _short_prompt(basis.k, encoder)
-        with torch.no_grad():
-            parts = [text_states(tokens, part, encoder) for part in words.split(AT_ONCE)]
-            states = torch.cat(parts)
-            weight, bias, _ = ridge(faces, states)
-        variance = (states - states.mean(0)).square().mean()
-        known.append(NameStates(tokens, weight, bias, variance))
-    _known[calibration] = basis.id, known
-    return known
-
-
-def text_states(tokens: Tokens, words: Tensor, encoder: TextEncoder) -> Tensor:
-    """Words (n, k, d) -> an encoder's states from the first word on (n, columns * width).
-
-    With gradients.
-    """
-    people = [{"x": person} for person in words]
-    states = encode_tokens([tokens] * len(words), people, encoder).states
-    return states[:, tokens.slots[0][1] :].flatten(1).float()
+        tokens = _short_prompt(words.shape[1], encoder)
+        parts = []
+        for group in words.split(AT_ONCE):
+            people = [{"x": person} for person in group]
+            states = encode_tokens([tokens] * len(group), people, encoder).states
+            parts.append(states[:, tokens.slots[0][1] :].flatten(1).float().cpu())
+        said.append(torch.cat(parts))
+    return torch.cat(said, 1)
 
 
 def _short_prompt(k: int, encoder: TextEncoder) -> Tokens:

@@ -102,7 +102,7 @@ class _Training:
         self.mapper.to(models.device)
         # The paper's norm leaves coefficients no length of their own: most cannot be a start.
         if config.calibrated and calibration is not None and config.norm != "paper":
-            start = start_coefficients(self.faces, calibration, basis, models)
+            start = start_coefficients(self.faces, calibration, basis)
             set_start(self.mapper, self.faces, start)
         trained = [p for p in self.mapper.parameters() if p.requires_grad]
         # Adam's step is shared by all rows of a weight: n people in one gradient move each of

@@ -100,10 +100,16 @@ class Identity:
 
 @dataclass(frozen=True, eq=False)
 class Calibration:
-    """How the model draws the celebrities: what the start of a training is fitted to."""
+    """What is known of a model before anybody new: the celebrities' faces, and from any face the
+    way to coefficients, coefficients = up @ (down @ face_embedding) + bias.
+    """
 
     names: tuple[str, ...]
-    face_embeddings: Tensor  # (n, 512) float32, unit norm; zeros where no face was found
+    face_embeddings: Tensor  # (n, 512) float32, unit norm, as drawn; zeros where no face was found
+    down: Tensor  # (r, 512) float32
+    up: Tensor  # (k * p, r) float32
+    bias: Tensor  # (k * p,) float32
+    basis_id: str
     base_model: str
     recogniser: str
     framing: Framing = Framing()  # of the pictures

@@ -67,11 +67,24 @@ def basis(models):
 
 
 @pytest.fixture(scope="session")
-def calibration(models, studio) -> Calibration:
+def calibration(models, studio, basis) -> Calibration:
     generator = torch.Generator().manual_seed(1)
-    faces = torch.randn(len(models.names), 512, generator=generator)
-    unit = torch.nn.functional.normalize(faces, dim=1)
-    return Calibration(models.names, unit, models.id, studio.faces.id)
+
+    def random(*shape: int) -> torch.Tensor:
+        return torch.randn(shape, generator=generator)
+
+    faces = torch.nn.functional.normalize(random(len(models.names), 512), dim=1)
+    numbers = basis.k * basis.p
+    return Calibration(
+        names=models.names,
+        face_embeddings=faces,
+        down=random(5, 512),
+        up=random(numbers, 5) / 5,
+        bias=random(numbers) / 5,
+        basis_id=basis.id,
+        base_model=models.id,
+        recogniser=studio.faces.id,
+    )
 
 
 def portrait(shade: int = 255, side: int = 128, at: tuple[int, int] = (1, 1)) -> Image.Image:

@@ -63,12 +63,22 @@ def test_interpolate_celebrities_and_identities(run, capsys):
     ]
 
 
-def test_basis_and_calibrate(run, tmp_path, capsys):
+def test_basis_and_calibrate(run, tmp_path, monkeypatch, capsys):
+    from celeb_core import calibration as module
+
     assert run("basis", "--out", "basis.pt", "-p", "4") == 0
     assert load_basis(Path("basis.pt")).p == 4
     (tmp_path / "few.txt").write_text("\n".join(celebrity_names()[:12]))
-    assert run("calibrate", "--names", "few.txt", "--out", "c.safetensors") == 0
-    assert "of 12 celebrities" in capsys.readouterr().out and Path("c.safetensors").is_file()
+    few = ("calibrate", "--names", "few.txt", "--mixtures", "4", "--out", "c.safetensors")
+    assert run(*few) == 1  # what the tiny model draws has no face
+    assert "8 are needed" in capsys.readouterr().err and Path("c.rows").is_file()
+    Path("c.rows").unlink()
+    monkeypatch.setattr(
+        module, "generate_each", lambda prompts, models, basis, config: [portrait()] * len(prompts)
+    )
+    assert run(*few) == 0
+    assert "of 16 pictures" in capsys.readouterr().out and Path("c.safetensors").is_file()
+    assert not Path("c.rows").exists()
 
 
 def test_filter_names_in_two_shares(run, tmp_path, monkeypatch, capsys):

@@ -7,22 +7,8 @@ import torch
 
 from celeb_core import encode_prompt, parse_prompt, start_coefficients
 from celeb_core.basis import compose
-from celeb_core.errors import FeatureMissing
-from celeb_core.start import _short_prompt, ridge, text_states
-
-
-@pytest.fixture(scope="module")
-def linear(basis, models, calibration):
-    """A calibration whose faces are a linear function of what the encoder makes of the names."""
-    states = [said(f"a photo of {name}", {}, basis, models) for name in models.names]
-    seen = torch.stack(states).flatten(1)
-    mixing = torch.randn(seen.shape[1], 512, generator=torch.Generator().manual_seed(2))
-    faces = torch.nn.functional.normalize((seen - seen.mean(0)) @ mixing, dim=1)
-    return replace(calibration, face_embeddings=faces)
-
-
-def said(text, people, basis, models):
-    return encode_prompt(parse_prompt(text, people), basis, models).states
+from celeb_core.errors import BasisMismatch, FeatureMissing
+from celeb_core.start import _directions, fit_start, ridge, text_states
 
 
 def test_ridge_is_the_textbook_solution():
@@ -54,46 +40,74 @@ def test_lambda_is_the_one_of_least_left_out_error():
     assert left_out(lam) < left_out(lam / 5) and left_out(lam) < left_out(lam * 5)
 
 
+def test_directions_are_the_axes_of_what_is_predicted():
+    generator = torch.Generator().manual_seed(0)
+    weight = torch.randn(40, 6, generator=generator).double()
+    faces = torch.randn(30, 6, generator=generator).double()
+    axes = _directions(weight, faces)
+    predicted = faces @ weight.T
+    _, _, expected = torch.linalg.svd(predicted - predicted.mean(0), full_matrices=False)
+    assert torch.allclose(
+        (axes @ expected[: len(axes)].T).abs()[:6], torch.eye(6).double()[:6], atol=1e-8
+    )
+
+
 def test_short_prompts_give_the_states_of_padded_ones(basis, models):
-    (encoder,) = models.encoders
-    tokens = _short_prompt(basis.k, encoder)
     word = compose(basis, torch.ones(1, basis.k, basis.p))
-    full = said("a photo of <x>", {"x": word[0]}, basis, models)[0, tokens.slots[0][1] :]
-    short = text_states(tokens, word, encoder)[0].unflatten(0, (-1, full.shape[1]))
-    assert torch.allclose(short[:-1], full[: len(short) - 1], atol=1e-5)
+    prompt = parse_prompt("a photo of <x>", {"x": word[0]})
+    full = encode_prompt(prompt, basis, models).states[0]
+    short = text_states(word, models)[0].unflatten(0, (-1, full.shape[1]))
+    first = next(i for i in range(len(full)) if torch.allclose(full[i], short[0], atol=1e-5))
+    assert torch.allclose(short[:-1], full[first : first + len(short) - 1], atol=1e-5)
 
 
-def test_words_say_what_the_faces_name_would_say(linear, basis, models):
-    coefficients = start_coefficients(linear.face_embeddings[:6], linear, basis, models)
-    assert coefficients.shape == (6, basis.k, basis.p)
-    names = torch.stack([said(f"a photo of {n}", {}, basis, models) for n in models.names[:6]])
-    words = compose(basis, coefficients)
-    new = torch.stack([said("a photo of <x>", {"x": w}, basis, models) for w in words])
-    distance = torch.cdist(new.flatten(1), names.flatten(1))
-    assert (distance.argmin(1) == torch.arange(6)).float().mean() >= 0.8
+@pytest.fixture(scope="module")
+def drawn(basis, models):
+    """People whose faces are a linear function of what the encoder makes of their words."""
+    generator = torch.Generator().manual_seed(2)
+    coefficients = torch.randn(160, basis.k, basis.p, generator=generator)
+    states = text_states(compose(basis, coefficients), models)
+    mixing = torch.randn(states.shape[1], 512, generator=generator)
+    return torch.nn.functional.normalize((states - states.mean(0)) @ mixing, dim=1), coefficients
 
 
-def test_each_person_for_itself_and_always_the_same(linear, basis, models):
-    faces = linear.face_embeddings[:3]
-    together = start_coefficients(faces, linear, basis, models)
-    alone = start_coefficients(faces[1:2], linear, basis, models)
-    assert torch.allclose(together[1], alone[0], atol=1e-3)
+@pytest.fixture(scope="module")
+def fitted(drawn, basis, models, calibration):
+    faces, coefficients = drawn
+    down, up, bias = fit_start(faces[:120], coefficients[:120], basis, models)
+    return replace(calibration, down=down, up=up, bias=bias)
 
 
-def test_encoder_stays_as_it_was(linear, basis, models):
+def test_new_people_say_what_such_a_face_says(drawn, fitted, basis, models):
+    faces, truth = (part[120:] for part in drawn)
+    found = start_coefficients(faces, fitted, basis)
+    assert found.shape == truth.shape
+    said, wanted = (text_states(compose(basis, c), models) for c in (found, truth))
+    nearest = torch.cdist(said, wanted).argmin(1)
+    assert (nearest == torch.arange(len(faces))).float().mean() >= 0.8
+
+
+def test_start_is_linear_in_the_face(fitted, basis):
+    a, b = torch.randn(2, 512, generator=torch.Generator().manual_seed(0))
+    half = start_coefficients((a + b)[None] / 2, fitted, basis)
+    ends = start_coefficients(torch.stack([a, b]), fitted, basis)
+    assert torch.allclose(half[0], ends.mean(0), atol=1e-4)
+
+
+def test_encoder_stays_as_it_was(drawn, basis, models):
     before = [p.clone() for p in models.text_encoder.parameters()]
-    start_coefficients(linear.face_embeddings[:1], linear, basis, models)
+    fit_start(drawn[0][:20], drawn[1][:20], basis, models)
     after = list(models.text_encoder.parameters())
     assert all(torch.equal(a, b) for a, b in zip(before, after, strict=True))
     assert all(p.grad is None for p in after)
 
 
-def test_celebrities_without_a_face_are_left_out(linear, basis, models):
-    faces = linear.face_embeddings.clone()
-    faces[9:] = 0
-    few = replace(linear, face_embeddings=faces)
-    assert start_coefficients(faces[:1], few, basis, models).isfinite().all()
-    faces[5:] = 0
-    fewer = replace(linear, face_embeddings=faces.clone())
+def test_too_few_people(drawn, basis, models):
     with pytest.raises(FeatureMissing, match="calibrate"):
-        start_coefficients(faces[:1], fewer, basis, models)
+        fit_start(drawn[0][:5], drawn[1][:5], basis, models)
+
+
+def test_calibration_of_another_basis(fitted, basis):
+    other = replace(fitted, basis_id="0123456789abcdef")
+    with pytest.raises(BasisMismatch, match="calibration"):
+        start_coefficients(torch.zeros(1, 512), other, basis)

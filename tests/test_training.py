@@ -111,7 +111,7 @@ def test_instant_is_the_start_alone(person, models, basis, calibration):
     steps = list(fit_identities([person], models, basis, instant, calibration=calibration))
     assert len(steps) == 1 and steps[0].step == 0
     face = person.faces[0].embedding[None]
-    expected = start_coefficients(face, calibration, basis, models)[0]
+    expected = start_coefficients(face, calibration, basis)[0]
     assert torch.allclose(steps[0].people[0].coefficients, expected, atol=1e-2)
     trained = fit([person], models, basis, FAST, calibration=calibration)
     assert not torch.equal(steps[0].people[0].coefficients, trained["ada"].coefficients)
