@@ -167,7 +167,9 @@ def calibration(options: argparse.Namespace) -> None:
     studio = _studio(options)
     out = options.out or calibration_path(studio.models, studio.faces, _cache(options))
     kept = out.with_suffix(".rows")
-    rows = look_at_people(studio, options.mixtures, options.seed, so_far=load_sightings(kept))
+    rows = look_at_people(
+        studio, options.mixtures, options.seed, steps=options.steps, so_far=load_sightings(kept)
+    )
     last = time.monotonic()
     with tqdm(desc="calibrating", unit="picture") as bar:
         for sightings in rows:
@@ -413,6 +415,7 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("-p", type=int, default=512, help="components per word")
     sub = command("calibrate", calibration, "file to write (.safetensors)")
     sub.add_argument("--mixtures", type=int, default=MIXTURES, help="people between celebrities")
+    sub.add_argument("--steps", type=int, help="of sampling; a few are enough")
     sub = command("filter-names", filter_names, "folder for names.txt and report.html (names)")
     sub.add_argument("--count", type=int, default=4, help="portraits per name")
     sub.add_argument("--steps", type=int)

@@ -46,7 +46,7 @@ class Sightings:
     face_embeddings: Tensor  # (n, 512) float32, unit norm; zeros where no face was found
     framings: Tensor  # (n, 3) float32, the numbers of `Framing`; zeros where no face was found
     planned: int  # rows when all is done
-    made_of: str  # what must agree for a run to go on: names, seed, basis, model, recogniser
+    made_of: str  # what must agree for a run to go on: names, seed, steps, basis, model, recogniser
 
     @property
     def seen(self) -> Tensor:
@@ -59,18 +59,21 @@ def look_at_people(
     mixtures: int = MIXTURES,
     seed: int = 0,
     names: Sequence[str] | None = None,
+    steps: int | None = None,
     batch_size: int = 8,
     so_far: Sightings | None = None,
 ) -> Iterator[Sightings]:
     """Draw each celebrity once by name, then `mixtures` mixtures of two, and embed the faces.
 
     A mixture is v = lam * v1 + (1 - lam) * v2 (METHOD.md §1.1) of two celebrities by chance, lam
-    uniform. Yields all rows so far, every `batch_size`. Every picture has its own noise. `so_far`
-    of the same model, names and seed is gone on with.
+    uniform. Yields all rows so far, every `batch_size`. Every picture has its own noise; `steps`
+    of sampling may be fewer than for pictures to be looked at. `so_far` of the same model, names,
+    seed and steps is gone on with.
     """
     names = tuple(studio.basis.names if names is None else names)
     made_of = json.dumps(
-        [names, seed, studio.basis.id, studio.models.id, studio.faces.id], ensure_ascii=False
+        [names, seed, steps, studio.basis.id, studio.models.id, studio.faces.id],
+        ensure_ascii=False,
     )
     planned = len(names) + mixtures
     rows = so_far if so_far is not None and so_far.made_of == made_of else None
@@ -88,7 +91,7 @@ def look_at_people(
             else:
                 words = compose(studio.basis, coefficients[-1])
                 prompts.append(parse_prompt(PORTRAIT.format("<x>"), {"x": words}))
-        config = SampleConfig(seed=seed + first, batch_size=batch_size)
+        config = SampleConfig(seed=seed + first, steps=steps, batch_size=batch_size)
         for picture in generate_each(prompts, studio.models, studio.basis, config):
             face = largest(faces) if (faces := studio.faces.find(picture)) else None
             embeddings.append(torch.zeros(512) if face is None else face.embedding)
