@@ -22,6 +22,7 @@ from typing import Any
 
 from tqdm import tqdm
 
+from celeb_core import fast
 from celeb_core.basis import interpolate, save_basis
 from celeb_core.calibration import (
     MIXTURES,
@@ -41,7 +42,7 @@ from celeb_core.evaluation import (
     evaluate_joint,
     evaluate_quick,
 )
-from celeb_core.faces import find_face
+from celeb_core.faces import find_face, open_photo
 from celeb_core.files import write_atomically
 from celeb_core.filter_names import FilterConfig, candidates, look, sightings
 from celeb_core.identity import (
@@ -52,6 +53,7 @@ from celeb_core.identity import (
     save_identity,
 )
 from celeb_core.interop import FORMATS, LEAST_KEPT, export_identity, import_identities, usage
+from celeb_core.memory import MODES
 from celeb_core.models import (
     Models,
     Studio,
@@ -61,9 +63,11 @@ from celeb_core.models import (
     load_studio,
 )
 from celeb_core.names_report import as_html
+from celeb_core.packs import PACKS, fetch_pack
 from celeb_core.presets import PRESETS
 from celeb_core.prompt import parse_prompt
 from celeb_core.sampling import SCHEDULERS, generate
+from celeb_core.scoring import score_picture
 from celeb_core.training import fit_identities
 from celeb_core.types import Identity, Person, SampleConfig
 from celeb_core.verdicts import judge_names
@@ -127,7 +131,7 @@ def draw(options: argparse.Namespace) -> None:
     """Prompt -> pictures."""
     studio = _studio(options)
     prompt = parse_prompt(options.prompt, list_identities(options.identities))
-    config = _sample_config(options)
+    config = _sample_config(options, studio)
     with tqdm(desc="drawing", unit="step") as bar:
         pictures = generate(
             prompt, studio.models, studio.basis, config, on_step=lambda *at: _progress(bar, *at)
@@ -143,7 +147,7 @@ def mix(options: argparse.Namespace) -> None:
     studio = _studio(options)
     library = list_identities(options.identities)
     a, b = (_somebody(name, library) for name in (options.a, options.b))
-    config = replace(_sample_config(options), num_images=1)
+    config = replace(_sample_config(options, studio), num_images=1)
     folder = options.out or PICTURES
     for index in tqdm(range(options.count), desc="mixing", unit="picture"):
         lam = index / max(1, options.count - 1)
@@ -243,6 +247,29 @@ def take_in(options: argparse.Namespace) -> None:
         print(f"{path}: <{imported.identity.name}>, {imported.kept:.1%} kept")
 
 
+def score(options: argparse.Namespace) -> None:
+    """Pictures of somebody beside a photo: how alike, by the recogniser and by the judge."""
+    studio = _studio(options)
+    photo = open_photo(options.photo)
+    face = find_face(photo, studio.faces, options.face)
+    likeness = studio.examiners.likeness
+    judged = {"x": likeness.embed(photo, [face])[0]} if likeness else None
+    for path in options.picture:
+        picture = open_photo(path)
+        seen = score_picture(picture, "<x>", {"x": face.embedding}, studio, judged)
+        judge = "no judge" if seen.judge is None else f"judge {seen.judge:.3f}"
+        print(f"{path}: recogniser {seen.identity:.3f}, {judge}")
+
+
+def pack(options: argparse.Namespace) -> None:
+    """Download a face pack and say on which terms."""
+    if options.name in PACKS:
+        print(PACKS[options.name].licence, file=sys.stderr)
+    with tqdm(desc=options.name, unit="B", unit_scale=True) as bar:
+        folder = fetch_pack(options.name, options.root, lambda *at: _progress(bar, *at))
+    print(folder)
+
+
 def evaluate(options: argparse.Namespace) -> None:
     """The table of scores; without --quick also joint training and interpolation."""
     studio = _studio(options)
@@ -279,7 +306,8 @@ def _studio(options: argparse.Namespace) -> Studio:
         options.model,
         device=options.device,
         dtype=options.dtype,
-        low_memory=options.low_memory,
+        memory=options.memory,
+        compiled=options.compile,
         face_pack=options.face_pack,
         names=options.names,
         cache=_cache(options),
@@ -313,7 +341,7 @@ def _shard(text: str) -> tuple[int, int]:
 
 
 def _models(options: argparse.Namespace) -> Models:
-    return load_models(options.model, options.device, options.dtype, options.low_memory)
+    return load_models(options.model, options.device, options.dtype, options.memory)
 
 
 def _cache(options: argparse.Namespace) -> Path:
@@ -344,14 +372,21 @@ def _somebody(name: str, library: dict[str, Identity]) -> str | Identity:
     return name
 
 
-def _sample_config(options: argparse.Namespace) -> SampleConfig:
+def _sample_config(options: argparse.Namespace, studio: Studio) -> SampleConfig:
+    """As asked; with a fast LoRA, which is loaded here, what is left open is as it needs it."""
+    usual: tuple[int | None, float | None, str | None] = (None, None, None)
+    if options.fast_lora:
+        fast.add_fast_lora(studio.models, options.fast_lora)
+        usual = (fast.STEPS, fast.GUIDANCE, fast.SCHEDULER)
+    if options.vae:
+        studio.models.pipeline.vae = fast.load_tiny_vae(studio.models, options.vae)
     return SampleConfig(
         num_images=options.count,
         seed=options.seed,
-        steps=options.steps,
-        guidance=options.guidance,
+        steps=options.steps or usual[0],
+        guidance=usual[1] if options.guidance is None else options.guidance,
         negative_prompt=options.negative,
-        scheduler=options.scheduler,
+        scheduler=options.scheduler or usual[2],
     )
 
 
@@ -377,8 +412,8 @@ def _parser() -> argparse.ArgumentParser:
         sub.add_argument("--model", default="auto", help=MODEL)
         sub.add_argument("--device", help="cuda, mps or cpu; the best there is by default")
         sub.add_argument("--dtype", choices=DTYPES, help="of the UNet; the device's by default")
-        lean = "recompute instead of remembering; where memory is short by default"
-        sub.add_argument("--low-memory", action=argparse.BooleanOptionalAction, help=lean)
+        sub.add_argument("--memory", choices=MODES, help="how lean; by the free memory by default")
+        sub.add_argument("--compile", action="store_true", help="compile the UNet's blocks")
         sub.add_argument("--names", type=Path, help="text file with one celebrity per line")
         sub.add_argument("--face-pack", help="insightface pack: a name or a folder")
         sub.add_argument("--cache", type=Path, default=CACHE, help="folder for built bases")
@@ -393,6 +428,10 @@ def _parser() -> argparse.ArgumentParser:
         sub.add_argument("--guidance", type=float)
         sub.add_argument("--negative", default="", help="what should not be in the picture")
         sub.add_argument("--scheduler", choices=list(SCHEDULERS))
+        few = "LCM or Turbo LoRA, a file or a hub id: sets steps, guidance and scheduler"
+        sub.add_argument("--fast-lora", help=few)
+        small = "tiny, or the folder or hub id of an AutoencoderTiny: coarser pictures, sooner"
+        sub.add_argument("--vae", help=small)
 
     sub = command("train", train, f"folder for the identities ({LIBRARY})")
     sub.add_argument("photo", nargs="+", type=Path)
@@ -431,6 +470,14 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--name", help="the person's name; the file's own by default")
     least = "least share, 0 to 1, that must lie within the celeb basis"
     sub.add_argument("--least", type=float, default=LEAST_KEPT, help=least)
+    sub = command("score", score, "unused")
+    sub.add_argument("photo", type=Path, help="of the person")
+    sub.add_argument("picture", nargs="+", type=Path, help="drawn, or other photos")
+    sub.add_argument("--face", type=int, help="which face of the photo, 1 is the leftmost")
+    sub = commands.add_parser("pack", help=pack.__doc__, description=pack.__doc__)
+    sub.set_defaults(run=pack)
+    sub.add_argument("name", help=", ".join(PACKS))
+    sub.add_argument("--root", type=Path, help="folder whose models/NAME it goes to")
     sub = command("evaluate", evaluate, "unused")
     sub.add_argument("--quick", action="store_true", help="the table only")
     sub.add_argument("--people", type=int, default=20)

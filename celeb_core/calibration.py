@@ -51,7 +51,8 @@ class Sightings:
     @property
     def seen(self) -> Tensor:
         """(n,) bool: who has a face."""
-        return self.face_embeddings.norm(dim=1) > 0.5
+        seen: Tensor = self.face_embeddings.norm(dim=1) > 0.5
+        return seen
 
 
 def look_at_people(

@@ -16,6 +16,8 @@ from torch.nn import functional
 
 from celeb_core import templates
 from celeb_core.devices import exact_vae
+from celeb_core.halves import kept_in_half
+from celeb_core.pieces import losses_in_pieces
 from celeb_core.prompt import encode_texts
 from celeb_core.types import Person, PromptEmbeds, TrainConfig
 from celeb_core.views import make_views
@@ -24,7 +26,7 @@ if TYPE_CHECKING:
     from celeb_core.models import Models
 
 JOINT_SHARE = 0.5  # of a person's batch and views, when several train together
-ENCODED_AT_ONCE = 8
+ENCODED_AT_ONCE = 8 * 128**2  # pixels
 
 
 class Denoising:
@@ -43,10 +45,11 @@ class Denoising:
         self.vae = exact_vae(models.vae)
         self.pools: list[tuple[Tensor, Tensor]] = []
 
-    def losses(self, words: Tensor, latents: Tensor, heads: Tensor) -> Tensor:
+    def losses(self, words: Tensor, latents: Tensor, heads: Tensor, scale: float = 1.0) -> Tensor:
         """Loss of each person (n,), METHOD.md §1.5.
 
         words (n, k, d); latents (n, b, c, h, w) and head masks (n, b, 1, h, w) of `batches`.
+        `scale` is that of the loss whose gradients will be asked for (`losses_in_pieces`).
         """
         n, b = latents.shape[:2]
         clean = latents.flatten(0, 1)
@@ -58,19 +61,24 @@ class Denoising:
             target = self.noising.get_velocity(clean, noise, timesteps)
         else:
             target = clean if kind == "sample" else noise
-        said = self.text_states(words, b)
-        noise_pred: Tensor = self.models.unet(
-            noisy_latents,
-            timesteps,
-            said.states.to(clean.dtype),
-            added_cond_kwargs=self._added(said.pooled, clean),
-            return_dict=False,
-        )[0]
         weight = heads.flatten(0, 1) * (1 - self.config.background) + self.config.background
         weight = weight / weight.mean((1, 2, 3), keepdim=True)
-        error: Tensor = (noise_pred.float() - target.float()).square() * weight
-        per_picture = error.mean((1, 2, 3))
-        return per_picture.reshape(n, b).mean(1)
+
+        def loss_of(rows: slice, said: PromptEmbeds) -> Tensor:
+            with kept_in_half(self.models.unet):
+                noise_pred: Tensor = self.models.unet(
+                    noisy_latents[rows],
+                    timesteps[rows],
+                    said.states.to(clean),
+                    added_cond_kwargs=self._added(said.pooled, clean),
+                    return_dict=False,
+                )[0]
+            error: Tensor = (noise_pred.float() - target[rows].float()).square() * weight[rows]
+            return error.mean((1, 2, 3))
+
+        said = self.text_states(words, b)
+        size = self.models.memory.piece or n * b
+        return losses_in_pieces(loss_of, said, size, scale).reshape(n, b).mean(1)
 
     def text_states(self, words: Tensor, b: int) -> PromptEmbeds:
         """Those of n * b prompts for words (n, k, d); distinct prompts encoded once."""
@@ -94,7 +102,7 @@ class Denoising:
             return None
         size = (self.models.height, self.models.width)
         sizes = torch.tensor([*size, 0, 0, *size]).to(like)
-        return {"text_embeds": pooled.to(like.dtype), "time_ids": sizes.repeat(len(pooled), 1)}
+        return {"text_embeds": pooled.to(like), "time_ids": sizes.repeat(len(pooled), 1)}
 
     def timesteps(self, count: int) -> Tensor:
         """Uniform timesteps (count,); stratified: one from each of `count` equal parts."""
@@ -134,9 +142,10 @@ class Denoising:
         noise = torch.Generator().manual_seed(int(rng.integers(2**31)))
         latents = []
         with torch.no_grad():
-            for pixels in views.pixels.split(ENCODED_AT_ONCE):
-                posterior = vae.encode(pixels.to(vae.device, vae.dtype)).latent_dist
+            for pixels in views.pixels.split(max(1, ENCODED_AT_ONCE // (size[0] * size[1]))):
+                posterior = vae.encode(pixels.to(self.models.device, vae.dtype)).latent_dist
                 latents.append(posterior.sample(generator=noise))
+        self.models.memory.rest()
         shift = getattr(vae.config, "shift_factor", None) or 0.0
         scaled = (torch.cat(latents) - shift) * vae.config.scaling_factor
         heads = functional.interpolate(views.heads, scaled.shape[-2:], mode="area")

@@ -9,9 +9,9 @@ import torch
 
 from celeb_core.errors import ModelError
 
-DTYPES = ("float32", "bfloat16", "float16")
+MIXED = "mixed"  # weights rest in bfloat16 and float32 is computed in: see `halves`
+DTYPES = ("float32", "bfloat16", "float16", MIXED)
 LARGE = 200_000_000  # parameters of a UNet from which half the memory matters
-LOW_MEMORY = 12e9  # bytes of a CUDA device below which activations are recomputed
 
 
 def best_device() -> str:
@@ -43,28 +43,33 @@ def checked_device(device: str) -> str:
 
 
 def dtype_of(name: str) -> torch.dtype:
-    """The dtype of a name of DTYPES. Raises ModelError."""
+    """In which precision a network of a DTYPES name computes. Raises ModelError."""
     if name not in DTYPES:
         raise ModelError(f"“{name}” is no dtype. Choose {', '.join(DTYPES)}.")
-    dtype: torch.dtype = getattr(torch, name)
+    dtype: torch.dtype = torch.float32 if name == MIXED else getattr(torch, name)
     return dtype
 
 
-def best_dtype(device: str, parameters: int) -> torch.dtype:
-    """For a large UNet on CUDA bfloat16, or float16 where that is not native; else float32."""
-    if not device.startswith("cuda") or parameters <= LARGE:
-        return torch.float32
-    native = torch.cuda.is_bf16_supported(including_emulation=False)
-    return torch.bfloat16 if native else torch.float16
+def best_dtype(device: str, parameters: int) -> str:
+    """A name of DTYPES: for a large UNet half the memory where that costs no time, else float32.
+
+    On CUDA bfloat16, or float16 where that is not native; on a CPU bfloat16 where it is native,
+    else MIXED.
+    """
+    if parameters <= LARGE or device.startswith("mps"):
+        return "float32"
+    if device.startswith("cuda"):
+        native = torch.cuda.is_bf16_supported(including_emulation=False)
+        return "bfloat16" if native else "float16"
+    return "bfloat16" if cpu_has_bfloat16() else MIXED
+
+
+def cpu_has_bfloat16() -> bool:
+    """Whether the processor multiplies matrices in bfloat16 (AVX512_BF16 or AMX; ARM's BF16)."""
+    has = torch.cpu.get_capabilities()
+    return any(has.get(name, False) for name in ("avx512_bf16", "amx_bf16", "bf16"))
 
 
 def loss_scaler(device: torch.device, dtype: torch.dtype) -> torch.amp.GradScaler:
     """Lifts gradients into what float16 can hold; does nothing in other precisions."""
     return torch.amp.GradScaler(device.type, enabled=dtype == torch.float16)
-
-
-def is_small(device: str) -> bool:
-    """Whether a CUDA device has too little memory for training with all activations kept."""
-    if not device.startswith("cuda"):
-        return False
-    return bool(torch.cuda.get_device_properties(device).total_memory < LOW_MEMORY)

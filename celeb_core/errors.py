@@ -5,7 +5,8 @@
     ├── PromptError         PromptTooLong, UnknownName
     ├── IdentityError       BadName, IdentityNotFound, IdentityUnreadable, BasisMismatch,
     │                       EmbeddingUnusable
-    ├── ModelError          ModelNotFound, ModelUnsupported, FacePackMissing, FeatureMissing
+    ├── ModelError          ModelNotFound, ModelUnsupported, FacePackMissing, FeatureMissing,
+    │                       MemoryShort
     ├── TrainingError       TrainingDiverged, ResumeMismatch
     └── SaveFailed
 
@@ -137,6 +138,18 @@ class FacePackMissing(ModelError):
 
 class FeatureMissing(ModelError):
     """The loaded model lacks an optional file that this command needs."""
+
+
+class MemoryShort(ModelError):
+    """Memory ran out in the leanest mode too."""
+
+    def __init__(self, reason: str) -> None:
+        self.reason = reason
+        super().__init__(
+            f"There is not enough memory, even in the leanest mode ({reason}). Close other "
+            "programs that use the device, choose smaller pictures or a smaller model, or use "
+            "--device cpu."
+        )
 
 
 class TrainingError(CelebError):

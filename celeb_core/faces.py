@@ -19,12 +19,10 @@ from celeb_core.errors import (
     PhotoUnreadable,
     SeveralFaces,
 )
+from celeb_core.packs import PACKS, check_sums, pack_folder
 from celeb_core.types import Box, Face, Framing
 
 PhotoSource = str | Path | bytes | Image.Image
-
-PACKS = ("buffalo_l", "buffalo_m", "buffalo_s", "buffalo_sc", "antelopev2")
-PACK_URL = "https://github.com/deepinsight/insightface/releases/download/model-zoo"
 
 MAX_PIXELS = 150_000_000  # decoded; more is taken for a decompression bomb
 MAX_SIDE = 2048  # of the photo that the detector sees and the crop is cut from
@@ -44,7 +42,7 @@ class FaceModel(Protocol):
 
 
 class InsightFace:
-    """A `FaceModel` by `insightface.app.FaceAnalysis`, on the CPU."""
+    """A `FaceModel` by `insightface.app.FaceAnalysis`."""
 
     def __init__(self, analysis: Any, id: str, note: str, framing: Framing) -> None:
         self.analysis, self.id, self.note, self.framing = analysis, id, note, framing
@@ -88,18 +86,20 @@ def load_face_model(
     framing: Framing | None = None,
     det_size: tuple[int, int] | None = None,
     det_thresh: float = 0.5,
+    device: str = "cpu",
 ) -> FaceModel:
     """Load an insightface pack: a folder with ONNX files, or a name under `<root>/models`.
 
     `det_size` None lets insightface look at two scales; what scores below `det_thresh` is no
-    face. Raises FacePackMissing before
-    insightface would try to download anything.
+    face. On a CUDA `device` it runs there if this onnxruntime can, else on the CPU.
+    Raises FacePackMissing before insightface would try to download anything.
     """
     folder = Path(pack).expanduser()
     if not folder.is_dir():
-        folder = (root or Path("~/.insightface")).expanduser() / "models" / str(pack)
+        folder = pack_folder(str(pack), root)
     if len(sorted(folder.glob("*.onnx"))) < 2:
         raise FacePackMissing(_where_to_get(Path(pack).name, folder))
+    check_sums(folder)
     from insightface.app import FaceAnalysis
     from onnxruntime.capi import onnxruntime_pybind11_state as runtime
 
@@ -107,7 +107,7 @@ def load_face_model(
         analysis = FaceAnalysis(
             name=str(folder),
             allowed_modules=["detection", "recognition"],
-            providers=["CPUExecutionProvider"],
+            providers=_providers(device),
         )
     except AssertionError as error:
         raise FacePackMissing(f"No face detector among the files of {folder}.") from error
@@ -118,7 +118,8 @@ def load_face_model(
         ) from error
     if "recognition" not in analysis.models:
         raise FacePackMissing(f"No face recogniser among the files of {folder}.")
-    analysis.prepare(ctx_id=-1, det_size=det_size, det_thresh=det_thresh)
+    context = 0 if device.startswith("cuda") else -1
+    analysis.prepare(ctx_id=context, det_size=det_size, det_thresh=det_thresh)
     recogniser = Path(analysis.models["recognition"].model_file)
     digest = hashlib.sha256(recogniser.read_bytes()).hexdigest()[:8]
     name = folder.name if folder.name != "faces" else folder.parent.name
@@ -198,12 +199,23 @@ def _where_to_get(pack: str, folder: Path) -> str:
             f"The files of the face pack “{pack}” lie one folder too deep, in {deeper[0].parent}. "
             f"Move them to {folder}."
         )
-    where = f"{PACK_URL}/{pack}.zip" if pack in PACKS else "the place where it is published"
+    get = "Unpack it there from where it is published"
+    if pack in PACKS:
+        url = PACKS[pack].url
+        get = f"Get it with “python -m celeb_core pack {pack}”, or unpack {url} there"
     return (
-        f"There is no face pack at {folder} (a detector and a recogniser, *.onnx). Download it "
-        f"from {where} and unpack its files there, or name another folder. insightface's own "
-        "packs are for non-commercial research only."
+        f"There is no face pack at {folder} (a detector and a recogniser, *.onnx). {get}, or name "
+        "another folder. insightface's own packs are for non-commercial research only."
     )
+
+
+def _providers(device: str) -> list[str]:
+    """What onnxruntime should run on, the first that works. What is listed was compiled in."""
+    import onnxruntime
+
+    wanted = ["CUDAExecutionProvider"] if device.startswith("cuda") else []
+    there = onnxruntime.get_available_providers()
+    return [*(name for name in wanted if name in there), "CPUExecutionProvider"]
 
 
 def _open(source: str | Path | bytes) -> Image.Image:

@@ -19,16 +19,16 @@ import torch
 
 from celeb_core.basis import basis_id, build_basis, load_basis, save_basis
 from celeb_core.calibration import load_calibration
-from celeb_core.devices import best_device, best_dtype, checked_device, dtype_of, is_small
+from celeb_core.devices import MIXED, best_device, best_dtype, checked_device, dtype_of
 from celeb_core.encoders import TextEncoder, text_encoders
-from celeb_core.errors import FeatureMissing, ModelNotFound
+from celeb_core.errors import FeatureMissing
 from celeb_core.faces import FaceModel, load_face_model
-from celeb_core.pipelines import REVISIONS, STABLE_DIFFUSION, load_pipeline
+from celeb_core.halves import give_back_freed_memory, rest_in_half
+from celeb_core.memory import Memory, best_mode, checked_mode
+from celeb_core.pipelines import load_pipeline, unet_size
+from celeb_core.places import ASSETS, resolve
 from celeb_core.scoring import Examiners, load_examiners
 from celeb_core.types import Calibration, CelebBasis, Framing
-
-ASSETS = Path(__file__).resolve().parent.parent / "assets"
-BUNDLED = "toonville"
 
 log = logging.getLogger(__name__)
 
@@ -50,6 +50,7 @@ class Models:
     scheduler_name: str | None  # a key of sampling.SCHEDULERS; None: its default
     face_note: str  # what to say when no face is found
     face_options: dict[str, Any]  # for load_face_model
+    memory: Memory  # how lean it runs; gets leaner when memory runs out
 
     @property
     def encoders(self) -> tuple[TextEncoder, ...]:
@@ -107,31 +108,52 @@ def load_models(
     model: str | Path = "auto",
     device: str | None = None,
     dtype: str | None = None,
-    low_memory: bool | None = None,
+    memory: str | None = None,
+    compiled: bool = False,
 ) -> Models:
     """Load "auto", "toonville", a diffusers folder, a .safetensors checkpoint, or a hub id.
 
-    `device` None takes CUDA, then Apple's MPS, then the CPU. `dtype` ("float32", "bfloat16",
-    "float16") is the UNet's and the VAE's; None is `best_dtype`. Text encoders stay in float32:
-    their embeddings make the basis, which must be the same everywhere. `low_memory` (None:
-    `is_small`) recomputes the UNet's activations in training and decodes pictures one by one: the
-    same results in less memory, more slowly.
-    Raises ModelNotFound, ModelUnsupported, ModelError (unknown device or dtype).
+    `device` None takes CUDA, then Apple's MPS, then the CPU. `dtype` (one of DTYPES) is the UNet's
+    and the VAE's; None is `best_dtype`. Text encoders stay in float32: their embeddings make the
+    basis, which must be the same everywhere. `memory` is one of MODES; None is `best_mode`.
+    `compiled` compiles the UNet's blocks when they are first used.
+    Raises ModelNotFound, ModelUnsupported, ModelError (unknown device, dtype or mode).
     """
-    place, note = _resolve(str(model))
+    place, note = resolve(str(model))
     device = checked_device(device or best_device())
-    chosen = dtype_of(dtype) if dtype else None
-    pipeline = load_pipeline(place)
-    chosen = chosen or best_dtype(device, pipeline.unet.num_parameters())
-    if chosen != torch.float32:
-        pipeline.unet.to(chosen)
-        pipeline.vae.to(chosen)
-    pipeline.to(device)
+    memory = memory and checked_mode(memory)
+    precision = dtype or best_dtype(device, unet_size(place))
+    loaded = torch.bfloat16 if precision == MIXED else dtype_of(precision)
+    pipeline = load_pipeline(place, loaded)
+    return models_of(pipeline, place, note, device, precision, memory, compiled)
+
+
+def models_of(
+    pipeline: Any,
+    place: Path | str,
+    note: str,
+    device: str,
+    precision: str,
+    memory: str | None = None,
+    compiled: bool = False,
+) -> Models:
+    """The Models of a pipeline that is loaded already; the other arguments as in `load_models`.
+
+    `precision` is a name of DTYPES, in which the pipeline's UNet and VAE are (bfloat16 if MIXED).
+    """
     for part in (pipeline.unet, pipeline.vae, *(e.model for e in text_encoders(pipeline))):
         part.requires_grad_(False).eval()
-    if is_small(device) if low_memory is None else low_memory:
-        pipeline.unet.enable_gradient_checkpointing()
-        pipeline.vae.enable_slicing()
+    if precision == MIXED:
+        rest_in_half(pipeline.unet)
+        rest_in_half(pipeline.vae)
+        if device == "cpu":
+            give_back_freed_memory()
+    mode = memory or best_mode(pipeline, torch.device(device), dtype_of(precision))
+    pipeline.unet.to(device)
+    if mode != "offload":
+        pipeline.to(device)
+    if compiled:
+        pipeline.unet.compile_repeated_blocks()
     folder = place if isinstance(place, Path) and place.is_dir() else None
     about = _read_json(folder / "studio.json") if folder else {}
     defaults = about.get("defaults", {})
@@ -152,6 +174,7 @@ def load_models(
         scheduler_name=defaults.get("scheduler"),
         face_note=about.get("domain_note", ""),
         face_options=about.get("faces", {}),
+        memory=Memory(pipeline, torch.device(device), mode),
     )
 
 
@@ -160,7 +183,8 @@ def load_studio(
     *,
     device: str | None = None,
     dtype: str | None = None,
-    low_memory: bool | None = None,
+    memory: str | None = None,
+    compiled: bool = False,
     face_pack: str | Path | None = None,
     names: Path | None = None,
     cache: Path | None = None,
@@ -169,7 +193,7 @@ def load_studio(
 
     Raises what `load_models`, `load_face_model` and `find_basis` raise.
     """
-    models = load_models(model, device, dtype, low_memory)
+    models = load_models(model, device, dtype, memory, compiled)
     folder = models.folder
     bundled_faces = folder / "faces" if folder else None
     pack = face_pack or (bundled_faces if bundled_faces and bundled_faces.is_dir() else "buffalo_l")
@@ -180,14 +204,16 @@ def load_studio(
         framing=Framing(**options["framing"]) if "framing" in options else None,
         det_size=tuple(options["det_size"]) if options.get("det_size") else None,
         det_thresh=options.get("det_thresh", 0.5),
+        device=str(models.device),
     )
     basis = find_basis(models, names, cache)
     places = [calibration_path(models, faces, cache)] if cache else []
     places += [folder / "calibration.safetensors"] if folder else []
     calibration = load_calibration(places, faces.id, basis.id)
+    examiners = load_examiners(folder, photographs=pack is not bundled_faces)
     if calibration is not None and "framing" not in options:
         faces.framing = calibration.framing  # photos are cut as the model draws portraits
-    return Studio(models, faces, basis, calibration, load_examiners(folder))
+    return Studio(models, faces, basis, calibration, examiners)
 
 
 def find_basis(
@@ -216,39 +242,6 @@ def find_basis(
 def calibration_path(models: Models, faces: FaceModel, cache: Path) -> Path:
     """Where `calibrate` keeps the calibration of this model and recogniser."""
     return cache / f"calibration-{models.id.replace('/', '--')}-{faces.id}.safetensors"
-
-
-def _resolve(model: str) -> tuple[Path | str, str]:
-    """Where to load from, and why: a folder, or a hub id."""
-    bundled = ASSETS / BUNDLED
-    if model == "auto":
-        if torch.cuda.is_available() and _is_cached(STABLE_DIFFUSION):
-            return STABLE_DIFFUSION, "there is a CUDA device and Stable Diffusion is downloaded"
-        why = "no CUDA device" if not torch.cuda.is_available() else "no Stable Diffusion here yet"
-        return bundled, f"the bundled model, because there is {why}"
-    path = bundled if model == BUNDLED else Path(model).expanduser()
-    if path.is_dir():
-        if not (path / "model_index.json").is_file():
-            raise ModelNotFound(
-                f"{path} holds no model_index.json. Name the folder of a diffusers pipeline."
-            )
-        return path.resolve(), "as asked"
-    if path.is_file():
-        return path.resolve(), "as asked"
-    if model.count("/") == 1 and not model.startswith((".", "/", "~")):
-        return model, "as asked"
-    raise ModelNotFound(
-        f"There is no model “{model}”. Name “auto”, “{BUNDLED}”, the folder of a diffusers "
-        "pipeline, a .safetensors checkpoint, or a hub id such as owner/model."
-    )
-
-
-def _is_cached(hub_id: str) -> bool:
-    from huggingface_hub import try_to_load_from_cache
-
-    largest = "unet/diffusion_pytorch_model.safetensors"
-    found = try_to_load_from_cache(hub_id, largest, revision=REVISIONS.get(hub_id))
-    return isinstance(found, str)
 
 
 def _native_side(pipeline: Any) -> int:

@@ -17,6 +17,7 @@ from safetensors import SafetensorError, safe_open
 
 from celeb_core.encoders import text_encoders
 from celeb_core.errors import ModelNotFound, ModelUnsupported
+from celeb_core.hub import check_space
 
 STABLE_DIFFUSION = "stable-diffusion-v1-5/stable-diffusion-v1-5"
 REVISIONS = {STABLE_DIFFUSION: "451f4fe16113bff5a5d2269ed5ad43b0592e9a14"}
@@ -64,19 +65,21 @@ BPE_MERGES = 49_152 - 256 - 2  # of CLIP's vocabulary; the file has more
 END = "<|endoftext|>"
 
 
-def load_pipeline(place: Path | str) -> Any:
-    """Load one of the SUPPORTED, float32, from a folder, a .safetensors file or a hub id.
+def load_pipeline(place: Path | str, dtype: torch.dtype = torch.float32) -> Any:
+    """Load one of the SUPPORTED from a folder, a .safetensors file or a hub id.
 
-    The safety checker and its feature extractor are left out. Raises ModelNotFound for what is
-    missing, incomplete or out of reach, ModelUnsupported for another architecture.
+    The UNet and the VAE in `dtype`, text encoders in float32. The safety checker and its feature
+    extractor are left out. Raises ModelNotFound for what is missing, incomplete or out of reach,
+    ModelUnsupported for another architecture.
     """
     import diffusers
 
-    options: dict[str, Any] = {"dtype": torch.float32}
+    precisions = {"unet": dtype, "vae": dtype, "default": torch.float32}
+    options: dict[str, Any] = {"dtype": precisions}
     if isinstance(place, Path) and place.is_file():
         configs = CONFIGS / _kind_of_file(place)
         kind = _checked_kind(place, read_index(configs))
-        options["config"] = str(configs)
+        options |= {"config": str(configs), "dtype": torch.float32}
         options["tokenizer"] = clip_tokenizer(place.parent)
         if kind == "StableDiffusionXLPipeline":
             options["tokenizer_2"] = clip_tokenizer(place.parent, pad_token="!")
@@ -84,6 +87,8 @@ def load_pipeline(place: Path | str) -> Any:
     else:
         kind = _checked_kind(place, read_index(place))
         options["revision"] = REVISIONS.get(str(place))
+        if isinstance(place, str):
+            check_space(place, REVISIONS.get(place))
         load = getattr(diffusers, kind).from_pretrained
     options |= SUPPORTED[kind]
     try:
@@ -91,7 +96,36 @@ def load_pipeline(place: Path | str) -> Any:
     except (OSError, SafetensorError, ValueError, RuntimeError, AttributeError) as error:
         raise _explained(place, error) from error
     _check_parts(place, pipeline)
+    pipeline.unet.to(dtype)  # a single file comes in one precision,
+    pipeline.vae.to(dtype)
+    for part in pipeline.components.values():  # and some of its weights lie transposed in memory:
+        if isinstance(part, torch.nn.Module):  # products with them are rounded in another order
+            for weight in part.parameters():
+                weight.data = weight.data.contiguous()
     return pipeline
+
+
+def unet_size(place: Path | str) -> int:
+    """The parameters of a model's UNet, from its config alone.
+
+    Raises what `load_pipeline` raises of a model without one.
+    """
+    from diffusers import UNet2DConditionModel
+
+    single = isinstance(place, Path) and place.is_file()
+    folder = CONFIGS / _kind_of_file(Path(place)) if single else place
+    _checked_kind(place, read_index(folder))
+    try:
+        config = UNet2DConditionModel.load_config(
+            folder,
+            subfolder="unet",
+            revision=REVISIONS.get(str(place)),
+            local_files_only=isinstance(place, Path),
+        )
+        with torch.device("meta"):
+            return int(UNet2DConditionModel.from_config(config).num_parameters())
+    except (OSError, ValueError, TypeError, RuntimeError) as error:
+        raise _explained(place, error) from error
 
 
 def read_index(place: Path | str) -> dict[str, Any]:

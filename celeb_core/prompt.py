@@ -69,7 +69,8 @@ def encode_prompt(prompt: Prompt, basis: CelebBasis, models: Models) -> PromptEm
     """What the UNet hears of one prompt, 77 tokens. Raises PromptTooLong, BasisMismatch."""
     words = {name: words_of(who, basis, models) for name, who in prompt.identities.items()}
     with torch.no_grad():
-        return encode_texts([prompt.text], [words], basis.k, models.encoders)
+        said = encode_texts([prompt.text], [words], basis.k, models.encoders)
+    return said.to(models.device)
 
 
 def encode_texts(
@@ -118,7 +119,7 @@ def encode_tokens(
     """What one encoder says of b prompts; words[i] maps the names of prompt i to (k, d).
 
     Of the words it reads its share. Gradients flow to them. The result is that of real tokens
-    with these embeddings.
+    with these embeddings, on the device of the words (of the encoder, if there are none).
     """
     table = encoder.table
     ids = torch.tensor([prompt.ids for prompt in tokens], device=table.device)
@@ -131,8 +132,9 @@ def encode_tokens(
                 values.append(word.to(table.device, table.dtype))
     if not values:
         return PromptEmbeds(*encoder.read(ids))
+    home = next(iter(words[rows[0]].values())).device
     with inject_words(encoder.model, rows, columns, torch.stack(values)):
-        return PromptEmbeds(*encoder.read(ids))
+        return PromptEmbeds(*encoder.read(ids)).to(home)
 
 
 @contextmanager

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -11,6 +11,7 @@ from PIL import Image
 from torch import Tensor
 
 from celeb_core.errors import ModelUnsupported
+from celeb_core.memory import within_memory
 from celeb_core.previews import Previews
 from celeb_core.prompt import encode_prompt, known_names, parse_prompt
 from celeb_core.types import CelebBasis, Prompt, PromptEmbeds, SampleConfig
@@ -29,6 +30,7 @@ SCHEDULERS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     "euler": ("EulerDiscreteScheduler", {}),
     "euler a": ("EulerAncestralDiscreteScheduler", {}),
     "unipc": ("UniPCMultistepScheduler", {}),
+    "lcm": ("LCMScheduler", {}),
 }
 """Name -> diffusers class and what is set on it."""
 
@@ -78,33 +80,41 @@ def generate_each(
     pipeline = _pipeline(models, config.scheduler)
     pictures: list[Image.Image] = []
 
-    def after_step(pipe: Any, index: int, timestep: Any, state: dict[str, Any]) -> dict[str, Any]:
-        if on_step is not None:
-            now = len(pictures) * steps + (index + 1) * len(batch)
-            on_step(now, len(prompts) * steps)
-        if previews is not None:
-            previews.look(pipe, state["latents"])
-        if should_stop is not None and should_stop():
-            raise _Stopped
-        return state
+    def draw() -> list[Image.Image]:
+        """The next few."""
+        most = models.memory.piece or config.batch_size
+        batch = _next_batch(sizes, len(pictures), most)
 
-    for batch in _batches(sizes, config.batch_size):
+        def after_step(pipe: Any, index: int, timestep: Any, state: dict[str, Any]) -> Any:
+            if on_step is not None:
+                now = len(pictures) * steps + (index + 1) * len(batch)
+                on_step(now, len(prompts) * steps)
+            if previews is not None:
+                previews.look(pipe, state["latents"])
+            if should_stop is not None and should_stop():
+                raise _Stopped
+            return state
+
         width, height = sizes[batch[0]]
-        try:
-            result = pipeline(
-                **_as_arguments("", [states[i][0] for i in batch]),
-                **_as_arguments("negative_", [states[i][1] for i in batch]),
-                num_inference_steps=steps,
-                guidance_scale=models.guidance if config.guidance is None else config.guidance,
-                width=width,
-                height=height,
-                # On the CPU, so that a seed is the same picture on every device.
-                generator=[torch.Generator().manual_seed(config.seed + i) for i in batch],
-                callback_on_step_end=after_step,
-            )
-        except _Stopped:
-            break
-        pictures += result.images
+        drawn: list[Image.Image] = pipeline(
+            **_as_arguments("", [states[i][0] for i in batch]),
+            **_as_arguments("negative_", [states[i][1] for i in batch]),
+            num_inference_steps=steps,
+            guidance_scale=models.guidance if config.guidance is None else config.guidance,
+            width=width,
+            height=height,
+            # On the CPU, so that a seed is the same picture on every device.
+            generator=[torch.Generator().manual_seed(config.seed + i) for i in batch],
+            callback_on_step_end=after_step,
+        ).images
+        return drawn
+
+    try:
+        while len(pictures) < len(prompts):
+            pictures += within_memory(models, draw)
+    except _Stopped:
+        pass
+    models.memory.rest()
     return pictures
 
 
@@ -170,12 +180,10 @@ def _as_arguments(prefix: str, said: Sequence[PromptEmbeds]) -> dict[str, Tensor
     return arguments
 
 
-def _batches(sizes: Sequence[tuple[int, int]], most: int) -> Iterator[list[int]]:
-    """Indices in order, in runs of one size and at most `most`."""
-    for _, run in itertools.groupby(range(len(sizes)), key=lambda i: sizes[i]):
-        indices = list(run)
-        for first in range(0, len(indices), most):
-            yield indices[first : first + most]
+def _next_batch(sizes: Sequence[tuple[int, int]], first: int, most: int) -> list[int]:
+    """Indices from `first` on, of one size and at most `most`."""
+    same = itertools.takewhile(lambda i: sizes[i] == sizes[first], range(first, len(sizes)))
+    return list(itertools.islice(same, most))
 
 
 def _pipeline(models: Models, scheduler: str | None) -> Any:

@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -25,10 +25,19 @@ from celeb_core.alignment import JUDGE_TEMPLATE, align
 from celeb_core.calibration import PORTRAIT, largest, mean_direction
 from celeb_core.prompt import PLACEHOLDER, known_names, parse_prompt
 from celeb_core.sampling import generate
+from celeb_core.second_judge import SecondJudge, load_second_judge
 from celeb_core.types import Face, FaceScore, Identity, SampleConfig, Scores
 
 if TYPE_CHECKING:
     from celeb_core.models import Studio
+
+
+class Likeness(Protocol):
+    """A judge of likeness: the model folder's own, or `second_judge` on photographs."""
+
+    def embed(self, picture: Image.Image, faces: Sequence[Face]) -> Tensor:
+        """(n, 128) unit norm; faces as found in this very picture."""
+        ...
 
 
 class Judge:
@@ -108,18 +117,28 @@ class Examiners:
     """The optional networks of a model folder."""
 
     judge: Judge | None = None
+    second: SecondJudge | None = None  # on photographs only
     reader: Reader | None = None
     clip: ClipScorer | None = None
 
+    @property
+    def likeness(self) -> Likeness | None:
+        """Who judges likeness: the model's own judge, else the second one."""
+        return self.judge or self.second
 
-def load_examiners(folder: Path | None) -> Examiners:
-    """Whatever of judge, reader and CLIP the folder has."""
+
+def load_examiners(folder: Path | None, photographs: bool = False) -> Examiners:
+    """Whatever of judge, reader and CLIP the folder has; the second judge for a model that draws
+    photographs and has none."""
+    own = folder is not None and (folder / "judge.onnx").is_file()
+    second = load_second_judge() if photographs and not own else None
     if folder is None:
-        return Examiners()
+        return Examiners(second=second)
     judge, reader, clip = folder / "judge.onnx", folder / "reader.onnx", folder / "clip"
     words = clip if (clip / "tokenizer_config.json").is_file() else folder / "tokenizer"
     return Examiners(
         judge=Judge(judge) if judge.is_file() else None,
+        second=second,
         reader=Reader(reader, folder / "reader.json") if reader.is_file() else None,
         clip=ClipScorer(clip, words) if (clip / "config.json").is_file() else None,
     )
@@ -140,14 +159,15 @@ def score_picture(
     faces = studio.faces.find(picture) if wanted else []
     pairs = match_faces([face.embedding for face in faces], list(wanted.values()))
     seen = None
-    if judged and studio.examiners.judge and faces:
-        seen = studio.examiners.judge.embed(picture, faces)
+    likeness = studio.examiners.likeness
+    if judged and likeness and faces:
+        seen = likeness.embed(picture, faces)
     scores = []
     for index, (name, embedding) in enumerate(wanted.items()):
         face = pairs.get(index)
         found = face is not None
         judge = None
-        if judged and name in judged and studio.examiners.judge:
+        if judged and name in judged and likeness:
             judge = float(seen[face] @ judged[name]) if seen is not None and found else 0.0
         identity = float(faces[face].embedding @ embedding) if face is not None else 0.0
         box = faces[face].box if face is not None else None

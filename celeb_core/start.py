@@ -87,7 +87,8 @@ def _directions(weight: Tensor, faces: Tensor) -> Tensor:
     """The first principal axes (r, t) of what weight (t, f) predicts from faces (n, f)."""
     axes, rest = torch.linalg.qr(weight)
     _, _, turn = torch.linalg.svd((faces - faces.mean(0)) @ rest.T, full_matrices=False)
-    return turn[: min(RANK, len(faces) - 1)] @ axes.T
+    directions: Tensor = turn[: min(RANK, len(faces) - 1)] @ axes.T
+    return directions
 
 
 def _mixtures(coefficients: Tensor, count: int) -> Tensor:

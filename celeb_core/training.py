@@ -25,6 +25,7 @@ from celeb_core.devices import loss_scaler
 from celeb_core.errors import BadName, TrainingDiverged
 from celeb_core.identity import check_name, settings_of
 from celeb_core.mapper import CoefficientMapper, set_start
+from celeb_core.memory import within_memory
 from celeb_core.presets import PRESETS
 from celeb_core.start import start_coefficients
 from celeb_core.types import Calibration, CelebBasis, Identity, Person, TrainConfig, TrainStep
@@ -164,10 +165,15 @@ class _Training:
 
     def update(self) -> dict[str, float]:
         """One step of AdamW on the mapper -> the loss of each person."""
-        latents, heads = self.denoising.batches(self.step)
-        began = time.perf_counter()
         self._set_learning_rate()
-        losses = self._descend(latents, heads)
+        drawn = self.denoising.generator.get_state()
+
+        def attempt() -> tuple[float, Tensor]:
+            self.denoising.generator.set_state(drawn)  # every attempt sees the same noise
+            batch = self.denoising.batches(self.step)
+            return time.perf_counter(), self._descend(*batch)
+
+        began, losses = within_memory(self.models, attempt)
         self.step += 1
         self._keep()
         took = time.perf_counter() - began
@@ -180,9 +186,9 @@ class _Training:
         while True:
             with torch.enable_grad():
                 words = compose(self.basis, self.mapper(self.faces))
-                losses = self.denoising.losses(words, latents, heads)
-                loss = losses.mean()
                 scale = self.scaler.get_scale()
+                losses = self.denoising.losses(words, latents, heads, scale)
+                loss = losses.mean()
                 if not torch.isfinite(loss) or scale < LEAST_SCALE:
                     raise TrainingDiverged(
                         f"The loss is no longer a number at step {self.step + 1}. "

@@ -13,6 +13,7 @@ from typing import Literal, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from PIL import Image
 from torch import Tensor
 
@@ -126,6 +127,11 @@ class PromptEmbeds:
         """Some of the prompts, by index."""
         pooled = None if self.pooled is None else self.pooled[rows]
         return PromptEmbeds(self.states[rows], pooled)
+
+    def to(self, device: torch.device) -> PromptEmbeds:
+        """The same on a device."""
+        pooled = None if self.pooled is None else self.pooled.to(device)
+        return PromptEmbeds(self.states.to(device), pooled)
 
     def zeros(self) -> PromptEmbeds:
         """Nothing said, in the same shapes."""

@@ -32,8 +32,10 @@ def test_targets_of_all_prediction_types(kind, person, models, basis, monkeypatc
         return clean
 
     monkeypatch.setattr(denoising.noising, "add_noise", add_noise)
-    fake = type("Fake", (), {"__call__": lambda self, *a, **k: (seen[kind],)})()
-    parts = {name: getattr(models, name) for name in ("encoders", "vae")}
+    fake = type(
+        "Fake", (), {"modules": lambda self: (), "__call__": lambda self, *a, **k: (seen[kind],)}
+    )()
+    parts = {name: getattr(models, name) for name in ("encoders", "vae", "memory")}
     denoising.models = type("Bundle", (), {**parts, "unet": fake})()
     assert float(denoising.losses(words_at(basis), latents, heads)) < 1e-10
 
@@ -61,8 +63,12 @@ def test_background_counts_less_in_the_loss(person, models, basis, monkeypatch):
             return noise
 
         monkeypatch.setattr(denoising.noising, "get_velocity", velocity)
-        unet = type("Fake", (), {"__call__": lambda *a, **k: (truth["target"] + offset,)})()
-        parts = {name: getattr(models, name) for name in ("encoders", "vae")}
+        unet = type(
+            "Fake",
+            (),
+            {"modules": lambda self: (), "__call__": lambda *a, **k: (truth["target"] + offset,)},
+        )()
+        parts = {name: getattr(models, name) for name in ("encoders", "vae", "memory")}
         denoising.models = type("Bundle", (), {**parts, "unet": unet})()
         return float(denoising.losses(words_at(basis), latents, heads))
 

@@ -303,6 +303,8 @@ def test_plain_diffusers_hears_the_same(format, folder, xl, two, ada, tmp_path):
     from diffusers import StableDiffusionXLPipeline
 
     pipe = StableDiffusionXLPipeline.from_pretrained(folder)
+    for encoder in (pipe.text_encoder, pipe.text_encoder_2):
+        encoder.requires_grad_(False)  # as ours; see `plain` in test_stable_diffusion
     people = {"ada": ada, "bob": somebody(two, "bob", 1)}
     for person in people.values():
         line = usage(export_identity(person, two, xl, tmp_path, format))["diffusers"]

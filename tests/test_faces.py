@@ -169,7 +169,10 @@ def test_portrait_box_stays_inside_the_photo():
 
 def test_missing_pack_is_found_before_any_download(tmp_path, monkeypatch):
     monkeypatch.setattr("socket.socket", None)
-    with pytest.raises(FacePackMissing, match="models/buffalo_l .*/buffalo_l.zip.*non-commercial"):
+    with pytest.raises(
+        FacePackMissing,
+        match="models/buffalo_l .*celeb_core pack buffalo_l.*buffalo_l.zip.*non-commercial",
+    ):
         load_face_model("buffalo_l", root=tmp_path)
     with pytest.raises(FacePackMissing, match="where it is published"):
         load_face_model(tmp_path)

@@ -79,7 +79,7 @@ def folder(tmp_path_factory) -> Path:
 def test_basis_training_and_a_picture_within_20_gb(folder, world):
     device = "cuda" if torch.cuda.is_available() else "cpu"
     with timed("\nload"):
-        models = load_models(folder, device, dtype="bfloat16")
+        models = load_models(folder, device)
     faces = load_face_model(world / "faces", det_size=(128, 128))
     with timed("basis of the shipped names"):
         basis = find_basis(models)

@@ -99,6 +99,15 @@ def test_filter_names_in_two_shares(run, tmp_path, monkeypatch, capsys):
         run(*arguments, "--shard", "3/2")
 
 
+def test_score_says_how_alike_a_picture_is(run, measured_world, capsys):
+    assert run("score", "ada.png", "ada.png", "bob.png", "blank.png", model=measured_world) == 0
+    ada, bob, blank = capsys.readouterr().out.splitlines()
+    assert ada == "ada.png: recogniser 1.000, judge 1.000"
+    assert blank == "blank.png: recogniser 0.000, judge 0.000" and bob != ada
+    assert run("score", "ada.png", "ada.png") == 0
+    assert "no judge" in capsys.readouterr().out
+
+
 def test_evaluate_writes_its_json(run, measured_world, monkeypatch, capsys):
     import celeb_core.__main__ as module
 

@@ -34,7 +34,7 @@ def test_optional_files_turn_features_on(studio, measured_world):
 
 def test_auto_takes_the_bundled_model_and_says_why(world, monkeypatch, tmp_path):
     shutil.copytree(world, tmp_path / "toonville")
-    monkeypatch.setattr(module, "ASSETS", tmp_path)
+    monkeypatch.setattr("celeb_core.places.ASSETS", tmp_path)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     models = load_models("auto")
     assert models.id == "toonville" and "no CUDA device" in models.note

@@ -39,6 +39,7 @@ from celeb_core.__main__ import main
 from celeb_core.devices import best_dtype
 from celeb_core.errors import ModelError, ModelNotFound, ModelUnsupported
 from celeb_core.interop import usage
+from celeb_core.memory import MODES
 from celeb_core.models import ASSETS, find_basis
 from celeb_core.pipelines import CONFIGS
 from celeb_core.prompt import encode_prompt
@@ -86,8 +87,9 @@ def plain(place: Path) -> DiffusionPipeline:
     pipe.set_progress_bar_config(disable=True)
     # PyTorch takes another way through a linear layer that could be trained, also without
     # gradients; the last bits differ, and a random UNet makes whole levels of them.
-    pipe.unet.requires_grad_(False)
-    pipe.vae.requires_grad_(False)
+    for part in pipe.components.values():
+        if isinstance(part, torch.nn.Module):
+            part.requires_grad_(False)
     return pipe
 
 
@@ -137,7 +139,8 @@ def test_from_names_to_plain_diffusers(kind, folders, offline_files, world, pers
     pipe.scheduler = make_scheduler(models)
     seed = torch.Generator().manual_seed(3)
     drawn = pipe(TEXT, num_inference_steps=3, generator=seed).images[0]
-    assert levels_apart(ours, drawn) == 0
+    # A checkpoint's weights lie elsewhere in memory; some processors round their products anew.
+    assert levels_apart(ours, drawn) <= ("file" in kind)
 
 
 @pytest.mark.parametrize(
@@ -167,16 +170,20 @@ def test_the_shipped_configs_are_those_of_the_real_models(kind, parameters, side
         assert pooled == texts[1].projection_dim
 
 
+@pytest.mark.parametrize("dtype", ["bfloat16", "mixed"])
 @pytest.mark.parametrize("kind", ["sd1", "sdxl"])
-def test_half_precision_leaves_the_basis_alone(kind, folders, world, person):
+def test_half_precision_leaves_the_basis_alone(kind, dtype, folders, world, person):
     names = folders["root"] / "names.txt"
     full, half = (
         load_studio(
             folders[kind], device="cpu", dtype=dtype, face_pack=world / "faces", names=names
         )
-        for dtype in ("float32", "bfloat16")
+        for dtype in ("float32", dtype)
     )
-    assert half.models.unet.dtype == half.models.vae.dtype == torch.bfloat16
+    wanted = torch.float32 if dtype == "mixed" else torch.bfloat16
+    assert half.models.unet.dtype == half.models.vae.dtype == wanted
+    sizes = [sum(w.nbytes for w in s.models.unet.parameters()) for s in (full, half)]
+    assert sizes[1] < 0.55 * sizes[0]
     assert half.basis.id == full.basis.id
     ada = fit([person], half.models, half.basis, BRIEF)["ada"]
     assert ada.coefficients.isfinite().all() and ada.coefficients.any()
@@ -186,19 +193,22 @@ def test_half_precision_leaves_the_basis_alone(kind, folders, world, person):
     assert levels_apart(*pictures) < 40
 
 
-def test_low_memory_changes_no_number(folders, world, person):
-    names, people = folders["root"] / "names.txt", []
-    for low_memory in (False, True):
+@pytest.mark.parametrize("kind", ["sd2", "sdxl"])
+def test_memory_modes_change_no_number(kind, folders, world, person):
+    names, people, drawn = folders["root"] / "names.txt", [], []
+    for mode in MODES:
         studio = load_studio(
-            folders["sd2"],
-            device="cpu",
-            low_memory=low_memory,
-            face_pack=world / "faces",
-            names=names,
+            folders[kind], device="cpu", memory=mode, face_pack=world / "faces", names=names
         )
-        assert studio.models.unet.is_gradient_checkpointing is low_memory
+        lean = mode in ("recompute", "offload")
+        assert studio.models.unet.is_gradient_checkpointing is lean
         people.append(fit([person], studio.models, studio.basis, BRIEF)["ada"])
-    assert torch.allclose(people[0].coefficients, people[1].coefficients, atol=2e-3)
+        prompt = parse_prompt(TEXT, {"ada": people[0]})
+        config = SampleConfig(num_images=2, steps=2)
+        drawn.append(generate(prompt, studio.models, studio.basis, config)[1])
+    for ada, picture in zip(people, drawn, strict=True):
+        assert torch.allclose(ada.coefficients, people[0].coefficients, atol=2e-3)
+        assert levels_apart(picture, drawn[0]) <= 1
 
 
 @pytest.mark.parametrize("kind", ["sd1", "sdxl"])
@@ -372,7 +382,7 @@ def hub(monkeypatch, tmp_path):
 def test_devices_and_dtypes_by_name(folders):
     with pytest.raises(ModelError, match="no device “tpu” here, only cpu"):
         load_models(folders["sd1"], device="tpu")
-    with pytest.raises(ModelError, match="float32, bfloat16, float16"):
+    with pytest.raises(ModelError, match="float32, bfloat16, float16, mixed"):
         load_models(folders["sd1"], device="cpu", dtype="int8")
     if not torch.cuda.is_available():
         with pytest.raises(ModelError, match="PyTorch with CUDA"):
@@ -380,11 +390,14 @@ def test_devices_and_dtypes_by_name(folders):
 
 
 def test_large_models_take_half_the_memory_where_the_device_computes_in_it(monkeypatch):
-    assert best_dtype("cpu", 10**9) == best_dtype("mps", 10**9) == torch.float32
+    assert best_dtype("mps", 10**9) == best_dtype("cpu", 10**6) == "float32"
+    for has in ({"avx512_bf16": True}, {"bf16": True}, {"avx2": True, "amx_bf16": False}):
+        monkeypatch.setattr(torch.cpu, "get_capabilities", lambda has=has: has)
+        assert best_dtype("cpu", 10**9) == ("mixed" if "avx2" in has else "bfloat16")
     for native in (True, False):
         monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda *_, native=native, **__: native)
-        assert best_dtype("cuda", 10**9) == (torch.bfloat16 if native else torch.float16)
-        assert best_dtype("cuda:1", 10**6) == torch.float32
+        assert best_dtype("cuda", 10**9) == ("bfloat16" if native else "float16")
+        assert best_dtype("cuda:1", 10**6) == "float32"
 
 
 def test_the_tokenizer_of_a_checkpoint(folders, tmp_path, monkeypatch):
@@ -444,9 +457,9 @@ def test_offline_from_the_hubs_cache(folders, tmp_path, monkeypatch, capsys):
 def test_precision_and_memory_from_the_command_line(folders, tmp_path, capsys):
     names = ("--names", str(folders["root"] / "names.txt"), "--cache", str(tmp_path))
     common = ("basis", "--model", str(folders["sd2"]), "--device", "cpu", *names)
-    assert main([*common, "--dtype", "bfloat16", "--low-memory"]) == 0
+    assert main([*common, "--dtype", "bfloat16", "--memory", "offload"]) == 0
     low = capsys.readouterr().out
-    assert main([*common, "--no-low-memory"]) == 0 and capsys.readouterr().out == low
+    assert main([*common, "--dtype", "mixed"]) == 0 and capsys.readouterr().out == low
     with pytest.raises(SystemExit) as caught:
         main([*common, "--dtype", "int8"])
     assert caught.value.code == 2

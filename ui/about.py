@@ -45,7 +45,8 @@ the app runs. Pictures carry their settings, names included, unless you say othe
 ### Licences
 
 This program is under the MIT licence. Stable Diffusion comes under CreativeML Open
-RAIL-M, which forbids some uses. insightface's own face packs are for non-commercial research only.
+RAIL-M, which forbids some uses. insightface's own face packs are for non-commercial research only,
+however they were obtained; AuraFace's recogniser is under Apache-2.0.
 
 The method is [Celeb Basis](https://arxiv.org/abs/2306.00926) (Yuan et al., NeurIPS 2023).
 """
