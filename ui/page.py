@@ -13,7 +13,7 @@ from ui.faces import FacesTab
 from ui.interpolate import InterpolateTab
 from ui.library import LibraryTab
 from ui.studio import PRIVATE, Shared
-from ui.train import TrainTab
+from ui.train import Seen, TrainTab
 
 # The browser needs the key too, so this only keeps the value readable after a restart.
 SECRET = "celeb-basis-studio"
@@ -28,9 +28,14 @@ class Page:
         self.compose, self.interpolate = ComposeTab(shared), InterpolateTab(shared)
         self.library, self.about = LibraryTab(shared), AboutTab(shared)
 
-    def greet(self, session: str) -> str:
-        """The session of this browser: the one it has, or a new one."""
-        return session or self.shared.new_session()
+    def arrive(self, session: str, seen: Seen) -> list[Any]:
+        """The session of this browser, the one it has or a new one, and the training under way.
+
+        In one go, because a page that loads has many questions, and this one is what somebody who
+        comes back wants to know.
+        """
+        session = session or self.shared.new_session()
+        return [session, *self.train.poll(seen, session)]
 
     def carry_on(self, text: str, session: str) -> list[Any]:
         """From a training to Compose, with the people filled in."""
@@ -55,12 +60,12 @@ class Page:
             session = gr.BrowserState("", storage_key="celeb-basis-session", secret=SECRET)
             with gr.Column(elem_id="head"):
                 gr.HTML(f"<h1>Celeb Basis Studio</h1><p>{safe(self.shared.core.models.note)}</p>")
-            self.train.build_signal()
+                self.train.build_outside()
             self.compose.build_signal()
             with gr.Tabs(selected="faces", elem_id="tabs") as self.tabs:
                 with gr.Tab("Faces", id="faces") as faces:
                     self.faces.build(session)
-                with gr.Tab("Train", id="train") as train:
+                with gr.Tab("Train", id="train", elem_id="tab-train") as train:
                     self.train.build(session)
                 with gr.Tab("Compose", id="compose") as compose:
                     self.compose.build(session)
@@ -80,31 +85,36 @@ class Page:
         return page
 
     def _wire(self, page: gr.Blocks, session: gr.BrowserState, tabs: dict[str, gr.Tab]) -> None:
-        """Every list is fresh when its tab is opened, every job is found again after a reload."""
-        lists: dict[str, tuple[Any, list[Any], list[Any]]] = {
-            "train": (
-                self.train.refresh,
-                [self.train.who, session],
-                self.train.people,
-            ),
-            "compose": (self.compose.refresh, [session], [self.compose.people]),
-            "mix": (
-                self.interpolate.refresh,
-                [*self.interpolate.people, session],
-                self.interpolate.people,
-            ),
-            "library": (self.library.refresh, [self.library.picked, session], self.library.shown),
+        """What a tab shows is fresh whenever it is opened: its lists, and how its jobs are."""
+        whom, history = self.train.whom, self.compose.history
+        mixed, library = self.interpolate.people, self.library
+        fresh: dict[str, list[tuple[Any, list[Any], list[Any]]]] = {
+            "train": [(whom.refresh, [whom.chosen, session], whom.shown)],
+            "compose": [
+                (self.compose.refresh, [session], [self.compose.people]),
+                (history.refresh, [session], history.fresh),
+            ],
+            "mix": [(self.interpolate.refresh, [*mixed, session], mixed)],
+            "library": [(library.refresh, [library.picked, session], library.shown)],
         }
-        loaded = page.load(self.greet, session, session, queue=False, **PRIVATE)
-        # First of all, because a browser asks for six things at a time.
-        for tick in (self.train.tick, self.compose.results.tick, *self.interpolate.ticks):
-            loaded.then(**tick)
+        ticks: dict[str, list[dict[str, Any]]] = {
+            "train": [self.train.tick],
+            "compose": [self.compose.results.tick],
+            "mix": self.interpolate.ticks,
+        }
+        for name, tab in tabs.items():
+            for tick in ticks.get(name, []):
+                tab.select(**tick)
+            for fn, inputs, outputs in fresh[name]:
+                tab.select(fn, inputs, outputs, queue=False, **PRIVATE)
+        loaded = page.load(
+            self.arrive,
+            [session, self.train.seen],
+            [session, *self.train.watched],
+            queue=False,
+            **PRIVATE,
+        )
         loaded.then(self.faces.refresh, session, self.faces.listed, queue=False, **PRIVATE)
-        for name, (fn, inputs, outputs) in lists.items():
-            tabs[name].select(fn, inputs, outputs, queue=False, **PRIVATE)
-            loaded.then(fn, inputs, outputs, queue=False, **PRIVATE)
-        history = self.compose.history
-        loaded.then(history.refresh, session, history.fresh, queue=False, **PRIVATE)
         self.train.carry_on.click(
             self.carry_on,
             [self.compose.prompt, session],
