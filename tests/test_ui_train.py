@@ -284,3 +284,27 @@ def test_time_left_is_known_while_it_runs(page):
     assert "left" in poll(page)[STATUS]
     page.train.stop("")
     finish(job, 5)
+
+
+def test_every_tab_knows_of_the_training_under_way_and_of_none_that_is_over(page):
+    _, seen, *told = page.arrive("", NOTHING_SEEN)
+    assert seen == NOTHING_SEEN and all(update == gr.skip() for update in told)
+    job = start(page, "ada", steps=400)
+    waiting = start(page, "bob", steps=400)
+    until(lambda: job.step >= 1)
+    session, *told = page.arrive("", NOTHING_SEEN)
+    assert session and len(told) == len(page.train.watched)
+    assert "Training ada · step" in told[RUNNING] and "of 400" in told[RUNNING]
+    page.train.stop("")
+    finish(job, 5)
+    assert "bob" in poll(page)[RUNNING]
+    page.shared.runner.stop(waiting)
+    finish(waiting, 5)
+    assert poll(page)[RUNNING] == ""
+
+
+def test_a_plot_of_one_point_is_not_shown(page):
+    job = finish(start(page, "ada", steps=2))
+    assert poll(page)[PLOT]["visible"] and "smoothed" in poll(page)[LEGEND]
+    job.losses = job.losses[:1]
+    assert not poll(page)[PLOT]["visible"] and poll(page)[LEGEND] == ""

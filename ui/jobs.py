@@ -19,7 +19,7 @@ from typing import Any, Literal, TypeVar
 from ui.errors import explain
 
 Status = Literal["queued", "running", "done", "stopped", "failed"]
-POLITE = 10  # as `nice` has it
+POLITE = 5  # steps of `nice`
 KEPT = 20  # finished jobs that are remembered, per owner
 
 
@@ -161,4 +161,5 @@ def stand_back() -> None:
     such a number belongs to the whole process and would be no use.
     """
     if sys.platform == "linux":
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), POLITE)
+        me = threading.get_native_id()
+        os.setpriority(os.PRIO_PROCESS, me, os.getpriority(os.PRIO_PROCESS, me) + POLITE)

@@ -39,16 +39,17 @@ class Page:
 
     def carry_on(self, text: str, session: str) -> list[Any]:
         """From a training to Compose, with the people filled in."""
-        job = self.train.job(session)
-        prompt = self.compose.fill_in(job.names if job else [], text)
-        return [gr.Tabs(selected="compose"), prompt, self.compose.refresh(session)]
+        job, box = self.train.job(session), self.compose.box
+        prompt = box.fill_in(job.names if job else [], text)
+        return [gr.Tabs(selected="compose"), prompt, box.refresh(session)]
 
     def use(self, name: str, text: str, session: str) -> list[Any]:
         """From the library to Compose, with one person more in the prompt."""
-        prompt = self.compose.fill_in([name], text)
+        box = self.compose.box
+        prompt = box.fill_in([name], text)
         if f"<{name}>" not in prompt:
             prompt = f"{prompt.rstrip()} <{name}>"
-        return [gr.Tabs(selected="compose"), prompt, self.compose.refresh(session)]
+        return [gr.Tabs(selected="compose"), prompt, box.refresh(session)]
 
     def build(self) -> gr.Blocks:
         """Lay out everything."""
@@ -61,7 +62,7 @@ class Page:
             with gr.Column(elem_id="head"):
                 gr.HTML(f"<h1>Celeb Basis Studio</h1><p>{safe(self.shared.core.models.note)}</p>")
                 self.train.build_outside()
-            self.compose.build_signal()
+            self.compose.box.build_signal()
             with gr.Tabs(selected="faces", elem_id="tabs") as self.tabs:
                 with gr.Tab("Faces", id="faces") as faces:
                     self.faces.build(session)
@@ -78,10 +79,11 @@ class Page:
             tabs = {"train": train, "compose": compose, "mix": interpolate, "library": library}
             self._wire(page, session, tabs)
             # A prompt that was being written is still there after a reload.
-            written = [draft, self.compose.prompt]  # what was typed in the meantime stays
-            page.load(None, written, self.compose.prompt, js="(draft, text) => text || draft")
-            self.compose.prompt.change(None, self.compose.prompt, draft, js="text => text")
-            faces.select(self.faces.refresh, session, self.faces.listed, queue=False, **PRIVATE)
+            written = [draft, self.compose.box.text]  # what was typed in the meantime stays
+            page.load(None, written, self.compose.box.text, js="(draft, text) => text || draft")
+            self.compose.box.text.change(None, self.compose.box.text, draft, js="text => text")
+            listed = self.faces.training
+            faces.select(listed.refresh, session, listed.shown, queue=False, **PRIVATE)
         return page
 
     def _wire(self, page: gr.Blocks, session: gr.BrowserState, tabs: dict[str, gr.Tab]) -> None:
@@ -91,7 +93,7 @@ class Page:
         fresh: dict[str, list[tuple[Any, list[Any], list[Any]]]] = {
             "train": [(whom.refresh, [whom.chosen, session], whom.shown)],
             "compose": [
-                (self.compose.refresh, [session], [self.compose.people]),
+                (self.compose.box.refresh, [session], [self.compose.box.people]),
                 (history.refresh, [session], history.fresh),
             ],
             "mix": [(self.interpolate.refresh, [*mixed, session], mixed)],
@@ -114,16 +116,17 @@ class Page:
             queue=False,
             **PRIVATE,
         )
-        loaded.then(self.faces.refresh, session, self.faces.listed, queue=False, **PRIVATE)
+        listed = self.faces.training
+        loaded.then(listed.refresh, session, listed.shown, queue=False, **PRIVATE)
         self.train.carry_on.click(
             self.carry_on,
-            [self.compose.prompt, session],
-            [self.tabs, self.compose.prompt, self.compose.people],
+            [self.compose.box.text, session],
+            [self.tabs, self.compose.box.text, self.compose.box.people],
             **PRIVATE,
         )
         self.library.use_button.click(
             self.use,
-            [self.library.picked, self.compose.prompt, session],
-            [self.tabs, self.compose.prompt, self.compose.people],
+            [self.library.picked, self.compose.box.text, session],
+            [self.tabs, self.compose.box.text, self.compose.box.people],
             **PRIVATE,
         )
