@@ -290,16 +290,17 @@ def test_every_tab_knows_of_the_training_under_way_and_of_none_that_is_over(page
     _, seen, *told = page.arrive("", NOTHING_SEEN)
     assert seen == NOTHING_SEEN and all(update == gr.skip() for update in told)
     job = start(page, "ada", steps=400)
-    waiting = start(page, "bob", steps=400)
+    start(page, "bob", steps=400)
     until(lambda: job.step >= 1)
     session, *told = page.arrive("", NOTHING_SEEN)
     assert session and len(told) == len(page.train.watched)
     assert "Training ada · step" in told[RUNNING] and "of 400" in told[RUNNING]
     page.train.stop("")
-    finish(job, 5)
+    finish(job)
+    follows = page.train.job("")
     assert "bob" in poll(page)[RUNNING]
-    page.shared.runner.stop(waiting)
-    finish(waiting, 5)
+    page.train.stop("")
+    finish(follows)
     assert poll(page)[RUNNING] == ""
 
 

@@ -71,7 +71,7 @@ class Page:
                 with gr.Tab("Compose", id="compose") as compose:
                     self.compose.build(session)
                 with gr.Tab("Interpolate", id="interpolate") as interpolate:
-                    self.interpolate.build(interpolate, session)
+                    self.interpolate.build(session)
                 with gr.Tab("Library", id="library") as library:
                     self.library.build(session)
                 with gr.Tab("About", id="about") as about:
@@ -89,14 +89,18 @@ class Page:
     def _wire(self, page: gr.Blocks, session: gr.BrowserState, tabs: dict[str, gr.Tab]) -> None:
         """What a tab shows is fresh whenever it is opened: its lists, and how its jobs are."""
         whom, history = self.train.whom, self.compose.history
-        mixed, library = self.interpolate.people, self.library
+        mixed, atlas, library = self.interpolate.people, self.interpolate.map, self.library
         fresh: dict[str, list[tuple[Any, list[Any], list[Any]]]] = {
             "train": [(whom.refresh, [whom.chosen, session], whom.shown)],
             "compose": [
                 (self.compose.box.refresh, [session], [self.compose.box.people]),
                 (history.refresh, [session], history.fresh),
             ],
-            "mix": [(self.interpolate.refresh, [*mixed, session], mixed)],
+            "mix": [
+                (self.interpolate.refresh, [*mixed, session], mixed),
+                # Made when somebody comes to see it: it takes a moment.
+                (atlas.refresh, [atlas.person, session], atlas.shown),
+            ],
             "library": [(library.refresh, [library.picked, session], library.shown)],
         }
         ticks: dict[str, list[dict[str, Any]]] = {
@@ -105,10 +109,10 @@ class Page:
             "mix": self.interpolate.ticks,
         }
         for name, tab in tabs.items():
-            for tick in ticks.get(name, []):
-                tab.select(**tick)
             for fn, inputs, outputs in fresh[name]:
                 tab.select(fn, inputs, outputs, queue=False, **PRIVATE)
+            for tick in ticks.get(name, []):
+                tab.select(**tick)
         loaded = page.load(
             self.arrive,
             [session, self.train.seen],
