@@ -116,9 +116,9 @@ def test_cancelling_takes_effect_soon_and_keeps_what_is_there(page, library):
 
 
 def test_people_are_listed_and_filled_in(page, library):
-    assert [name for name, _ in json.loads(page.compose.refresh(""))] == ["ada", "bob"]
-    assert page.compose.fill_in(["ada"], "") == "a photo of <ada>"
-    assert page.compose.fill_in(["ada"], "mine") == "mine"
+    assert [name for name, _ in json.loads(page.compose.box.refresh(""))] == ["ada", "bob"]
+    assert page.compose.box.fill_in(["ada"], "") == "a photo of <ada>"
+    assert page.compose.box.fill_in(["ada"], "mine") == "mine"
 
 
 def test_only_seeds_that_count_up_are_drawn_together(page, library):
@@ -156,19 +156,19 @@ def test_settings_of_a_wrong_kind_are_left_out(page, tmp_path):
 
 def test_ideas_take_the_people_of_the_prompt_first_and_then_the_library(page, library):
     pair = "a photo of {one} and {two}"
-    assert page.compose.idea(pair, "", "")[0] == "a photo of <ada> and <bob>"
-    text, choice = page.compose.idea(pair, "<bob> at home", "")
+    assert page.compose.box.idea(pair, "", "")[0] == "a photo of <ada> and <bob>"
+    text, choice = page.compose.box.idea(pair, "<bob> at home", "")
     assert text == "<bob> at home\na photo of <bob> and <ada>" and choice is None
     famous = "a photo of {one} and {celebrity}"
     name = page.shared.core.basis.names[3]
-    asked = page.compose.idea(famous, f"a photo of {name}", "")[0]
+    asked = page.compose.box.idea(famous, f"a photo of {name}", "")[0]
     assert asked.endswith(f"a photo of <ada> and {name}")
 
 
 def test_one_idea_takes_the_place_of_another_but_never_of_own_words(page, library):
-    first = page.compose.idea("a photo of {one} smiling", "mine", "")[0]
+    first = page.compose.box.idea("a photo of {one} smiling", "mine", "")[0]
     assert first == "mine\na photo of <ada> smiling"
-    assert page.compose.idea("a pencil sketch of {one}", first, "")[0].endswith(
+    assert page.compose.box.idea("a pencil sketch of {one}", first, "")[0].endswith(
         "mine\na pencil sketch of <ada>"
     )
 
@@ -181,7 +181,7 @@ def test_every_idea_is_a_prompt_that_fits(page, library):
 
 def test_an_empty_library_fills_ideas_with_celebrities(page):
     first, second = page.shared.core.basis.names[:2]
-    text, _ = page.compose.idea("a photo of {one} and {two}", "", "")
+    text, _ = page.compose.box.idea("a photo of {one} and {two}", "", "")
     assert text == f"a photo of {first} and {second}"
 
 

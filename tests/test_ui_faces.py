@@ -8,8 +8,8 @@ from PIL import Image, ImageFilter
 from test_faces import two_faces
 from ui_help import make_page, selected
 
-from ui.faces import Choice
 from ui.names import name_hint
+from ui.photo_view import Choice
 
 PROBLEM, SHOWN = 1, 2  # places in what `upload` gives
 CHOICE, PHOTO, NUMBERS, CROP, QUALITY, NAME, HINT, JOIN, CONSENT, USE = 0, 2, 4, *range(6, 13)
@@ -119,12 +119,12 @@ def test_a_poor_photo_is_told_with_what_to_do(page, tmp_path):
 def test_a_removed_person_leaves_no_photo_behind(page, tmp_path):
     _, shown = upload(page, stored(tmp_path, portrait()))
     use(page, "ada", shown[CHOICE])
-    id, button = page.faces.pick("", selected(0))
+    id, button = page.faces.training.pick("", selected(0))
     assert button["value"] == "Remove ada"
-    page.faces.remove(id, "")
+    page.faces.training.remove(id, "")
     assert not page.shared.workspace("").trainees
     assert not list(tmp_path.rglob("1.png"))
-    page.faces.remove("../..", "")  # an id that is not ours is nobody's
+    page.faces.training.remove("../..", "")  # an id that is not ours is nobody's
 
 
 def jpeg(picture, **options):
@@ -200,7 +200,7 @@ def test_bad_names_say_why_and_lose_nothing(page, tmp_path, name):
 def test_any_other_name_will_do(page, tmp_path, name):
     _, shown = upload(page, stored(tmp_path, portrait()))
     use(page, name, shown[CHOICE])
-    rows = page.faces.refresh("")[0]["value"]
+    rows = page.faces.training.refresh("")[0]["value"]
     assert [label for _, label in rows] == [name]
 
 

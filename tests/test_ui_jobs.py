@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import os
+import sys
 import threading
 from dataclasses import dataclass, field
 
@@ -7,7 +9,7 @@ import pytest
 from ui_help import finish
 
 from celeb_core import CelebError
-from ui.jobs import KEPT, Job, Runner
+from ui.jobs import KEPT, POLITE, Job, Runner
 
 
 @dataclass(eq=False)
@@ -20,6 +22,14 @@ class Waiting(Job):
         while not self.go.wait(0.005):
             if self.stop.is_set():
                 return "stopped"
+        return "done"
+
+
+class Polite(Job):
+    nice: int = 0
+
+    def run(self):
+        self.nice = os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
         return "done"
 
 
@@ -99,3 +109,11 @@ def test_finished_jobs_are_forgotten_in_the_end(runner):
         finish(runner.submit(Failing("a")))
     runner.submit(Failing("a"))
     assert len(runner._jobs) <= KEPT + 1
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="threads have priorities of their own on Linux")
+def test_the_work_stands_back_behind_the_page(runner):
+    mine = os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+    job = finish(runner.submit(Polite("me")))
+    assert job.nice == min(19, mine + POLITE)
+    assert os.getpriority(os.PRIO_PROCESS, threading.get_native_id()) == mine

@@ -10,13 +10,12 @@ from ui_help import fill_library, finish, make_page, selected
 
 from celeb_core import TrainConfig, export_identity, fit, list_identities, save_identity
 from celeb_core.identity import MAX_BYTES
-from ui.library import PortraitJob
+from ui.portrait_job import PortraitJob
 from ui.shelf import KEPT_FOR
 
 SAID = 0
-PICKED, PEOPLE, EMPTY, UNDO, DRAW, _, DETAILS, PORTRAIT, FACTS, NAME, EXPORT, OTHERS, USE = range(
-    1, 14
-)  # places after what is said
+PICKED, PEOPLE, EMPTY, UNDO, DRAW, CHOOSE, DETAILS = range(1, 8)  # places after what is said
+PORTRAIT, FACTS, NAME, EXPORT, OTHERS, USE = range(8, 14)
 ODD = ['<b onload="x">', 'it\'s "quoted"', "مرحبا بالعالم", "{{1}} ${2}", "x" * 64]
 
 
@@ -50,6 +49,24 @@ def test_everybody_is_there_with_a_picture_once_it_is_drawn(page):
     pictures = [path for path, _ in rest[PEOPLE - 1]["value"]]
     assert all(path.endswith(".png") and os.path.isfile(path) for path in pictures)
     assert not timer.active and not refresh(page)[DRAW]["visible"]
+
+
+def test_a_card_says_how_alike_since_when_and_for_which_model(page):
+    give_portraits(page)
+    identity = page.shared.workspace("").people()["ada"]
+    elsewhere = replace(identity, name="eve", basis_id="other", base_model="stable-diffusion")
+    save_identity(elsewhere, page.shared.library)
+    today = time.strftime("%b %Y")
+    ada, _, eve = (label for _, label in refresh(page)[PEOPLE]["value"])
+    assert ada.startswith("ada · ") and ada.endswith(today) and "for " not in ada
+    assert "eve · for stable-diffusion · " in eve
+
+
+def test_nobody_can_be_clicked_where_nobody_is(page):
+    assert refresh(page)[CHOOSE]["visible"] and not refresh(page, "ada")[CHOOSE]["visible"]
+    for name in names(page):
+        page.library.delete(name, "")
+    assert refresh(page)[EMPTY]["visible"] and not refresh(page)[CHOOSE]["visible"]
 
 
 def test_a_click_shows_all_that_is_known(page):

@@ -39,7 +39,7 @@ def test_away_from_home_nobody_sees_what_others_do(studio, tmp_path):
     assert list(mine.people()) == ["ada"]
     assert not theirs.people() and not theirs.trainees and not theirs.photos
     assert page.train.job(two) is None
-    assert page.compose.refresh(two) == "[]"
+    assert page.compose.box.refresh(two) == "[]"
     form = {"crowd": [], "count": 1, "seed": 0, "fresh": False, "strength": 1.0, "signed": True}
     page.compose.start("a photo of <ada>", session=one, steps=1, guidance=2.0, **form)
     (drawn,) = finish(page.compose.results.job(one)).pictures

@@ -10,14 +10,16 @@ from ui_help import finish, make_page, selected, until
 
 from celeb_core import PRESETS, list_identities
 from celeb_core.identity import MAX_BYTES
+from ui.cards import summary
 from ui.curve import COLOURS, POINTS, curve
 from ui.jobs import Job
 from ui.pace import FEWEST, PaceJob
 from ui.studio import TICK
-from ui.train import NOTHING_SEEN, summary, worth_drawing
+from ui.train import NOTHING_SEEN, worth_drawing
 
 PER_STEP = 0.01  # seconds; faster than any model here trains
-STATUS, PLOT, LEGEND, PREVIEWS, RESULTS, TIMER, START, STOP, RESUME, KEEP, COMPOSE = range(1, 12)
+STATUS, RUNNING, PLOT, LEGEND, PREVIEWS, RESULTS, TIMER = range(1, 8)
+START, STOP, RESUME, KEEP, COMPOSE = range(8, 13)
 
 
 class Short(Job):
@@ -56,7 +58,7 @@ def test_a_training_ends_with_people_in_the_library_and_pictures(page):
     assert list(list_identities(page.shared.library)) == ["ada", "bob"]
     shown = poll(page)
     assert "trained in" in shown[STATUS] and "step 3 of 3" in shown[STATUS]
-    ada, bob = page.train.results("")
+    ada, bob = page.train.cards.results("")
     assert (ada.trainee.name, len(ada.drawn), bob.trainee.name) == ("ada", 2, "bob")
     assert "likeness" in summary(ada) and summary(ada).endswith("KB")
     assert ada.file.stat().st_size <= MAX_BYTES
@@ -125,7 +127,7 @@ def test_the_plot_costs_less_than_a_twentieth_of_the_training(people):
 
 def test_times_are_estimated_from_what_was_measured(page, studio, tmp_path):
     def labels():
-        return dict((key, label) for label, key in page.train.recipes(["x"])["choices"])
+        return dict((key, label) for label, key in page.train.whom.recipes(["x"])["choices"])
 
     pace = page.shared.pace
     assert "about" not in labels()["best"]
@@ -259,20 +261,20 @@ def test_a_full_disk_costs_no_training(page, monkeypatch):
 
 def test_only_newcomers_are_chosen_by_themselves(page):
     (ada,) = enlist(page, "ada")
-    faces, who, nobody, _ = page.train.refresh([], "")
+    faces, who, nobody, _ = page.train.whom.refresh([], "")
     assert [name for _, name in faces["value"]] == ["ada"]
     assert who["value"] == [ada] and not nobody["visible"]
     finish(start(page, "ada"))
     enlist(page, "bob")
-    _, who, *_ = page.train.refresh([], "")
+    _, who, *_ = page.train.whom.refresh([], "")
     assert [label for label, id in who["choices"] if id in who["value"]] == ["bob"]
 
 
 def test_a_click_on_a_face_chooses_and_a_second_one_does_not(page):
     ada, bob = enlist(page, "ada", "bob")
-    assert page.train.toggle([ada], "", selected(1))[1] == [ada, bob]
-    assert page.train.toggle([ada, bob], "", selected(0))[1] == [bob]
-    assert page.train.toggle([ada], "", selected(7))[1] == [ada]
+    assert page.train.whom.toggle([ada], "", selected(1))[1] == [ada, bob]
+    assert page.train.whom.toggle([ada, bob], "", selected(0))[1] == [bob]
+    assert page.train.whom.toggle([ada], "", selected(7))[1] == [ada]
 
 
 def test_time_left_is_known_while_it_runs(page):
@@ -282,3 +284,28 @@ def test_time_left_is_known_while_it_runs(page):
     assert "left" in poll(page)[STATUS]
     page.train.stop("")
     finish(job, 5)
+
+
+def test_every_tab_knows_of_the_training_under_way_and_of_none_that_is_over(page):
+    _, seen, *told = page.arrive("", NOTHING_SEEN)
+    assert seen == NOTHING_SEEN and all(update == gr.skip() for update in told)
+    job = start(page, "ada", steps=400)
+    start(page, "bob", steps=400)
+    until(lambda: job.step >= 1)
+    session, *told = page.arrive("", NOTHING_SEEN)
+    assert session and len(told) == len(page.train.watched)
+    assert "Training ada · step" in told[RUNNING] and "of 400" in told[RUNNING]
+    page.train.stop("")
+    finish(job)
+    follows = page.train.job("")
+    assert "bob" in poll(page)[RUNNING]
+    page.train.stop("")
+    finish(follows)
+    assert poll(page)[RUNNING] == ""
+
+
+def test_a_plot_of_one_point_is_not_shown(page):
+    job = finish(start(page, "ada", steps=2))
+    assert poll(page)[PLOT]["visible"] and "smoothed" in poll(page)[LEGEND]
+    job.losses = job.losses[:1]
+    assert not poll(page)[PLOT]["visible"] and poll(page)[LEGEND] == ""

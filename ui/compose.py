@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import random
 from collections.abc import Mapping
 from dataclasses import replace
@@ -11,20 +10,20 @@ from typing import Any
 
 import gradio as gr
 
-from celeb_core import CelebError, Identity, SampleConfig, parse_prompt, placeholders
-from celeb_core.prompt import encode_prompt, known_names
-from ui import ideas
+from celeb_core import CelebError, Identity, SampleConfig, parse_prompt
+from celeb_core.prompt import encode_prompt
 from ui.drawing_job import DrawJob, Order, count_up
 from ui.errors import explain, notice
 from ui.form import MAX_SEED, Advanced, Form, from_picture
 from ui.gallery import Results
 from ui.grid import BLANK, Grid, fill
 from ui.history import History
-from ui.insert import insert, insert_chosen
+from ui.insert import insert
 from ui.mixing import choices
-from ui.parts import message, signal
+from ui.parts import message
 from ui.pictures import read_settings
 from ui.progress import joined
+from ui.prompt_box import PromptBox
 from ui.studio import PRIVATE, Shared
 
 PER_PROMPT = 16
@@ -40,6 +39,7 @@ class ComposeTab:
 
     def __init__(self, shared: Shared) -> None:
         self.shared = shared
+        self.box = PromptBox(shared)
         self.results = Results(shared, ComposeJob, "compose", sortable=True)
         self.history = History(self.results)
         self.advanced = Advanced(shared.core.models)
@@ -106,19 +106,6 @@ class ComposeTab:
         wanted = {name: people[name] for name in prompt.identities}
         return Order(prompt, config, "", {"strength": strength}, wanted)
 
-    def idea(self, template: str | None, text: str, session: str) -> list[Any]:
-        """A ready-made prompt about the people of the prompt, else those of the library -> the
-        prompt, and an empty choice, so that the same idea can be taken again.
-        """
-        if not template:
-            return [gr.skip(), gr.skip()]
-        core, known = self.shared.core, self.shared.workspace(session).people()
-        famous = core.models.names or core.basis.names
-        chosen = [name for name in placeholders(text) if name in known]
-        people = [f"<{name}>" for name in dict.fromkeys([*chosen, *known])]
-        celebrities = list(dict.fromkeys([*known_names(text, famous), *famous]))
-        return [ideas.put_in(text, template, people, celebrities), None]
-
     def load(self, file: str) -> list[Any]:
         """The settings of a picture into the form: what is wrong, then the fields."""
         try:
@@ -150,29 +137,13 @@ class ComposeTab:
         known = choices(self.shared, session)
         return gr.update(choices=known, value=[who for who in chosen or [] if who in known])
 
-    def refresh(self, session: str) -> str:
-        """JSON: the people of the library, each with a portrait (a path, or nothing)."""
-        workspace = self.shared.workspace(session)
-        people = workspace.people()
-        return json.dumps([(name, str(workspace.portrait(name) or "")) for name in people])
-
-    def fill_in(self, people: list[str], text: str) -> str:
-        """A first prompt about people who were just trained; what was written stays."""
-        if text.strip() or not people:
-            return text
-        return "a photo of " + " and ".join(f"<{name}>" for name in people[:2])
-
     # --- widgets --------------------------------------------------------------------------------
-
-    def build_signal(self) -> None:
-        """What starts the drawing of the chips; outside of the tabs, so that it is always there."""
-        self.people = signal("compose-listed")
 
     def build(self, session: gr.BrowserState) -> None:
         """Lay out the tab and wire what stays inside it."""
         with gr.Row():
             with gr.Column(scale=5, min_width=320):
-                self._build_prompt()
+                self.box.build(session)
                 self._build_settings()
                 self.results.build_buttons("Draw")
                 self.problem = message("compose-problem")
@@ -181,34 +152,6 @@ class ComposeTab:
                 self.results.build_gallery("large")
                 self.history.build(session)
         self._wire(session)
-
-    def _build_prompt(self) -> None:
-        self.prompt = gr.Textbox(
-            "", label="Prompt", lines=3, max_lines=8, elem_id="compose-prompt",
-            placeholder="<ada> playing the guitar with <bob> on the beach",
-            info="Type < for your people. Several prompts: one per line.",
-        )  # fmt: skip
-
-        @gr.render(inputs=self.people, triggers=[self.people.change])
-        def chips(listed: str) -> None:
-            people = json.loads(listed or "[]")
-            if not people:
-                gr.HTML('<p class="lead">No trained people yet: see the Faces tab.</p>')
-                return
-            with gr.Row(elem_classes="chips", elem_id="compose-people"):
-                for name, portrait in people:
-                    chip = gr.Button(name, icon=portrait or None, size="sm")
-                    chip.click(None, self.prompt, self.prompt, js=insert(f"<{name}>"))
-
-        with gr.Row():
-            core = self.shared.core
-            self.celebrity = gr.Dropdown(
-                list(core.models.names or core.basis.names), value=None, label="Insert a celebrity",
-                elem_id="compose-celebrity", min_width=150,
-            )  # fmt: skip
-            self.ideas = gr.Dropdown(
-                ideas.choices(), value=None, label="Ideas", elem_id="compose-ideas", min_width=150,
-            )  # fmt: skip
 
     def _build_settings(self) -> None:
         self.count = gr.Slider(
@@ -244,16 +187,13 @@ class ComposeTab:
 
     def _wire(self, session: gr.BrowserState) -> None:
         self.results.wire(session)
-        both = [self.prompt, self.celebrity]
-        self.celebrity.input(None, both, both, js=insert_chosen())
-        self.blank.click(None, self.prompt, self.prompt, js=insert(BLANK))
+        prompt = self.box.text
+        self.blank.click(None, prompt, prompt, js=insert(BLANK))
         crowd = [self.crowd, session]
-        self.people.change(self.crowds, crowd, self.crowd, queue=False, **PRIVATE)
-        taken = [self.ideas, self.prompt, session]
-        self.ideas.input(self.idea, taken, [self.prompt, self.ideas], **PRIVATE)
+        self.box.people.change(self.crowds, crowd, self.crowd, queue=False, **PRIVATE)
         form = self.advanced
         self.fields = [
-            self.prompt, form.negative, self.seed, form.steps, form.guidance, form.strength,
+            prompt, form.negative, self.seed, form.steps, form.guidance, form.strength,
             form.scheduler, form.shape, self.crowd, form.fast, self.fresh,
         ]  # fmt: skip
         filled, picked = [self.problem, *self.fields], [self.history.picked, session]
@@ -261,7 +201,7 @@ class ComposeTab:
         self.history.reuse.click(self.reuse, picked, filled, **PRIVATE)
         varied = self.history.more.click(self.vary, picked, filled, **PRIVATE)
         inputs = {
-            "text": self.prompt, "crowd": self.crowd, "count": self.count, "seed": self.seed,
+            "text": prompt, "crowd": self.crowd, "count": self.count, "seed": self.seed,
             "fresh": self.fresh, "strength": form.strength, "signed": self.signed,
             "session": session, **form.inputs(),
         }  # fmt: skip
@@ -271,7 +211,7 @@ class ComposeTab:
             "outputs": [self.problem, self.seed],
             **PRIVATE,
         }
-        by_hand = gr.on([self.results.go.click, self.prompt.submit], **start)
+        by_hand = gr.on([self.results.go.click, prompt.submit], **start)
         fresh = self.history.fresh
         for started in (by_hand, varied.success(**start)):
             started.success(**self.results.tick)

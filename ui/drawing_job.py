@@ -30,6 +30,7 @@ from ui.workspace import Workspace
 
 REFERENCES = 3  # pictures from which a person without a photo is known again
 REFERENCE_SEED = 1000
+GLUE = "\u00a0"  # a score stays on the line of its name
 
 
 @dataclass(frozen=True, eq=False)
@@ -225,7 +226,7 @@ def _as_dict(scores: Scores) -> dict[str, Any]:
 
 def _in_words(scores: Scores) -> list[str]:
     words = [
-        f"{face.name} {face.identity:.2f}" if face.found else f"{face.name} not found"
+        f"{face.name}{GLUE}{face.identity:.2f}" if face.found else f"{face.name} not found"
         for face in scores.faces
     ]
-    return words + ([f"prompt {scores.prompt:.2f}"] if scores.prompt is not None else [])
+    return words + ([f"prompt{GLUE}{scores.prompt:.2f}"] if scores.prompt is not None else [])

@@ -70,7 +70,8 @@ class Advanced:
         self.strength = gr.Slider(
             0, MAX_STRENGTH, 1, step=0.05, label="Identity strength",
             elem_id="compose-strength",
-            info="Lower: follows the prompt more. Higher: more of the person.",
+            info="1: the person as trained. Lower: nearer to the average person, and a little "
+            "nearer to the prompt. Higher: more of the person.",
         )  # fmt: skip
         with gr.Row():
             self.steps = gr.Slider(

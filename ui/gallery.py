@@ -20,8 +20,8 @@ from ui.studio import PRIVATE, TICK, Shared
 
 Seen = tuple[str, str, int, str, str]  # id, status, number of pictures, last caption, order
 NOTHING_SEEN: Seen = ("", "", -1, "", "")
-AS_DRAWN, BY_LIKENESS, BY_PROMPT = "As drawn", "Best likeness first", "Closest to the prompt first"
-BEST = "Only the best of each prompt"
+AS_DRAWN, BY_LIKENESS, BY_PROMPT = "As drawn", "Likeness first", "Prompt first"
+BEST = "Best of each prompt"
 DRAFT = 256  # longer side of a picture under way, in pixels
 
 
@@ -102,9 +102,10 @@ class Results:
         self.drafts = gr.HTML(elem_id=f"{self.name}-drafts")
         self.sheet = gallery(f"{self.name}-sheet", "Grid", size="whole", opens=True)
         self.gallery = gallery(f"{self.name}-gallery", "Pictures", size=size, opens=True)
-        self.download = gr.DownloadButton(
-            "Download all", visible=False, size="sm", elem_id=f"{self.name}-download"
-        )
+        with gr.Row(elem_classes="actions"):
+            self.download = gr.DownloadButton(
+                "Download all", visible=False, size="sm", elem_id=f"{self.name}-download"
+            )
         self.watched = [
             self.seen, self.status, self.gallery, self.order, self.empty, self.download, self.timer,
             self.go, self.halt, self.drafts, self.sheet,

@@ -62,7 +62,7 @@ class History:
     def build(self, session: gr.BrowserState) -> None:
         """What a click opens, then the earlier pictures."""
         self.picked = gr.State("")
-        with gr.Column(visible=False, elem_classes="panel") as self.panel:
+        with gr.Column(visible=False, elem_classes="boxed") as self.panel:
             self.facts = gr.HTML(elem_id="compose-facts")
             with gr.Row(elem_classes="actions"):
                 self.reuse = gr.Button("Reuse settings", size="sm", elem_id="compose-reuse")

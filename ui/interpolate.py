@@ -13,7 +13,7 @@ from ui.form import MAX_SEED
 from ui.mixing import choices, refilled
 from ui.square import Square
 from ui.strip import Strip
-from ui.studio import PRIVATE, Shared
+from ui.studio import Shared
 
 
 class InterpolateTab:
@@ -36,7 +36,7 @@ class InterpolateTab:
 
     # --- widgets --------------------------------------------------------------------------------
 
-    def build(self, tab: gr.Tab, session: gr.BrowserState) -> None:
+    def build(self, session: gr.BrowserState) -> None:
         """Lay out the tab and wire what stays inside it."""
         with gr.Row():
             self.prompt = gr.Textbox(
@@ -57,10 +57,6 @@ class InterpolateTab:
         self.map.build(session)
         self.around.build(*shared)
         self.people = [self.strip.a, self.strip.b, *self.square.people]
-        # The map is made when somebody comes to see it: it takes a moment.
-        tab.select(
-            self.map.refresh, [self.map.person, session], self.map.shown, queue=False, **PRIVATE
-        )
 
     @property
     def ticks(self) -> list[dict[str, Any]]:

@@ -5,6 +5,8 @@ The page only looks at jobs. Closing it, or losing the connection, touches none 
 
 from __future__ import annotations
 
+import os
+import sys
 import threading
 import time
 import uuid
@@ -17,6 +19,7 @@ from typing import Any, Literal, TypeVar
 from ui.errors import explain
 
 Status = Literal["queued", "running", "done", "stopped", "failed"]
+POLITE = 5  # steps of `nice`
 KEPT = 20  # finished jobs that are remembered, per owner
 
 
@@ -135,6 +138,7 @@ class Runner:
             self._jobs.remove(job)
 
     def _work(self) -> None:
+        stand_back()
         while True:
             with self._changed:
                 self._changed.wait_for(lambda: self._waiting)
@@ -148,3 +152,14 @@ class Runner:
                 job.error, status = explain(error), "failed"
             with self._changed:
                 job.ended, job.status, self._running = time.monotonic(), status, None
+
+
+def stand_back() -> None:
+    """Let the calling thread, and those that it starts, come after the ones that serve the page.
+
+    On processors that a training keeps busy, a new tab is there sooner. Elsewhere than on Linux
+    such a number belongs to the whole process and would be no use.
+    """
+    if sys.platform == "linux":
+        me = threading.get_native_id()
+        os.setpriority(os.PRIO_PROCESS, me, os.getpriority(os.PRIO_PROCESS, me) + POLITE)

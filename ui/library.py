@@ -4,54 +4,28 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import gradio as gr
 
-from celeb_core import SampleConfig, Studio, export_identity, generate, parse_prompt
+from celeb_core import export_identity
 from celeb_core.errors import CelebError
 from ui.errors import explain, notice
-from ui.jobs import Job
-from ui.parts import facts, gallery, message
+from ui.parts import gallery, message, reveal
 from ui.pictures import silhouette
+from ui.portrait_job import PortraitJob
 from ui.progress import bar
-from ui.shelf import Entry, is_sample
+from ui.shelf import Entry
 from ui.studio import PRIVATE, TICK, Shared
-from ui.training_job import PORTRAIT, RESULT_SEED, likeness
+from ui.who_is_who import about, card
 from ui.workspace import Workspace
 
 EMPTY = (
     '<div class="empty">Nobody here yet.<br>Choose a face on the Faces tab and train it, '
     "or import an identity file.</div>"
 )
-CHOOSE = '<p class="lead">Click somebody to see more.</p>'
-
-
-@dataclass(eq=False, kw_only=True)
-class PortraitJob(Job):
-    """Draw everybody who has no picture yet."""
-
-    core: Studio
-    workspace: Workspace
-
-    def run(self) -> Literal["done", "stopped"]:
-        """One after the other."""
-        missing = [who for who in self.workspace.people() if not self.workspace.portrait(who)]
-        self.total = len(missing)
-        for name in missing:
-            self.note = f"Drawing {name}"
-            prompt = parse_prompt(PORTRAIT.format(name), self.workspace.people())
-            config = SampleConfig(seed=RESULT_SEED)
-            models, basis = self.core.models, self.core.basis
-            drawn = generate(prompt, models, basis, config, should_stop=self.stop.is_set)
-            if not drawn:
-                return "stopped"
-            settings = {"prompt": prompt.text, "seed": RESULT_SEED, "model": models.id}
-            self.workspace.keep_portrait(name, drawn[0], settings)
-            self.done += 1
-        return "done"
+CHOOSE = '<div class="empty">Click somebody to see more, and to rename or delete them.</div>'
 
 
 class LibraryTab:
@@ -67,9 +41,10 @@ class LibraryTab:
         workspace = self.shared.workspace(session)
         entries = workspace.shelf.entries()
         deleted = workspace.shelf.deleted()
-        rows = [(str(e.portrait) if e.portrait else silhouette(), card(e)) for e in entries]
+        ours = workspace.basis.id
+        rows = [(str(e.portrait) if e.portrait else silhouette(), card(e, ours)) for e in entries]
         entry = next((e for e in entries if e.identity.name == picked), None)
-        usable = [e for e in entries if e.identity.basis_id == workspace.basis.id]
+        usable = [e for e in entries if e.identity.basis_id == ours]
         return [
             entry.identity.name if entry else "",
             gr.update(value=rows, visible=bool(rows), selected_index=None),
@@ -79,7 +54,7 @@ class LibraryTab:
                 visible=bool(deleted),
             ),
             gr.update(visible=any(e.portrait is None for e in usable)),
-            *self._details(entry, workspace),
+            *self._details(entry, workspace, bool(rows)),
         ]
 
     def pick(self, session: str, event: gr.SelectData) -> list[Any]:
@@ -147,11 +122,11 @@ class LibraryTab:
         status = bar(job, job.note, self.shared.runner.ahead(job))
         return [status, gr.Timer(active=job.live), *[gr.skip()] * len(self.shown)]
 
-    def _details(self, entry: Entry | None, workspace: Workspace) -> list[Any]:
+    def _details(self, entry: Entry | None, workspace: Workspace, any_one: bool) -> list[Any]:
         """In the order of the last widgets of `shown`."""
         if entry is None:
             hidden = gr.update(visible=False)
-            return [gr.update(visible=True), hidden, hidden, "", "", gr.skip(), hidden, hidden]
+            return [gr.update(visible=any_one), hidden, hidden, "", "", gr.skip(), hidden, hidden]
         name = entry.identity.name
         ours = entry.identity.basis_id == workspace.basis.id
         elsewhere = self._for_others(entry, workspace) if ours else None
@@ -213,8 +188,8 @@ class LibraryTab:
             )
 
     def _build_details(self) -> None:
-        self.choose = gr.HTML(CHOOSE)
-        with gr.Column(visible=False) as self.details:
+        self.choose = gr.HTML(CHOOSE, visible=False)
+        with gr.Column(visible=False, elem_id="library-details") as self.details:
             self.portrait = gr.Image(
                 interactive=False, show_label=False, buttons=[], height=200,
                 elem_id="library-portrait", alt_text="The person as the model draws them",
@@ -244,7 +219,8 @@ class LibraryTab:
 
     def _wire(self, session: gr.BrowserState) -> None:
         said = [self.problem, *self.shown]
-        self.people.select(self.pick, session, said, **PRIVATE)
+        picked = self.people.select(self.pick, session, said, **PRIVATE)
+        picked.success(None, None, None, js=reveal("library-details"))
         renaming = [self.rename_button.click, self.name.submit]
         gr.on(renaming, self.rename, [self.picked, self.name, session], said, **PRIVATE)
         self.delete_button.click(self.delete, [self.picked, session], said, **PRIVATE)
@@ -258,30 +234,3 @@ class LibraryTab:
 def path_of(file: Path | None) -> str | None:
     """As widgets want it; an empty text would be the working folder to them."""
     return None if file is None else str(file)
-
-
-def card(entry: Entry) -> str:
-    """What stands under a picture."""
-    parts = [entry.identity.name]
-    if entry.score is not None:
-        parts.append(likeness(entry.score))
-    return " · ".join(parts)
-
-
-def about(entry: Entry) -> str:
-    """All that is known about a person, as an HTML list."""
-    identity = entry.identity
-    settings = identity.settings
-    recipe = str(settings.get("preset", "imported" if "imported" in settings else "unknown"))
-    steps = settings.get("trained")
-    rows = {
-        "In prompts": f"<{identity.name}>",
-        "Likeness": "not measured" if entry.score is None else f"{entry.score:.2f} of 1",
-        "Model": identity.base_model or "unknown",
-        "Recipe": f"{recipe}, {steps} steps" if steps else recipe,
-        "Saved": f"{entry.saved.day} {entry.saved:%B %Y, %H:%M}",
-        "File": f"{entry.file.stat().st_size:,} bytes: numbers only, no photo",
-    }
-    if is_sample(entry):
-        rows["From"] = "an example that comes with the app"
-    return facts(rows)

@@ -13,7 +13,7 @@ from ui.faces import FacesTab
 from ui.interpolate import InterpolateTab
 from ui.library import LibraryTab
 from ui.studio import PRIVATE, Shared
-from ui.train import TrainTab
+from ui.train import Seen, TrainTab
 
 # The browser needs the key too, so this only keeps the value readable after a restart.
 SECRET = "celeb-basis-studio"
@@ -28,22 +28,28 @@ class Page:
         self.compose, self.interpolate = ComposeTab(shared), InterpolateTab(shared)
         self.library, self.about = LibraryTab(shared), AboutTab(shared)
 
-    def greet(self, session: str) -> str:
-        """The session of this browser: the one it has, or a new one."""
-        return session or self.shared.new_session()
+    def arrive(self, session: str, seen: Seen) -> list[Any]:
+        """The session of this browser, the one it has or a new one, and the training under way.
+
+        In one go, because a page that loads has many questions, and this one is what somebody who
+        comes back wants to know.
+        """
+        session = session or self.shared.new_session()
+        return [session, *self.train.poll(seen, session)]
 
     def carry_on(self, text: str, session: str) -> list[Any]:
         """From a training to Compose, with the people filled in."""
-        job = self.train.job(session)
-        prompt = self.compose.fill_in(job.names if job else [], text)
-        return [gr.Tabs(selected="compose"), prompt, self.compose.refresh(session)]
+        job, box = self.train.job(session), self.compose.box
+        prompt = box.fill_in(job.names if job else [], text)
+        return [gr.Tabs(selected="compose"), prompt, box.refresh(session)]
 
     def use(self, name: str, text: str, session: str) -> list[Any]:
         """From the library to Compose, with one person more in the prompt."""
-        prompt = self.compose.fill_in([name], text)
+        box = self.compose.box
+        prompt = box.fill_in([name], text)
         if f"<{name}>" not in prompt:
             prompt = f"{prompt.rstrip()} <{name}>"
-        return [gr.Tabs(selected="compose"), prompt, self.compose.refresh(session)]
+        return [gr.Tabs(selected="compose"), prompt, box.refresh(session)]
 
     def build(self) -> gr.Blocks:
         """Lay out everything."""
@@ -55,17 +61,17 @@ class Page:
             session = gr.BrowserState("", storage_key="celeb-basis-session", secret=SECRET)
             with gr.Column(elem_id="head"):
                 gr.HTML(f"<h1>Celeb Basis Studio</h1><p>{safe(self.shared.core.models.note)}</p>")
-            self.train.build_signal()
-            self.compose.build_signal()
+                self.train.build_outside()
+            self.compose.box.build_signal()
             with gr.Tabs(selected="faces", elem_id="tabs") as self.tabs:
                 with gr.Tab("Faces", id="faces") as faces:
                     self.faces.build(session)
-                with gr.Tab("Train", id="train") as train:
+                with gr.Tab("Train", id="train", elem_id="tab-train") as train:
                     self.train.build(session)
                 with gr.Tab("Compose", id="compose") as compose:
                     self.compose.build(session)
                 with gr.Tab("Interpolate", id="interpolate") as interpolate:
-                    self.interpolate.build(interpolate, session)
+                    self.interpolate.build(session)
                 with gr.Tab("Library", id="library") as library:
                     self.library.build(session)
                 with gr.Tab("About", id="about") as about:
@@ -73,47 +79,58 @@ class Page:
             tabs = {"train": train, "compose": compose, "mix": interpolate, "library": library}
             self._wire(page, session, tabs)
             # A prompt that was being written is still there after a reload.
-            written = [draft, self.compose.prompt]  # what was typed in the meantime stays
-            page.load(None, written, self.compose.prompt, js="(draft, text) => text || draft")
-            self.compose.prompt.change(None, self.compose.prompt, draft, js="text => text")
-            faces.select(self.faces.refresh, session, self.faces.listed, queue=False, **PRIVATE)
+            written = [draft, self.compose.box.text]  # what was typed in the meantime stays
+            page.load(None, written, self.compose.box.text, js="(draft, text) => text || draft")
+            self.compose.box.text.change(None, self.compose.box.text, draft, js="text => text")
+            listed = self.faces.training
+            faces.select(listed.refresh, session, listed.shown, queue=False, **PRIVATE)
         return page
 
     def _wire(self, page: gr.Blocks, session: gr.BrowserState, tabs: dict[str, gr.Tab]) -> None:
-        """Every list is fresh when its tab is opened, every job is found again after a reload."""
-        lists: dict[str, tuple[Any, list[Any], list[Any]]] = {
-            "train": (
-                self.train.refresh,
-                [self.train.who, session],
-                self.train.people,
-            ),
-            "compose": (self.compose.refresh, [session], [self.compose.people]),
-            "mix": (
-                self.interpolate.refresh,
-                [*self.interpolate.people, session],
-                self.interpolate.people,
-            ),
-            "library": (self.library.refresh, [self.library.picked, session], self.library.shown),
+        """What a tab shows is fresh whenever it is opened: its lists, and how its jobs are."""
+        whom, history = self.train.whom, self.compose.history
+        mixed, atlas, library = self.interpolate.people, self.interpolate.map, self.library
+        fresh: dict[str, list[tuple[Any, list[Any], list[Any]]]] = {
+            "train": [(whom.refresh, [whom.chosen, session], whom.shown)],
+            "compose": [
+                (self.compose.box.refresh, [session], [self.compose.box.people]),
+                (history.refresh, [session], history.fresh),
+            ],
+            "mix": [
+                (self.interpolate.refresh, [*mixed, session], mixed),
+                # Made when somebody comes to see it: it takes a moment.
+                (atlas.refresh, [atlas.person, session], atlas.shown),
+            ],
+            "library": [(library.refresh, [library.picked, session], library.shown)],
         }
-        loaded = page.load(self.greet, session, session, queue=False, **PRIVATE)
-        # First of all, because a browser asks for six things at a time.
-        for tick in (self.train.tick, self.compose.results.tick, *self.interpolate.ticks):
-            loaded.then(**tick)
-        loaded.then(self.faces.refresh, session, self.faces.listed, queue=False, **PRIVATE)
-        for name, (fn, inputs, outputs) in lists.items():
-            tabs[name].select(fn, inputs, outputs, queue=False, **PRIVATE)
-            loaded.then(fn, inputs, outputs, queue=False, **PRIVATE)
-        history = self.compose.history
-        loaded.then(history.refresh, session, history.fresh, queue=False, **PRIVATE)
+        ticks: dict[str, list[dict[str, Any]]] = {
+            "train": [self.train.tick],
+            "compose": [self.compose.results.tick],
+            "mix": self.interpolate.ticks,
+        }
+        for name, tab in tabs.items():
+            for fn, inputs, outputs in fresh[name]:
+                tab.select(fn, inputs, outputs, queue=False, **PRIVATE)
+            for tick in ticks.get(name, []):
+                tab.select(**tick)
+        loaded = page.load(
+            self.arrive,
+            [session, self.train.seen],
+            [session, *self.train.watched],
+            queue=False,
+            **PRIVATE,
+        )
+        listed = self.faces.training
+        loaded.then(listed.refresh, session, listed.shown, queue=False, **PRIVATE)
         self.train.carry_on.click(
             self.carry_on,
-            [self.compose.prompt, session],
-            [self.tabs, self.compose.prompt, self.compose.people],
+            [self.compose.box.text, session],
+            [self.tabs, self.compose.box.text, self.compose.box.people],
             **PRIVATE,
         )
         self.library.use_button.click(
             self.use,
-            [self.library.picked, self.compose.prompt, session],
-            [self.tabs, self.compose.prompt, self.compose.people],
+            [self.library.picked, self.compose.box.text, session],
+            [self.tabs, self.compose.box.text, self.compose.box.people],
             **PRIVATE,
         )

@@ -64,6 +64,18 @@ def signal(id: str) -> gr.Textbox:
     return gr.Textbox(visible="hidden", elem_id=id)
 
 
+REVEAL = """() => setTimeout(() => {{
+  const place = document.getElementById("{id}"), box = place?.getBoundingClientRect();
+  if (box && (box.top < 0 || box.bottom > innerHeight))
+    place.scrollIntoView({{ block: "start", behavior: "smooth" }});
+}}, 150)"""  # once it is drawn: what an event changes is on the page a moment later
+
+
+def reveal(id: str) -> str:
+    """JavaScript that scrolls to something that is not in view as a whole, as on a phone."""
+    return REVEAL.format(id=id)
+
+
 def message(id: str, html: str = "") -> gr.HTML:
     """A place for a notice or a progress bar; takes no room while it is empty."""
     return gr.HTML(html, elem_id=id, elem_classes="message")

@@ -38,8 +38,16 @@ CSS = """
 .gradio-container > main, .gradio-container .wrap { width: 100%; }
 #head h1 { font-size: 1.5rem; margin: 0; letter-spacing: -0.01em; }
 #head p { margin: 0.15rem 0 0; color: var(--body-text-color-subdued); font-size: 0.9rem; }
+#train-running p { color: var(--body-text-color); font-weight: 600; overflow-wrap: anywhere; }
+#train-running p::before { content: ""; display: inline-block; width: 0.6em; height: 0.6em;
+  margin-right: 0.5em; border-radius: 50%; background: var(--primary-500); }
+#train-running:not(:has(p)) { display: none; }
+/* The tab itself says more. */
+body:has(#tab-train-button[aria-selected="true"]) #train-running { display: none; }
 .section { font-size: 0.95rem; font-weight: 600; margin: 0; }
 .lead { color: var(--body-text-color-subdued); font-size: 0.95rem; margin: 0.25rem 0; }
+.lead.small { font-size: 0.85rem; }
+.empty p { margin: 0; }
 .empty { border: 1px dashed var(--border-color-primary); border-radius: 12px; padding: 2.5rem 1rem;
   text-align: center; color: var(--body-text-color-subdued); }
 .notice { border-left: 4px solid; border-radius: 6px; padding: 0.5rem 0.8rem; font-size: 0.95rem;
@@ -52,7 +60,7 @@ CSS = """
   font-size: 0.95rem; }
 .facts dt { color: var(--body-text-color-subdued); }
 .facts dd { margin: 0; overflow-wrap: anywhere; }
-.panel { border: 1px solid var(--border-color-primary); border-radius: 12px; padding: 1rem; }
+.boxed { border: 1px solid var(--border-color-primary); border-radius: 12px; padding: 1rem; }
 .actions { flex-wrap: wrap !important; }
 .actions > * { flex: 0 1 auto !important; width: auto !important; }
 .joined { align-items: end !important; }
@@ -74,6 +82,11 @@ CSS = """
 .chips button { flex: 0 0 auto !important; min-width: 0 !important; width: auto !important;
   max-width: 100%; padding: 4px 12px !important; border-radius: 999px !important; }
 .chips button img { border-radius: 50%; width: 26px !important; height: 26px !important; }
+/* Labels above their pictures instead of on them. */
+:is(#faces-photo, #faces-crop, #interpolate-large) [data-testid="block-label"] { position: static;
+  border: none; background: none; padding: 4px 8px; font-size: 0.9rem; }
+#faces-crop .image-frame, #faces-crop .image-container { height: auto !important; }
+footer button.hidden:first-child + .divider { display: none; }
 #faces-photo img { max-height: 420px; cursor: pointer; }
 #interpolate-large img { width: 100%; height: 100%; object-fit: contain; }
 /* Galleries: as high as their pictures are, with the words under them instead of over them. */
@@ -88,6 +101,8 @@ CSS = """
 .cards.large .grid-container { grid-template-columns: repeat(auto-fill, minmax(220px, 1fr)); }
 .cards.whole .grid-container { grid-template-columns: 1fr; }
 .cards.small .grid-container { grid-template-columns: repeat(auto-fill, minmax(88px, 1fr)); }
+#faces-examples .grid-container { grid-template-columns: repeat(4, 1fr); }
+#train-results .grid-container { grid-template-columns: repeat(3, minmax(0, 180px)); }
 .cards:has(.preview) { min-height: 420px !important; }
 .cards .thumbnail-item { aspect-ratio: auto; height: auto; display: block; }
 .cards .thumbnail-item img { width: 100%; height: auto; display: block; }
@@ -101,7 +116,7 @@ CSS = """
 .legend i { display: inline-block; width: 1.1em; height: 3px; margin-right: 0.4em;
   vertical-align: middle; border-radius: 2px; }
 .drafts { display: flex; flex-wrap: wrap; gap: 8px; }
-.drafts img { width: 160px; border-radius: 8px; opacity: 0.85; }
+.drafts img { width: 220px; border-radius: 8px; opacity: 0.85; }
 .corners { display: flex; justify-content: space-between; gap: 1rem; margin: 0;
   font-weight: 600; font-size: 0.95rem; overflow-wrap: anywhere; }
 .corners bdi:last-child { text-align: end; }

@@ -2,43 +2,30 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import replace
 from statistics import mean
 from typing import Any
 
 import gradio as gr
 
 from celeb_core import PRESETS, CelebError
+from ui.cards import Cards
 from ui.curve import COLOURS, curve, legend
 from ui.errors import explain, notice, safe
-from ui.jobs import Drawn
-from ui.parts import colour_key, gallery, message, pictures, signal
-from ui.progress import about, bar, duration, joined, time_left
+from ui.parts import colour_key, gallery, message, pictures
+from ui.progress import bar, duration, joined, time_left
 from ui.studio import PRIVATE, TICK, Shared
-from ui.training_job import TrainJob, interrupted, likeness
-from ui.workspace import Trainee
+from ui.training_job import TrainJob, interrupted
+from ui.whom import Whom
 
-RECIPES = {
-    "instant": "Instant: no training, a first likeness",
-    "fast": "Fast: {steps} steps",
-    "best": "Best: {steps} steps",
-    "paper": "Paper: the published recipe, {steps} steps",
-}
-NOBODY = '<div class="empty">Nobody to train yet.<br>Choose a face on the Faces tab first.</div>'
+EMPTY = (
+    '<div class="empty"><p>No training yet.<br>Here you will see the loss fall and the person '
+    "appear.</p></div>"
+)
 PREVIEWS = 12  # that are shown
 Seen = tuple[str, str, int, int, int]  # what a page has of a job: id, status and three counts
 WORTH = 1.02  # times as many points as the plot has: a longer curve is drawn less often
 NOTHING_SEEN: Seen = ("", "", -1, -1, -1)
-
-
-@dataclass(frozen=True)
-class Result:
-    """A trained person: the photo's owner, the pictures, the file."""
-
-    trainee: Trainee
-    drawn: list[Drawn]
-    file: Path
 
 
 class TrainTab:
@@ -46,44 +33,9 @@ class TrainTab:
 
     def __init__(self, shared: Shared) -> None:
         self.shared = shared
+        self.whom, self.cards = Whom(shared), Cards(shared, self.job)
 
     # --- handlers -------------------------------------------------------------------------------
-
-    def refresh(self, chosen: list[str], session: str) -> list[Any]:
-        """The people who can be trained; newcomers are chosen, known ones stay as they are."""
-        workspace = self.shared.workspace(session)
-        choices = [(t.name, t.id) for t in workspace.trainees.values()]
-        trained = workspace.people()
-        fresh = [t.id for t in workspace.trainees.values() if t.name not in trained]
-        kept = [id for id in chosen or [] if id in workspace.trainees]
-        value = list(dict.fromkeys([*kept, *fresh]))
-        rows = [(t.faces[0].image, t.name) for t in workspace.trainees.values()]
-        return [
-            gr.update(value=rows, visible=bool(rows), selected_index=None),
-            gr.update(choices=choices, value=value, visible=bool(choices)),
-            gr.update(visible=not choices),
-            self.recipes(value),
-        ]
-
-    def recipes(self, chosen: list[str]) -> Any:
-        """The presets, each with the time that it will take for the chosen people."""
-        calibrated = self.shared.core.calibration is not None
-        choices = []
-        for key, text in RECIPES.items():
-            if key == "instant" and not calibrated:  # there would be nothing to guess from
-                continue
-            seconds = self.shared.pace.estimate(PRESETS[key], max(1, len(chosen or [])))
-            time = about(seconds) if seconds is not None else ""
-            choices.append((joined(text.format(steps=PRESETS[key].steps), time), key))
-        return gr.update(choices=choices)
-
-    def toggle(self, chosen: list[str], session: str, event: gr.SelectData) -> list[Any]:
-        """A click on a face chooses that person, or not any more."""
-        ids = dict(enumerate(self.shared.workspace(session).trainees))
-        id = ids.get(int(event.index))
-        rest = [other for other in chosen or [] if other != id]
-        known = id is None or id in (chosen or [])
-        return [gr.update(selected_index=None), rest if known else [*rest, id]]
 
     def start(self, chosen: list[str], preset: str, steps: int, seed: int, session: str) -> str:
         """Queue a training -> what is wrong, if something is."""
@@ -157,12 +109,13 @@ class TrainTab:
         same = [new == old for new, old in zip(now, seen, strict=True)]
         anew = not same[0]
         older = None if live else self.cut_short(session)
+        ahead = self.shared.runner.ahead(job)
         return [
             now,
-            bar(job, describe(job), self.shared.runner.ahead(job))
-            + notice(job.warning, kind="hint"),
+            bar(job, describe(job), ahead) + notice(job.warning, kind="hint"),
+            in_short(job) if live else "",
             self._plot(job) if anew or not same[2] else gr.skip(),
-            legend_of(job) if anew else gr.skip(),
+            legend_of(job) if anew or not same[2] else gr.skip(),
             gr.skip() if same[3] and not anew else pictures(job.previews[-PREVIEWS:]),
             # Once, when all are there: cards that are drawn twice at a time stay twice.
             "" if live else job.id,
@@ -175,29 +128,14 @@ class TrainTab:
         ]
 
     def _plot(self, job: TrainJob) -> Any:
-        return gr.update(value=curve(job.losses), visible=job.config.steps > 0)
-
-    def results(self, session: str) -> list[Result]:
-        """Each person of the last training, with what came out."""
-        job = self.job(session)
-        if job is None or job.live or not job.results:
-            return []
-        shelf = self.shared.workspace(session).shelf
-        found = []
-        for trainee in job.trainees:
-            drawn = [picture for picture in job.results if picture.about == trainee.name]
-            try:
-                file = shelf.file(trainee.name)
-            except CelebError:  # deleted or renamed since
-                continue
-            found.append(Result(trainee, drawn, file))
-        return found
+        return gr.update(value=curve(job.losses), visible=drawable(job))
 
     # --- widgets --------------------------------------------------------------------------------
 
-    def build_signal(self) -> None:
-        """What starts the drawing of the cards; outside of the tabs, so that it is always there."""
-        self.finished = signal("train-finished")
+    def build_outside(self) -> None:
+        """What is there whichever tab is open: a line about the training under way, a signal."""
+        self.running = gr.HTML(elem_id="train-running")
+        self.cards.build_signal()
 
     def build(self, session: gr.BrowserState) -> None:
         """Lay out the tab and wire what stays inside it."""
@@ -205,28 +143,13 @@ class TrainTab:
         self.timer = gr.Timer(TICK, active=False)
         with gr.Row():
             with gr.Column(scale=4, min_width=320):
-                self._build_choices()
+                self.whom.build()
+                self._build_buttons()
             with gr.Column(scale=6, min_width=320):
                 self._build_view(session)
         self._wire(session)
 
-    def _build_choices(self) -> None:
-        self.nobody = gr.HTML(NOBODY)
-        self.faces = gallery("train-faces", "People")
-        self.who = gr.CheckboxGroup(
-            [], label="Whom to train", show_label=False, visible=False, elem_id="train-who"
-        )
-        self.preset = gr.Radio(
-            self.recipes([])["choices"], value="best", label="Recipe", elem_id="train-preset",
-            info="More steps: a better likeness.",
-        )  # fmt: skip
-        self.people = [self.faces, self.who, self.nobody, self.preset]
-        with gr.Accordion("Advanced", open=False):
-            self.steps = gr.Number(
-                None, label="Steps", info="Empty: as many as the recipe says.", precision=0,
-                minimum=1, maximum=5000, elem_id="train-steps",
-            )  # fmt: skip
-            self.seed = gr.Number(0, label="Seed", precision=0, minimum=0)
+    def _build_buttons(self) -> None:
         with gr.Row():
             self.go = gr.Button(
                 "Start training", variant="primary", min_width=100, elem_id="train-start"
@@ -237,23 +160,8 @@ class TrainTab:
             self.take = gr.Button("Keep as it is", visible=False, elem_id="train-keep")
         self.problem = message("train-problem")
 
-    def _cards(self, session: str) -> None:
-        """Before and after, for every person."""
-        for number, result in enumerate(self.results(session)):
-            before = (result.trainee.faces[0].image, "the photo")
-            after = [(str(d.path), likeness(d.settings["identity"])) for d in result.drawn]
-            with gr.Column(elem_classes="panel"):
-                pictures_of = f"train-card-{number}", result.trainee.name, [before, *after]
-                gallery(*pictures_of, size="medium", opens=True)
-                with gr.Row(elem_classes="actions"):
-                    gr.HTML(f'<p class="lead">{safe(summary(result))}</p>')
-                    gr.DownloadButton(
-                        "Download", value=str(result.file), size="sm", min_width=90,
-                        elem_id=f"train-download-{number}",
-                    )  # fmt: skip
-
     def _build_view(self, session: gr.BrowserState) -> None:
-        self.status = message("train-status", '<p class="lead">No training yet.</p>')
+        self.status = message("train-status", EMPTY)
         self.plot = gr.LinePlot(
             curve([]), x="step", y="loss", color="series", color_map=COLOURS, height=260,
             x_title="step", y_title="loss", label="Loss", buttons=[], visible=False,
@@ -261,17 +169,18 @@ class TrainTab:
         )  # fmt: skip
         self.legend = gr.HTML(elem_id="train-legend")
         self.previews = gallery("train-previews", "On the way", opens=True)
-        with gr.Column(elem_id="train-results"):
-            gr.render(inputs=session, triggers=[self.finished.change])(self._cards)
+        self.cards.build(session)
         self.carry_on = gr.Button(
             "Use in Compose", variant="primary", visible=False, elem_id="train-compose"
         )
         self.watched = [
-            self.seen, self.status, self.plot, self.legend, self.previews, self.finished,
-            self.timer, self.go, self.halt, self.again, self.take, self.carry_on,
+            self.seen, self.status, self.running, self.plot, self.legend, self.previews,
+            self.cards.finished, self.timer, self.go, self.halt, self.again, self.take,
+            self.carry_on,
         ]  # fmt: skip
 
     def _wire(self, session: gr.BrowserState) -> None:
+        self.whom.wire(session)
         self.tick: dict[str, Any] = {
             "fn": self.poll,
             "inputs": [self.seen, session],
@@ -280,10 +189,9 @@ class TrainTab:
             **PRIVATE,
         }
         self.timer.tick(**self.tick)
-        form = [self.who, self.preset, self.steps, self.seed, session]
+        whom = self.whom
+        form = [whom.chosen, whom.preset, whom.steps, whom.seed, session]
         self.go.click(self.start, form, self.problem, **PRIVATE).success(**self.tick)
-        self.faces.select(self.toggle, [self.who, session], [self.faces, self.who], **PRIVATE)
-        self.who.change(self.recipes, self.who, self.preset, queue=False, **PRIVATE)
         self.halt.click(self.stop, session, None, queue=False, **PRIVATE).success(**self.tick)
         self.again.click(self.resume, session, self.problem, **PRIVATE).success(**self.tick)
         self.take.click(self.keep, session, self.problem, **PRIVATE).success(**self.tick)
@@ -294,24 +202,30 @@ def worth_drawing(count: int, shown: int) -> bool:
     return count >= WORTH * shown
 
 
+def drawable(job: TrainJob) -> bool:
+    """Whether there is a line to be seen; one point is none."""
+    return len(job.losses) > 1
+
+
 def legend_of(job: TrainJob) -> str:
     """Which line is which, as HTML."""
-    if not job.config.steps:
+    if not drawable(job):
         return ""
     return colour_key(legend(job.names))
-
-
-def summary(result: Result) -> str:
-    """Likeness over the pictures, and the size of the file."""
-    scores = [d.settings["identity"] for d in result.drawn]
-    known = [score for score in scores if score is not None]
-    size = f"{result.file.stat().st_size / 1000:.1f} KB"
-    return joined(likeness(mean(known) if known else None), f"identity file of {size}")
 
 
 def resume_label(job: TrainJob | None) -> str:
     """Whom the button goes on with."""
     return f"Resume {', '.join(job.names)} at step {job.step}" if job else "Resume"
+
+
+def in_short(job: TrainJob) -> str:
+    """What is known on every tab of a training that is not over, as HTML."""
+    who = ", ".join(job.names)
+    if job.status == "queued":
+        return f"<p>{safe(who)}: waiting for the device</p>"
+    steps = f"step {job.step} of {job.config.steps}" if job.config.steps else ""
+    return f"<p>{safe(joined(f'Training {who}', steps, time_left(job)))}</p>"
 
 
 def describe(job: TrainJob) -> str:

@@ -221,7 +221,7 @@ class TrainJob(Job):
 
 def likeness(score: float | None) -> str:
     """An identity score in words and a number."""
-    return "not scored" if score is None else f"likeness {score:.2f}"
+    return "not scored" if score is None else f"likeness\u00a0{score:.2f}"
 
 
 def interrupted(core: Studio, workspace: Workspace, pace: Pace) -> TrainJob | None:

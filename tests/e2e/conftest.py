@@ -21,10 +21,19 @@ def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[App]:
 
 
 @pytest.fixture(scope="session")
-def chromium() -> Iterator[sync_api.Browser]:
+def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[sync_api.Browser]:
+    """With a camera that sees an example face."""
+    film = tmp_path_factory.mktemp("camera") / "face.mjpeg"
+    grid = Image.open(TOONVILLE / "evaluation" / "people.png").convert("RGB")
+    grid.crop((0, 0, 128, 128)).resize((480, 480)).save(film, "JPEG")
+    camera = [
+        "--use-fake-ui-for-media-stream",
+        "--use-fake-device-for-media-stream",
+        f"--use-file-for-fake-video-capture={film}",
+    ]
     with sync_api.sync_playwright() as playwright:
         sync_api.expect.set_options(timeout=PATIENCE)
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=[*ARGUMENTS, *camera])
         yield browser
         browser.close()
 

@@ -1,4 +1,4 @@
-"""axe-core on every tab, in both colour schemes, with something on it; keyboard alone."""
+"""axe-core on every tab, with something on it, light and dark, wide and narrow; keyboard alone."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from e2e.harness import ROOT, choose_file
 pytestmark = [pytest.mark.e2e, pytest.mark.toonville]
 
 BAD = ("serious", "critical")
+DESK, PHONE = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -62,10 +63,14 @@ def test_a_face_is_used_by_keyboard_alone(browser):
 
 
 def violations(page: Page, where: str) -> list[str]:
-    """What axe calls serious or worse, in words."""
-    found = Axe().run(page).response["violations"]
-    return [
-        f"{where}: {rule['id']} ({rule['help']}): {rule['nodes'][0]['html'][:200]}"
-        for rule in found
-        if rule["impact"] in BAD
-    ]
+    """What axe calls serious or worse, at the width of a desk and of a phone, in words."""
+    words = []
+    for size in PHONE, DESK:
+        page.set_viewport_size(size)
+        words += [
+            f"{where}, {size['width']} px: {rule['id']} ({rule['help']}): "
+            f"{rule['nodes'][0]['html'][:200]}"
+            for rule in Axe().run(page).response["violations"]
+            if rule["impact"] in BAD
+        ]
+    return words

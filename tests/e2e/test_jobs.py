@@ -11,7 +11,8 @@ from e2e.harness import browsing, running
 
 pytestmark = [pytest.mark.e2e, pytest.mark.toonville]
 
-SOON = 5.0  # seconds; half of that on two idle cores
+SOON = 2.0  # seconds, on two cores that have nothing else to do
+SLACK = 1.5  # times as long where they have
 
 
 def test_two_browsers_away_from_home_see_nothing_of_each_other(chromium, tmp_path):
@@ -39,7 +40,7 @@ def test_two_browsers_away_from_home_see_nothing_of_each_other(chromium, tmp_pat
             seen.get_by_role("tab", name="Compose").click()
             expect(seen.locator("#compose-people")).to_have_count(0)
             expect(seen.locator("#compose-gallery .thumbnail-item")).to_have_count(0)
-            assert "Ash 0." not in seen.content()
+            assert "Ash" not in seen.locator("body").inner_text()
         again = mine.open()
         again.get_by_role("tab", name="Compose").click()
         expect(again.locator("#compose-gallery")).to_contain_text("Ash 0.")
@@ -51,12 +52,14 @@ def test_a_training_is_found_by_a_new_tab_and_its_end_makes_room_for_the_next_jo
     train(page, "Paper")
     expect(page.locator("#train-status")).to_contain_text("left")
     page.close()
-    page = browser.open()
     began = time.monotonic()
+    page = browser.open()
+    expect(page.locator("#train-running")).to_contain_text("Training Billie · step")
+    found = time.monotonic() - began
     page.get_by_role("tab", name="Train").click()
     expect(page.locator("#train-status")).to_contain_text("Billie · recipe paper · step")
+    expect(page.locator("#train-running")).to_be_hidden()
     expect(page.locator("#train-stop")).to_be_enabled()
-    found = time.monotonic() - began
     expect(page.locator("#train-plot svg .mark-line path").first).to_be_attached()
     compose(page, "a photo of a person", pictures=1)
     expect(page.locator("#compose-status")).to_contain_text("Waiting for the device: 1 before")
@@ -65,7 +68,7 @@ def test_a_training_is_found_by_a_new_tab_and_its_end_makes_room_for_the_next_jo
     page.get_by_role("tab", name="Compose").click()
     expect(page.locator("#compose-status")).to_contain_text("1 of 1 pictures · ")
     print(f"a new tab finds the training in {found:.1f} s; it stops in {stopped:.1f} s")
-    assert found < SOON and stopped < SOON
+    assert found < SLACK * SOON and stopped < SLACK * SOON
 
 
 def use_example(page: Page, number: int, name: str) -> None:

@@ -14,7 +14,7 @@ pytestmark = [pytest.mark.e2e, pytest.mark.toonville]
 
 TABS = ("Faces", "Train", "Compose", "Interpolate", "Library", "About")
 CLICKS, SECONDS = 6, 90  # at most
-RTL = 'مرحبا "x" & {{1}} ' + "ي" * 40
+RTL = ('مرحبا "x" & {{1}} &lt;img src=x onerror=alert(1)&gt; ' + "ي" * 64)[:64]
 SAMPLE = ROOT / "identities" / "ada.sample.safetensors"
 
 
@@ -78,6 +78,11 @@ def test_a_person_is_renamed_deleted_and_brought_back(browser):
     expect(page.locator("#library-people")).to_contain_text(RTL)
     page.locator("#library-compose").click()
     expect(page.locator("#compose-prompt textarea")).to_have_value(f"a photo of <{RTL}>")
+    page.locator("#compose-prompt textarea").press_sequentially(" and <")
+    expect(page.get_by_role("option", name=RTL, exact=True)).to_be_visible()
+    page.get_by_role("tab", name="Interpolate").click()
+    expect(page.locator("#map-near")).to_contain_text(f"<{RTL}>")
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
 
 
 def test_the_settings_of_a_picture_come_back(browser):
