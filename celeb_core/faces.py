@@ -5,12 +5,17 @@ from __future__ import annotations
 import hashlib
 import io
 import warnings
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from PIL import Image, ImageOps, UnidentifiedImageError
+from torch import Tensor
+from torch.nn import functional
 
 from celeb_core.errors import (
     FacePackMissing,
@@ -23,9 +28,11 @@ from celeb_core.packs import PACKS, check_sums, pack_folder
 from celeb_core.types import Box, Face, Framing
 
 PhotoSource = str | Path | bytes | Image.Image
+Pixels: TypeAlias = npt.NDArray[np.uint8]
 
 MAX_PIXELS = 150_000_000  # decoded; more is taken for a decompression bomb
 MAX_SIDE = 2048  # of the photo that the detector sees and the crop is cut from
+SHIFT = 2  # pixels of an aligned crop, about what a detector's landmarks are off by
 MIN_SIDE = 16  # a face in less could not be recognised by anybody
 
 
@@ -38,6 +45,10 @@ class FaceModel(Protocol):
 
     def find(self, photo: Image.Image) -> list[Face]:
         """All faces of an upright RGB photo, left to right; empty if there is none."""
+        ...
+
+    def embed(self, crops: Sequence[Pixels]) -> Tensor:
+        """Aligned crops, n of (112, 112, 3) RGB -> (n, 512) of unit norm."""
         ...
 
 
@@ -77,6 +88,12 @@ class InsightFace:
                 )
             )
         return sorted(found, key=lambda face: face.box[0] + face.box[2])
+
+    def embed(self, crops: Sequence[Pixels]) -> Tensor:
+        """Aligned crops, n of (112, 112, 3) RGB -> (n, 512) of unit norm."""
+        bgr = [np.ascontiguousarray(crop[:, :, ::-1]) for crop in crops]
+        found = self.analysis.models["recognition"].get_feat(bgr)
+        return functional.normalize(torch.from_numpy(np.asarray(found, np.float32)), dim=-1)
 
 
 def load_face_model(
@@ -159,11 +176,23 @@ def open_photo(source: PhotoSource) -> Image.Image:
 
 
 def find_faces(source: PhotoSource, model: FaceModel) -> list[Face]:
-    """All faces of a photo, left to right. Raises NoFaceFound if there is none."""
+    """All faces of a photo, left to right, steadied. Raises NoFaceFound if there is none."""
     faces = model.find(open_photo(source))
     if not faces:
         raise NoFaceFound(model.note)
-    return faces
+    return [steadied(face, model) for face in faces]
+
+
+def steadied(face: Face, model: FaceModel) -> Face:
+    """The face with the mean embedding of ten views: shifted by SHIFT pixels to each side or not,
+    mirrored or not. What chance did to the landmarks averages out (docs/toonville.md)."""
+    margin = ((SHIFT, SHIFT), (SHIFT, SHIFT), (0, 0))
+    wide = np.pad(face.aligned, margin, mode="edge")
+    height, width = face.aligned.shape[:2]
+    places = [(1, 1), (0, 1), (2, 1), (1, 0), (1, 2)]
+    views = [wide[SHIFT * y : SHIFT * y + height, SHIFT * x : SHIFT * x + width] for y, x in places]
+    seen = model.embed([*views, *(view[:, ::-1] for view in views)])
+    return replace(face, embedding=functional.normalize(seen.mean(0), dim=0))
 
 
 def find_face(source: PhotoSource, model: FaceModel, choose: int | None = None) -> Face:

@@ -12,7 +12,8 @@ the text states that can be seen in faces:
 3. with c ~ N(0, 1), as whitened coefficients are, the mean of c given z is the answer:
    c = A' (A A' + N)^-1 (z - a), N the covariance of the noise (linear-Gaussian inversion)
 
-All three make one linear map of low rank: a new person takes milliseconds.
+All three make one linear map of low rank: a new person takes milliseconds. A mean of what may be
+is nearer to the average person than anybody is, so the answer is stretched a little.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 
 PROMPT = "a photo of <x>"
 RANK = 96  # most components of z
+STRETCH = 1.15  # by experiment, docs/toonville.md
 FEWEST = 8  # people with a face, below which nothing can be learned
 TEXTS = 6000  # mixtures of step 2
 LAMBDAS = tuple(10 ** (exponent / 2) for exponent in range(-4, 9))  # 0.01 to 10,000
@@ -79,7 +81,7 @@ def fit_start(
     forward, offset, _ = ridge(known, z)
     errors = z - known @ forward.T - offset
     spread = forward @ forward.T + errors.T @ errors / len(errors)
-    up = torch.linalg.solve(spread, forward).T  # (k * p, r)
+    up = STRETCH * torch.linalg.solve(spread, forward).T  # (k * p, r)
     return seen @ weight, up, up @ (seen @ (bias - middle) - offset)
 
 

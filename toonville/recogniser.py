@@ -17,7 +17,7 @@ from toonville.people_store import draw_people_store, load_people_store
 from toonville.trainer import Budget, train
 from toonville.vae import to_tensor
 
-NUM_PEOPLE, FACES_EACH, SEED = 8000, 8, 101
+NUM_PEOPLE, FACES_EACH, SEED = 4000, 12, 101
 EMBEDDING = 512
 INNER_SIDE = SIDE // 2
 BATCH = 128
