@@ -135,7 +135,7 @@ def test_from_names_to_plain_diffusers(kind, folders, offline_files, world, pers
     said = encode_prompt(prompt, basis, models)
     assert torch.equal(theirs[0], said.states)
     if family is SDXL:
-        assert torch.equal(theirs[2], said.pooled)
+        assert torch.allclose(theirs[2], said.pooled, rtol=0, atol=1e-5 if "file" in kind else 0)
     pipe.scheduler = make_scheduler(models)
     seed = torch.Generator().manual_seed(3)
     drawn = pipe(TEXT, num_inference_steps=3, generator=seed).images[0]
