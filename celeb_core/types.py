@@ -167,7 +167,7 @@ class TrainConfig:
     norm: Norm = "free"
     calibrated: bool = True  # start from the calibration, if the model has one
     # which coefficients are kept
-    ema: float = 0.0  # 0: the last ones
+    ema: float = 0.97  # decay of their moving average; 0: the last ones
     ema_from_noise: bool = False  # the official code's: starts from random numbers
     # views of the photo
     views: int = 24  # augmented latents encoded once, per person
