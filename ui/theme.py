@@ -135,4 +135,7 @@ footer button.hidden:first-child + .divider { display: none; }
 #compose-order { border: none !important; padding: 0; }
 #train-preset .wrap { flex-direction: column; align-items: stretch; }
 #train-plot .role-legend { display: none; }
+button[role=tab].selected { color: var(--primary-600) !important; }
+.dark button[role=tab].selected { color: var(--primary-400) !important; }
+.prose pre, .prose pre code { white-space: pre-wrap !important; overflow-wrap: anywhere; }
 """
