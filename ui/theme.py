@@ -137,5 +137,6 @@ footer button.hidden:first-child + .divider { display: none; }
 #train-plot .role-legend { display: none; }
 button[role=tab].selected { color: var(--primary-600) !important; }
 .dark button[role=tab].selected { color: var(--primary-400) !important; }
+.empty[aria-label="Empty value"] { display: none; }
 .prose pre, .prose pre code { white-space: pre-wrap !important; overflow-wrap: anywhere; }
 """
