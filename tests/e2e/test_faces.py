@@ -1,4 +1,4 @@
-"""Ways in for a photo: the camera, the clipboard; and one that shows nobody."""
+"""Ways in for a photo: the camera."""
 
 from __future__ import annotations
 
