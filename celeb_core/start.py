@@ -52,7 +52,9 @@ def start_coefficients(faces: Tensor, calibration: Calibration, basis: CelebBasi
     down, up, bias = (
         part.to(faces) for part in (calibration.down, calibration.up, calibration.bias)
     )
-    return (faces @ down.T @ up.T + bias).unflatten(1, (basis.k, basis.p))
+    flat: Tensor = faces @ down.T @ up.T + bias
+    coefficients: Tensor = flat.unflatten(1, (basis.k, basis.p))
+    return coefficients
 
 
 def fit_start(
