@@ -327,3 +327,17 @@ def _vae_name(key: str) -> str:
         r"up_blocks\.(\d)\.resnets\.(\d)", lambda m: f"up.{3 - int(m[1])}.block.{m[2]}", key
     )
     return re.sub(r"up_blocks\.(\d)\.upsamplers\.0", lambda m: f"up.{3 - int(m[1])}.upsample", key)
+
+
+def settled(pipeline):
+    """The pipeline, frozen, each weight at the start of memory of its own.
+
+    The last bits of a product depend on where its factors lie, and on whether they could be
+    trained; files are read to wherever they lie in the file.
+    """
+    for part in pipeline.components.values():
+        if isinstance(part, torch.nn.Module):
+            part.requires_grad_(False)
+            for weight in part.parameters():
+                weight.data = weight.data.clone(memory_format=torch.contiguous_format)
+    return pipeline

@@ -33,7 +33,7 @@ def test_matching_is_one_to_one_and_best_in_all():
 
 def test_the_right_person_scores_one_and_the_missing_zero(measured):
     picture = portrait(255)
-    (ada,) = measured.faces.find(picture)
+    ada = find_face(picture, measured.faces)
     judged = measured.examiners.judge.embed(picture, [ada])[0]
     bob = find_face(portrait(190), measured.faces).embedding
     wanted = {"ada": ada.embedding, "bob": bob}
@@ -98,19 +98,7 @@ def test_references_are_the_models_own_pictures(measured, monkeypatch):
 
     monkeypatch.setattr(module, "generate", draw)
     found = reference_faces({"Grezin": None, "ada": torch.zeros(2, 48)}, measured, pictures=2)
-    expected = measured.faces.find(portrait(200))[0].embedding
+    expected = find_face(portrait(200), measured.faces).embedding
     assert torch.allclose(found["ada"], expected, atol=1e-5)
     monkeypatch.setattr(module, "generate", lambda *_: [Image.new("RGB", (128, 128))])
     assert reference_faces({"Grezin": None}, measured) == {}
-
-
-def test_photographs_get_a_second_judge_where_the_model_has_none(
-    measured_world, world, monkeypatch
-):
-    judge = object()
-    monkeypatch.setattr(module, "load_second_judge", lambda: judge)
-    assert module.load_examiners(None, photographs=True).likeness is judge
-    assert module.load_examiners(None).likeness is None
-    assert module.load_examiners(world, photographs=True).likeness is judge
-    own = module.load_examiners(measured_world, photographs=True)
-    assert own.likeness is own.judge and own.second is None
