@@ -20,7 +20,6 @@ from torch import Tensor
 from torch.nn import functional
 
 from celeb_core.basis import compose, mix, project, words_of
-from celeb_core.faces import steadied
 from celeb_core.files import write_atomically
 from celeb_core.prompt import parse_prompt
 from celeb_core.sampling import generate_each
@@ -96,8 +95,7 @@ def look_at_people(
         config = SampleConfig(seed=seed + first, steps=steps, batch_size=batch_size)
         for picture in generate_each(prompts, studio.models, studio.basis, config):
             face = largest(faces) if (faces := studio.faces.find(picture)) else None
-            seen = torch.zeros(512) if face is None else steadied(face, studio.faces).embedding
-            embeddings.append(seen)
+            embeddings.append(torch.zeros(512) if face is None else face.embedding)
             framings.append(torch.zeros(3) if face is None else _framing(face, picture.height))
         yield Sightings(
             names,
@@ -118,9 +116,7 @@ def calibration_of(sightings: Sightings, studio: Studio) -> Calibration:
         studio.basis,
         studio.models,
     )
-    framing = Framing()
-    if bool(seen.any()):
-        framing = Framing(*sightings.framings[seen].median(0).values.tolist())
+    framing = Framing(*sightings.framings[seen].median(0).values.tolist())
     return Calibration(
         sightings.names,
         sightings.face_embeddings[:celebrities].clone(),

@@ -5,8 +5,6 @@ from __future__ import annotations
 import hashlib
 import io
 import warnings
-from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol, TypeAlias
 
@@ -33,6 +31,7 @@ Pixels: TypeAlias = npt.NDArray[np.uint8]
 MAX_PIXELS = 150_000_000  # decoded; more is taken for a decompression bomb
 MAX_SIDE = 2048  # of the photo that the detector sees and the crop is cut from
 SHIFT = 2  # pixels of an aligned crop, about what a detector's landmarks are off by
+PLACES = ((1, 1), (0, 1), (2, 1), (1, 0), (1, 2))  # of a crop in one that is wider by SHIFT
 MIN_SIDE = 16  # a face in less could not be recognised by anybody
 
 
@@ -45,10 +44,6 @@ class FaceModel(Protocol):
 
     def find(self, photo: Image.Image) -> list[Face]:
         """All faces of an upright RGB photo, left to right; empty if there is none."""
-        ...
-
-    def embed(self, crops: Sequence[Pixels]) -> Tensor:
-        """Aligned crops, n of (112, 112, 3) RGB -> (n, 512) of unit norm."""
         ...
 
 
@@ -66,21 +61,21 @@ class InsightFace:
         rgb = np.asarray(photo)
         found = []
         for raw in self.analysis.get(np.ascontiguousarray(rgb[:, :, ::-1])):  # it wants BGR
-            embedding = torch.from_numpy(np.array(raw.normed_embedding, dtype=np.float32))
-            if not torch.isfinite(embedding).all():
+            if not np.isfinite(raw.embedding).all():
                 continue  # landmarks that fell together: alignment has no solution
-            if embedding.shape != (512,):
+            if raw.embedding.shape != (512,):
                 raise FacePackMissing(
-                    f"The recogniser of the face pack “{self.id}” gives {embedding.numel()} "
+                    f"The recogniser of the face pack “{self.id}” gives {raw.embedding.size} "
                     "numbers per face, 512 are needed. Use a pack with an ArcFace recogniser."
                 )
+            aligned = np.asarray(norm_crop(rgb, raw.kps, 112))
             box = _box(raw.bbox)
             crop = portrait_box(box, photo.size, self.framing)
             found.append(
                 Face(
                     image=photo.crop(_box(np.round(crop))),
-                    aligned=np.asarray(norm_crop(rgb, raw.kps, 112)),
-                    embedding=embedding,
+                    aligned=aligned,
+                    embedding=self.embed(aligned),
                     box=box,
                     crop=crop,
                     landmarks=np.asarray(raw.kps, dtype=np.float32),
@@ -89,11 +84,18 @@ class InsightFace:
             )
         return sorted(found, key=lambda face: face.box[0] + face.box[2])
 
-    def embed(self, crops: Sequence[Pixels]) -> Tensor:
-        """Aligned crops, n of (112, 112, 3) RGB -> (n, 512) of unit norm."""
-        bgr = [np.ascontiguousarray(crop[:, :, ::-1]) for crop in crops]
-        found = self.analysis.models["recognition"].get_feat(bgr)
-        return functional.normalize(torch.from_numpy(np.asarray(found, np.float32)), dim=-1)
+    def embed(self, aligned: Pixels) -> Tensor:
+        """An aligned crop (112, 112, 3) RGB -> (512,) of unit norm.
+
+        The mean over ten views, shifted by SHIFT to each side or not, mirrored or not: what chance
+        did to the landmarks averages out (docs/toonville.md).
+        """
+        bgr = np.pad(aligned[:, :, ::-1], ((SHIFT, SHIFT), (SHIFT, SHIFT), (0, 0)), mode="edge")
+        views = [bgr[SHIFT * y :, SHIFT * x :][:112, :112] for y, x in PLACES]
+        views += [view[:, ::-1] for view in views]
+        found = self.analysis.models["recognition"].get_feat(views)
+        seen = functional.normalize(torch.from_numpy(np.asarray(found, np.float32)), dim=1)
+        return functional.normalize(seen.mean(0), dim=0)
 
 
 def load_face_model(
@@ -176,23 +178,11 @@ def open_photo(source: PhotoSource) -> Image.Image:
 
 
 def find_faces(source: PhotoSource, model: FaceModel) -> list[Face]:
-    """All faces of a photo, left to right, steadied. Raises NoFaceFound if there is none."""
+    """All faces of a photo, left to right. Raises NoFaceFound if there is none."""
     faces = model.find(open_photo(source))
     if not faces:
         raise NoFaceFound(model.note)
-    return [steadied(face, model) for face in faces]
-
-
-def steadied(face: Face, model: FaceModel) -> Face:
-    """The face with the mean embedding of ten views: shifted by SHIFT pixels to each side or not,
-    mirrored or not. What chance did to the landmarks averages out (docs/toonville.md)."""
-    margin = ((SHIFT, SHIFT), (SHIFT, SHIFT), (0, 0))
-    wide = np.pad(face.aligned, margin, mode="edge")
-    height, width = face.aligned.shape[:2]
-    places = [(1, 1), (0, 1), (2, 1), (1, 0), (1, 2)]
-    views = [wide[SHIFT * y : SHIFT * y + height, SHIFT * x : SHIFT * x + width] for y, x in places]
-    seen = model.embed([*views, *(view[:, ::-1] for view in views)])
-    return replace(face, embedding=functional.normalize(seen.mean(0), dim=0))
+    return faces
 
 
 def find_face(source: PhotoSource, model: FaceModel, choose: int | None = None) -> Face:

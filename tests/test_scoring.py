@@ -102,3 +102,15 @@ def test_references_are_the_models_own_pictures(measured, monkeypatch):
     assert torch.allclose(found["ada"], expected, atol=1e-5)
     monkeypatch.setattr(module, "generate", lambda *_: [Image.new("RGB", (128, 128))])
     assert reference_faces({"Grezin": None}, measured) == {}
+
+
+def test_photographs_get_a_second_judge_where_the_model_has_none(
+    measured_world, world, monkeypatch
+):
+    judge = object()
+    monkeypatch.setattr(module, "load_second_judge", lambda: judge)
+    assert module.load_examiners(None, photographs=True).likeness is judge
+    assert module.load_examiners(None).likeness is None
+    assert module.load_examiners(world, photographs=True).likeness is judge
+    own = module.load_examiners(measured_world, photographs=True)
+    assert own.likeness is own.judge and own.second is None
