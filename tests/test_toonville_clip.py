@@ -11,6 +11,7 @@ from transformers import CLIPTextModel, CLIPTokenizer
 
 from toonville import probe
 from toonville.__main__ import ASSETS
+from toonville.between import text_encoder
 from toonville.clip import Reading, TokenisedCaptions, tokenise
 from toonville.dataset import Store, captioned, celebrities, draw_store, load_store
 from toonville.tokenizer import train_tokenizer
@@ -59,8 +60,8 @@ def test_what_has_no_one_answer_is_not_asked() -> None:
 def test_the_shipped_states_say_who_and_what(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(probe, "CAPTIONS", 300)
     monkeypatch.setattr(probe, "HELD_OUT_CAPTIONS", 100)
-    encoder = CLIPTextModel.from_pretrained(ASSETS / "text_encoder").float()
-    tokenizer = CLIPTokenizer.from_pretrained(ASSETS / "tokenizer")
-    assert probe.probe_names(encoder, tokenizer) > 0.8
-    right = probe.probe_captions(encoder, tokenizer)
+    tower = CLIPTextModel.from_pretrained(ASSETS / "text_encoder").float()
+    encoder = text_encoder(tower, CLIPTokenizer.from_pretrained(ASSETS / "tokenizer"))
+    assert probe.probe_names(encoder) > 0.8
+    right = probe.probe_captions(encoder)
     assert right["scene"] > 0.9 and right["accessory"] > 0.8

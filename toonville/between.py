@@ -8,6 +8,7 @@ the traits that the text encoder, which knows the names alone, says of these wor
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -69,29 +70,30 @@ def make_between(encoder: TextEncoder, n: int = NUM_BETWEEN, seed: int = SEED) -
     return Between(stacked.numpy(), read.clamp(-1, 1).numpy())
 
 
-@torch.no_grad()
-def name_states(names: tuple[str, ...], encoder: TextEncoder) -> Tensor:
+def name_states(names: Sequence[str], encoder: TextEncoder) -> Tensor:
     """Return the state of the last token of each name in PORTRAIT, (n, width)."""
-    parts = []
-    for start in range(0, len(names), AT_ONCE):
-        group = names[start : start + AT_ONCE]
-        ends = [len(token_ids(PORTRAIT.format(name), encoder.tokenizer)) for name in group]
-        states = encode_texts(
-            [PORTRAIT.format(name) for name in group], [{}] * len(group), K, (encoder,)
-        ).states
-        parts.append(states[torch.arange(len(group)), torch.tensor(ends)])
-    return torch.cat(parts)
+    texts = [PORTRAIT.format(name) for name in names]
+    ends = torch.tensor([len(token_ids(text, encoder.tokenizer)) for text in texts])
+    states = text_states(texts, [{}] * len(texts), encoder)
+    return states[torch.arange(len(texts)), ends]
 
 
-@torch.no_grad()
 def word_states(words: Tensor, encoder: TextEncoder) -> Tensor:
     """Return the state of the last word of each person (n, K, width) in PORTRAIT, (n, width)."""
     end = len(token_ids(PORTRAIT.format(""), encoder.tokenizer)) + K
-    texts = [PORTRAIT.format("<x>")] * AT_ONCE
-    parts = []
-    for group in words.split(AT_ONCE):
-        people = [{"x": person} for person in group]
-        parts.append(encode_texts(texts[: len(group)], people, K, (encoder,)).states[:, end])
+    people = [{"x": person} for person in words]
+    return text_states([PORTRAIT.format("<x>")] * len(words), people, encoder)[:, end]
+
+
+@torch.no_grad()
+def text_states(
+    texts: Sequence[str], words: Sequence[Mapping[str, Tensor]], encoder: TextEncoder
+) -> Tensor:
+    """Return the states of padded texts, (n, tokens, width); `words` of their placeholders."""
+    parts = [
+        encode_texts(texts[i : i + AT_ONCE], words[i : i + AT_ONCE], K, (encoder,)).states
+        for i in range(0, len(texts), AT_ONCE)
+    ]
     return torch.cat(parts)
 
 
