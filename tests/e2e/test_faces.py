@@ -1,11 +1,23 @@
-"""Ways in for a photo: the camera."""
+"""Ways in for a photo: the camera, the clipboard; and one that shows nobody."""
 
 from __future__ import annotations
 
+import base64
+
 import pytest
+from PIL import Image
 from playwright.sync_api import expect
 
+from e2e.harness import ROOT
+
 pytestmark = [pytest.mark.e2e, pytest.mark.toonville]
+
+PASTE = """async data => {
+    const blob = await (await fetch(data)).blob(), carried = new DataTransfer();
+    carried.items.add(new File([blob], "image.png", {type: "image/png"}));
+    const event = new ClipboardEvent("paste", {clipboardData: carried, bubbles: true});
+    document.body.dispatchEvent(event);
+}"""
 
 
 def test_a_picture_of_the_camera_is_used(browser):
@@ -19,3 +31,18 @@ def test_a_picture_of_the_camera_is_used(browser):
     page.get_by_label("I may use this person's likeness").check()
     page.locator("#faces-use").click()
     expect(page.locator("#faces-list")).to_contain_text("Robin")
+
+
+def test_a_picture_is_pasted_anywhere_and_one_without_a_face_says_what_to_do(browser, tmp_path):
+    page = browser.open()
+    # The last thing that happens when a page is loaded.
+    page.wait_for_function("Boolean(localStorage.getItem('celeb-basis-session'))")
+    photo = (ROOT / "docs" / "pictures" / "ada.png").read_bytes()
+    page.evaluate(PASTE, "data:image/png;base64," + base64.b64encode(photo).decode())
+    expect(page.locator("#faces-crop img")).to_be_visible()
+    landscape = tmp_path / "dog.png"
+    Image.linear_gradient("L").resize((600, 400)).convert("RGB").save(landscape)
+    page.locator("#faces-drop input[type=file]").set_input_files(landscape)
+    expect(page.locator("#faces-problem")).to_contain_text("dog.png: ")
+    expect(page.locator("#faces-problem")).to_contain_text("face")
+    expect(page.locator("#faces-crop img")).to_be_visible()  # the one before is still there

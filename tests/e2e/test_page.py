@@ -78,6 +78,7 @@ def test_a_person_is_renamed_deleted_and_brought_back(browser):
     expect(page.locator("#library-people")).to_contain_text(RTL)
     page.locator("#library-compose").click()
     expect(page.locator("#compose-prompt textarea")).to_have_value(f"a photo of <{RTL}>")
+    expect(page.locator("#compose-people")).to_contain_text(RTL)
     page.locator("#compose-prompt textarea").press_sequentially(" and <")
     expect(page.get_by_role("option", name=RTL, exact=True)).to_be_visible()
     page.get_by_role("tab", name="Interpolate").click()
