@@ -15,6 +15,8 @@ from pathlib import Path
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # read by gradio when it is imported
 
 from celeb_core import CelebError, load_studio  # noqa: E402
+from celeb_core.devices import DTYPES  # noqa: E402
+from celeb_core.memory import MODES  # noqa: E402
 from ui.pace import PaceJob  # noqa: E402
 from ui.page import Page  # noqa: E402
 from ui.studio import Shared  # noqa: E402
@@ -34,7 +36,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         logging.getLogger(noisy).setLevel(logging.ERROR)
     warnings.simplefilter("ignore", FutureWarning)
     try:
-        core = load_studio(options.model, device=options.device, cache=CACHE)
+        core = load_studio(
+            options.model,
+            device=options.device,
+            dtype=options.dtype,
+            memory=options.memory,
+            compiled=options.compile,
+            cache=CACHE,
+        )
     except CelebError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
@@ -105,6 +114,9 @@ def parser() -> argparse.ArgumentParser:
         "--identities", type=Path, default=Path("identities"), help="folder of your people"
     )
     options.add_argument("--device", help="cuda, mps or cpu; the best there is by default")
+    options.add_argument("--dtype", choices=DTYPES, help="of the UNet; the device's by default")
+    options.add_argument("--memory", choices=MODES, help="how lean; by the free memory by default")
+    options.add_argument("--compile", action="store_true", help="compile the UNet's blocks")
     return options
 
 
