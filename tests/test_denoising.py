@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import pytest
@@ -7,6 +8,7 @@ import torch
 
 from celeb_core import TrainConfig, fit
 from celeb_core.denoising import Denoising
+from celeb_core.presets import PRESETS
 from celeb_core.prompt import encode_texts
 from celeb_core.templates import STUDIO
 
@@ -42,8 +44,32 @@ def test_targets_of_all_prediction_types(kind, person, models, basis, monkeypatc
 
 def test_stratified_timesteps_cover_the_range(person, models, basis):
     denoising = Denoising([person], models, FAST)
-    parts = (denoising.timesteps(10) // 100).sort().values
+    parts = (denoising.timesteps(10, (0, 1000)) // 100).sort().values
     assert parts.tolist() == list(range(10))
+    inside = denoising.timesteps(200, (300, 350))
+    assert sorted(set(inside.tolist())) == list(range(300, 350))
+
+
+@pytest.mark.parametrize("side", [16, 64])
+def test_timesteps_hide_as_much_of_a_shrunk_picture_at_any_size(person, models, side):
+    """Log SNR of a mean over (side / 16)^2 latents: log(a / (1 - a)) + 2 log(side / 16)."""
+    denoising = Denoising([person], models, replace(FAST, log_snr_min=-1.5, log_snr_max=2.5))
+    first, end = denoising.bounds(side * side)
+    alphas = denoising.noising.alphas_cumprod.double()
+    ratio = (alphas / (1 - alphas)).log() + 2 * math.log(side / 16)
+    assert [int(t) for t in ((ratio >= -1.5) & (ratio <= 2.5)).nonzero()] == list(range(first, end))
+
+
+def test_the_paper_draws_from_all_timesteps(person, models):
+    denoising = Denoising([person], models, PRESETS["paper"])
+    assert denoising.bounds(64 * 64) == (0, 1000)
+
+
+def test_a_range_that_holds_no_timestep_gives_the_nearest(person, models):
+    for limit in (-60.0, 60.0):
+        config = replace(FAST, log_snr_min=limit, log_snr_max=limit)
+        first, end = Denoising([person], models, config).bounds(64 * 64)
+        assert (first, end) == ((999, 1000) if limit < 0 else (0, 1))
 
 
 def test_background_counts_less_in_the_loss(person, models, basis, monkeypatch):

@@ -131,3 +131,11 @@ def choose_file(page: sync_api.Page, button: str, path: Path) -> None:
     with page.expect_file_chooser() as chooser:
         page.locator(button).click()
     chooser.value.set_files(path)
+
+
+def choose(page: sync_api.Page, dropdown: sync_api.Locator, text: str) -> None:
+    """For a dropdown that can be searched."""
+    dropdown.click()
+    dropdown.fill(text)
+    page.get_by_role("option", name=text, exact=True).click()
+    sync_api.expect(dropdown).to_have_value(text)

@@ -9,6 +9,8 @@ import pytest
 from PIL import Image
 from playwright.sync_api import Locator, Page, expect
 
+from e2e.harness import choose
+
 pytestmark = [pytest.mark.e2e, pytest.mark.toonville]
 
 ODD = 'Zoë "Q" & {{1}} ${1}'  # a name that must stay text everywhere
@@ -139,13 +141,6 @@ def interpolate(page: Page) -> None:
 def field(page: Page, box: str) -> Locator:
     """The one that is typed into."""
     return page.locator(f"{box} :is(textarea, input[type=number], input[type=text])").first
-
-
-def choose(page: Page, dropdown: Locator, text: str) -> None:
-    dropdown.click()
-    dropdown.fill(text)
-    page.get_by_role("option", name=text, exact=True).click()
-    expect(dropdown).to_have_value(text)
 
 
 def drawn(page: Page) -> int:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import expect
 
-from e2e.harness import ROOT, choose_file, open_tab
+from e2e.harness import ROOT, choose, choose_file, open_tab
 
 pytestmark = [pytest.mark.e2e, pytest.mark.toonville]
 
@@ -82,6 +82,8 @@ def test_a_person_is_renamed_deleted_and_brought_back(browser):
     page.locator("#compose-prompt textarea").press_sequentially(" and <")
     expect(page.get_by_role("option", name=RTL, exact=True)).to_be_visible()
     page.get_by_role("tab", name="Interpolate").click()
+    expect(page.locator("#map-near")).to_contain_text("Nearest celebrities")
+    choose(page, page.locator("#map-person input"), f"<{RTL}>")
     expect(page.locator("#map-near")).to_contain_text(f"<{RTL}>")
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
 
