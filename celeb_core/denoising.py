@@ -6,6 +6,7 @@ encoded once, by the text encoder that pictures are drawn with.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
 JOINT_SHARE = 0.5  # of a person's batch and views, when several train together
 ENCODED_AT_ONCE = 8 * 128**2  # pixels
+GRID = 16 * 16  # latents that log_snr_min and log_snr_max of TrainConfig speak of
 
 
 class Denoising:
@@ -54,7 +56,8 @@ class Denoising:
         n, b = latents.shape[:2]
         clean = latents.flatten(0, 1)
         noise = torch.randn(clean.shape, generator=self.generator).to(clean)
-        timesteps = torch.cat([self.timesteps(b) for _ in range(n)]).to(clean.device)
+        bounds = self.bounds(clean.shape[-2] * clean.shape[-1])
+        timesteps = torch.cat([self.timesteps(b, bounds) for _ in range(n)]).to(clean.device)
         noisy_latents = self.noising.add_noise(clean, noise, timesteps)
         kind = self.noising.config.prediction_type
         if kind == "v_prediction":
@@ -104,14 +107,28 @@ class Denoising:
         sizes = torch.tensor([*size, 0, 0, *size]).to(like)
         return {"text_embeds": pooled.to(like), "time_ids": sizes.repeat(len(pooled), 1)}
 
-    def timesteps(self, count: int) -> Tensor:
-        """Uniform timesteps (count,); stratified: one from each of `count` equal parts."""
-        steps = int(self.noising.config.num_train_timesteps)
+    def bounds(self, pixels: int) -> tuple[int, int]:
+        """First timestep and the one after the last that latents of `pixels` are noised to.
+
+        Noise that is averaged over n times as many pixels hides n times less: the limits of the
+        ratio are those of GRID latents, lower by log(pixels / GRID) here (Hoogeboom et al. 2023,
+        simple diffusion, §3.1).
+        """
+        ratio = torch.logit(self.noising.alphas_cumprod.double())  # falls
+        shift = math.log(pixels / GRID)
+        low, high = self.config.log_snr_min - shift, self.config.log_snr_max - shift
+        first = min(int((ratio > high).sum()), len(ratio) - 1)
+        return first, max(first + 1, int((ratio >= low).sum()))
+
+    def timesteps(self, count: int, bounds: tuple[int, int]) -> Tensor:
+        """Timesteps (count,), uniform from bounds[0] to bounds[1] - 1; stratified: one from each
+        of `count` equal parts."""
+        first, end = bounds
         if not self.config.stratified:
-            return torch.randint(steps, (count,), generator=self.generator)
+            return torch.randint(first, end, (count,), generator=self.generator)
         parts = torch.randperm(count, generator=self.generator)
         offsets = torch.rand(count, generator=self.generator)
-        return ((parts + offsets) * steps / count).long().clamp_max(steps - 1)
+        return (first + (parts + offsets) * (end - first) / count).long().clamp_max(end - 1)
 
     def batches(self, step: int) -> tuple[Tensor, Tensor]:
         """A batch per person: latents (n, b, c, h, w) and head masks (n, b, 1, h, w)."""

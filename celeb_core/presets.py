@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from celeb_core.types import TrainConfig
 
 PRESETS: dict[str, TrainConfig] = {
@@ -26,6 +28,8 @@ PRESETS: dict[str, TrainConfig] = {
         prompts=2,
         background=1.0,
         stratified=False,
+        log_snr_min=-math.inf,
+        log_snr_max=math.inf,
     ),
 }
 """instant (no training), fast, best, paper (the official recipe, METHOD.md §2)."""

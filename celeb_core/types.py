@@ -158,7 +158,7 @@ class TrainConfig:
     preset: str = "best"
     steps: int = 60
     batch_size: int = 8  # noisy latents per person and step
-    learning_rate: float = 1e-3
+    learning_rate: float = 2e-3
     weight_decay: float = 0.01
     decay: bool = True  # learning rate falls linearly to a tenth of itself
     max_seconds: float | None = None  # stop after the step that passes it
@@ -180,6 +180,10 @@ class TrainConfig:
     prompts: int = 1  # distinct templates per person and step
     background: float = 0.2  # loss weight outside the face; 1 is no mask
     stratified: bool = True  # timesteps of a batch spread evenly instead of independently
+    # timesteps whose log signal-to-noise ratio is between these, of latents shrunk to 16 x 16:
+    # more noise says little of a face but much of the photo's layout, less is texture
+    log_snr_min: float = -1.5
+    log_snr_max: float = 1.5
 
 
 @dataclass(frozen=True)
