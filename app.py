@@ -9,8 +9,11 @@ import secrets
 import signal
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+
+from starlette.middleware import Middleware
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # read by gradio when it is imported
 
@@ -81,7 +84,20 @@ def launch(shared: Shared, options: argparse.Namespace) -> None:
         strict_cors=True,
         ssr_mode=False,
         pwa=False,
+        app_kwargs={"middleware": [Middleware(Doorbell, ring=shared.runner.make_way)]},
     )
+
+
+class Doorbell:
+    """ASGI middleware that rings when somebody asks for the page."""
+
+    def __init__(self, app: ASGIApp, ring: Callable[[], None]) -> None:
+        self.app, self.ring = app, ring
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and scope["path"] == "/":
+            self.ring()
+        await self.app(scope, receive, send)
 
 
 def outside(folders: Sequence[Path]) -> list[str]:

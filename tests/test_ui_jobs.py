@@ -3,12 +3,14 @@ from __future__ import annotations
 import os
 import sys
 import threading
+import time
 from dataclasses import dataclass, field
 
 import pytest
 from ui_help import finish
 
 from celeb_core import CelebError
+from ui import jobs
 from ui.jobs import KEPT, POLITE, Job, Runner
 
 
@@ -117,3 +119,53 @@ def test_the_work_stands_back_behind_the_page(runner):
     job = finish(runner.submit(Polite("me")))
     assert job.nice == min(19, mine + POLITE)
     assert os.getpriority(os.PRIO_PROCESS, threading.get_native_id()) == mine
+
+
+class Counting(Job):
+    def run(self):
+        while not self.told_to_stop():
+            self.done += 1
+            self.stop.wait(0.001)
+        return "stopped"
+
+
+def test_a_running_job_pauses_once_while_a_page_loads(runner, monkeypatch):
+    monkeypatch.setattr(jobs, "PAUSE", 0.3)
+    job = runner.submit(Counting("a"))
+    wait_until(lambda: job.done)
+    runner.make_way()
+    time.sleep(0.05)
+    paused = job.done
+    time.sleep(0.1)
+    assert job.done == paused
+    wait_until(lambda: job.done > paused)
+    runner.make_way()  # too soon after the last time
+    before = job.done
+    time.sleep(0.1)
+    assert job.done > before + 1
+    runner.stop(job)
+    finish(job)
+
+
+def test_a_pause_does_not_hold_up_a_stop(runner, monkeypatch):
+    monkeypatch.setattr(jobs, "PAUSE", 60.0)
+    job = runner.submit(Counting("a"))
+    wait_until(lambda: job.done)
+    runner.make_way()
+    runner.stop(job)
+    finish(job, seconds=2)
+    assert job.status == "stopped"
+
+
+def test_nothing_runs_and_nothing_pauses(runner):
+    runner.make_way()
+    job = runner.submit(Counting("a"))
+    wait_until(lambda: job.done)
+    runner.stop(job)
+
+
+def wait_until(true):
+    limit = time.monotonic() + 5
+    while not true():
+        assert time.monotonic() < limit
+        time.sleep(0.005)

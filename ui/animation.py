@@ -42,7 +42,7 @@ class AnimationJob(DrawJob):
         }
         paths = [path for _, path in sorted({**self.known, **places}.items())]
         pictures = [Image.open(path) for path in paths]
-        files = save_film(pictures, paths[0].with_name(f"{self.id[:8]}"), self.stop.is_set)
+        files = save_film(pictures, paths[0].with_name(f"{self.id[:8]}"), self.told_to_stop)
         if files is None:
             return "stopped"
         self.files = files

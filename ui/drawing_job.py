@@ -76,7 +76,7 @@ class DrawJob(Job):
         self.note = "Drawing"
         for orders in batches(self.orders, alone=self.core.models.device.type == "cpu"):
             self._draw(orders)
-            if self.stop.is_set():
+            if self.told_to_stop():
                 return "stopped"
         if self.scored and (missing := self._unknown()):
             self.note, self.seconds_left = "Scoring", None
@@ -101,7 +101,7 @@ class DrawJob(Job):
             self.core.basis,
             orders[0].config,
             on_step=on_step,
-            should_stop=self.stop.is_set,
+            should_stop=self.told_to_stop,
             previews=self._previews,
         )
         self.drafts = ()
@@ -165,7 +165,7 @@ class DrawJob(Job):
         """As the model draws them; one picture at a time, to be stopped in between."""
         faces: list[Tensor] = []
         for number in range(REFERENCES):
-            if self.stop.is_set():
+            if self.told_to_stop():
                 return
             seed = REFERENCE_SEED + number
             faces += reference_faces({name: identity}, self.core, 1, seed).values()

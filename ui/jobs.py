@@ -21,6 +21,8 @@ from ui.errors import explain
 Status = Literal["queued", "running", "done", "stopped", "failed"]
 POLITE = 5  # steps of `nice`
 KEPT = 20  # finished jobs that are remembered, per owner
+PAUSE = 3.0  # seconds for a page that loads; a browser takes about two, on two free cores
+PAUSE_EVERY = 20.0  # seconds at least, so that nobody can hold up a training by reloading
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,12 @@ class Drawn:
     caption: str
     about: str = ""  # whose portrait it is
     settings: Mapping[str, Any] = field(default_factory=dict)  # to draw it again, and its scores
+
+
+def _opened() -> threading.Event:
+    event = threading.Event()
+    event.set()
+    return event
 
 
 @dataclass(eq=False)
@@ -48,10 +56,16 @@ class Job:
     began: float = 0.0
     ended: float = 0.0
     stop: threading.Event = field(default_factory=threading.Event)
+    gate: threading.Event = field(default_factory=_opened)  # shut: it is to pause
 
     def run(self) -> Literal["done", "stopped"]:
-        """The work, on the worker thread; looks at `stop` and says whether it was cut short."""
+        """The work, on the worker thread; asks `told_to_stop` and says whether it was cut short."""
         raise NotImplementedError
+
+    def told_to_stop(self) -> bool:
+        """Whether to stop, asked between the steps of the work; returns after a pause only."""
+        self.gate.wait()
+        return self.stop.is_set()
 
     @property
     def live(self) -> bool:
@@ -76,6 +90,7 @@ class Runner:
         self._jobs: list[Job] = []  # oldest first
         self._running: Job | None = None
         self._thread: threading.Thread | None = None
+        self._paused = -PAUSE_EVERY
 
     def submit(self, job: AnyJob) -> AnyJob:
         """Put a job at the end of the queue."""
@@ -93,9 +108,26 @@ class Runner:
         """Ask a job to stop; one that waits never begins."""
         with self._changed:
             job.stop.set()
+            job.gate.set()
             if job in self._waiting:
                 self._waiting.remove(job)
                 job.status = "stopped"
+
+    def make_way(self) -> None:
+        """Let what runs pause while somebody's page loads.
+
+        A training keeps all cores busy, and whether the browser on the same machine gets one of
+        them is not for us to say: priorities do not reach from one session to another.
+        """
+        with self._changed:
+            now = time.monotonic()
+            if self._running is None or now - self._paused < PAUSE_EVERY:
+                return
+            self._paused = now
+            self._running.gate.clear()
+            resume = threading.Timer(PAUSE, self._running.gate.set)
+        resume.daemon = True
+        resume.start()
 
     def ahead(self, job: Job) -> int:
         """How many jobs come before this one."""

@@ -27,7 +27,7 @@ class PortraitJob(Job):
             prompt = parse_prompt(PORTRAIT.format(name), self.workspace.people())
             config = SampleConfig(seed=RESULT_SEED)
             models, basis = self.core.models, self.core.basis
-            drawn = generate(prompt, models, basis, config, should_stop=self.stop.is_set)
+            drawn = generate(prompt, models, basis, config, should_stop=self.told_to_stop)
             if not drawn:
                 return "stopped"
             settings = {"prompt": prompt.text, "seed": RESULT_SEED, "model": models.id}

@@ -133,8 +133,8 @@ class TrainJob(Job):
         stored, looked, cost = time.monotonic(), -math.inf, 0.0
         for step in steps:
             self._note_step(step)
+            stopping = self.told_to_stop() and step.step < step.steps
             now = time.monotonic()
-            stopping = self.stop.is_set() and step.step < step.steps
             if stopping or (now - stored > CHECKPOINT_EVERY and step.step < step.steps):
                 self._attempt(self._store, step)
                 stored = time.monotonic()
@@ -203,7 +203,7 @@ class TrainJob(Job):
             self.core.models,
             self.core.basis,
             SampleConfig(seed=seed, steps=steps),
-            should_stop=self.stop.is_set,
+            should_stop=self.told_to_stop,
         )
         if not drawn:
             return None
