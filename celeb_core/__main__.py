@@ -15,7 +15,7 @@ import re
 import sys
 import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ from celeb_core.basis import interpolate, save_basis
 from celeb_core.calibration import (
     MIXTURES,
     calibration_of,
+    largest,
     load_sightings,
     look_at_people,
     save_calibration,
@@ -34,7 +35,7 @@ from celeb_core.calibration import (
 )
 from celeb_core.checkpoints import save_checkpoint
 from celeb_core.devices import DTYPES
-from celeb_core.errors import BadName, CelebError
+from celeb_core.errors import BadName, CelebError, FeatureMissing
 from celeb_core.evaluation import (
     ROWS,
     as_table,
@@ -66,10 +67,11 @@ from celeb_core.names_report import as_html
 from celeb_core.packs import PACKS, fetch_pack
 from celeb_core.presets import PRESETS
 from celeb_core.prompt import parse_prompt
+from celeb_core.refinement import RefineConfig, refine_start
 from celeb_core.sampling import SCHEDULERS, generate
 from celeb_core.scoring import score_picture
 from celeb_core.training import fit_identities
-from celeb_core.types import Identity, Person, SampleConfig
+from celeb_core.types import Face, Identity, Person, SampleConfig
 from celeb_core.verdicts import judge_names
 
 MODEL = "auto, toonville, a folder, a .safetensors checkpoint or a hub id"
@@ -186,6 +188,39 @@ def calibration(options: argparse.Namespace) -> None:
     save_calibration(calibration_of(sightings, studio), out)
     kept.unlink()
     print(f"{out}: faces in {int(sightings.seen.sum())} of {sightings.planned} pictures")
+
+
+def refine(options: argparse.Namespace) -> None:
+    """Photos of people whom nobody has to know -> a better start, in place of the calibration's."""
+    studio = _studio(options)
+    if studio.calibration is None:
+        raise FeatureMissing(
+            f"{studio.models.title} has no calibration to start from. "
+            "Run “python -m celeb_core calibrate” first."
+        )
+    out = options.out or calibration_path(studio.models, studio.faces, _cache(options))
+    photos = list(_faces_in(options.photos, studio))
+    config = RefineConfig(options.steps, options.people, seed=options.seed)
+    last = time.monotonic()
+    with tqdm(desc="refining", unit="step", total=config.steps) as bar:
+        for step in refine_start(studio.calibration, photos, studio.models, studio.basis, config):
+            bar.update()
+            bar.set_postfix(loss=f"{step.loss:.4f}")
+            if time.monotonic() - last > KEEP_EVERY or step.step == step.steps:
+                save_calibration(step.result(), out)
+                last = time.monotonic()
+    print(f"{out}: refined with {len(photos)} photos")
+
+
+def _faces_in(folder: Path, studio: Studio) -> Iterator[Face]:
+    """The largest face of each photo in a folder."""
+    files = sorted(path for path in folder.iterdir() if path.is_file())
+    for path in tqdm(files, desc="looking at photos", unit="photo"):
+        try:
+            if faces := studio.faces.find(open_photo(path)):
+                yield largest(faces)
+        except CelebError as error:
+            tqdm.write(f"left out: {path.name}: {error}")
 
 
 def filter_names(options: argparse.Namespace) -> None:
@@ -455,6 +490,10 @@ def _parser() -> argparse.ArgumentParser:
     sub = command("calibrate", calibration, "file to write (.safetensors)")
     sub.add_argument("--mixtures", type=int, default=MIXTURES, help="people between celebrities")
     sub.add_argument("--steps", type=int, help="of sampling; a few are enough")
+    sub = command("refine", refine, "calibration to write; the model's own by default")
+    sub.add_argument("photos", type=Path, help="folder of photos, one of each person, thousands")
+    sub.add_argument("--steps", type=int, default=RefineConfig.steps)
+    sub.add_argument("--people", type=int, default=RefineConfig.people, help="photos per step")
     sub = command("filter-names", filter_names, "folder for names.txt and report.html (names)")
     sub.add_argument("--count", type=int, default=4, help="portraits per name")
     sub.add_argument("--steps", type=int)

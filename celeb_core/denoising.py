@@ -57,7 +57,9 @@ class Denoising:
         clean = latents.flatten(0, 1)
         noise = torch.randn(clean.shape, generator=self.generator).to(clean)
         bounds = self.bounds(clean.shape[-2] * clean.shape[-1])
-        timesteps = torch.cat([self.timesteps(b, bounds) for _ in range(n)]).to(clean.device)
+        # Spread over each person's batch, or over the people who have one picture each.
+        groups = [b] * n if b > 1 else [n]
+        timesteps = torch.cat([self.timesteps(each, bounds) for each in groups]).to(clean.device)
         noisy_latents = self.noising.add_noise(clean, noise, timesteps)
         kind = self.noising.config.prediction_type
         if kind == "v_prediction":
@@ -133,10 +135,10 @@ class Denoising:
     def batches(self, step: int) -> tuple[Tensor, Tensor]:
         """A batch per person: latents (n, b, c, h, w) and head masks (n, b, 1, h, w)."""
         if not self.views:
-            fresh = [self._encode(i, self.batch, step) for i in range(len(self.people))]
+            fresh = [self.encode(i, self.batch, step) for i in range(len(self.people))]
             return torch.stack([f[0] for f in fresh]), torch.stack([f[1] for f in fresh])
         if not self.pools:
-            self.pools = [self._encode(i, self.views, 0) for i in range(len(self.people))]
+            self.pools = [self.encode(i, self.views, 0) for i in range(len(self.people))]
         picks = [
             torch.randperm(len(latents), generator=self.generator).repeat(
                 -(-self.batch // len(latents))
@@ -149,7 +151,7 @@ class Denoising:
             torch.stack([heads[pick] for (_, heads), pick in pairs]),
         )
 
-    def _encode(self, person: int, count: int, step: int) -> tuple[Tensor, Tensor]:
+    def encode(self, person: int, count: int, step: int) -> tuple[Tensor, Tensor]:
         """Latents and head masks of `count` new views; their own seed, so that a resumed run
         sees the same ones."""
         rng = np.random.default_rng((self.config.seed, person, step))

@@ -21,8 +21,9 @@ from torch.nn import functional
 from celeb_core.basis import compose
 from celeb_core.checkpoints import FORMAT, load_checkpoint
 from celeb_core.denoising import Denoising
+from celeb_core.descent import descend
 from celeb_core.devices import loss_scaler
-from celeb_core.errors import BadName, TrainingDiverged
+from celeb_core.errors import BadName
 from celeb_core.identity import check_name, settings_of
 from celeb_core.mapper import CoefficientMapper, set_start
 from celeb_core.memory import within_memory
@@ -32,8 +33,6 @@ from celeb_core.types import Calibration, CelebBasis, Identity, Person, TrainCon
 
 if TYPE_CHECKING:
     from celeb_core.models import Models
-
-LEAST_SCALE = 1.0  # of a loss in float16: overflow below it is no matter of the scale
 
 
 def fit_identities(
@@ -181,25 +180,13 @@ class _Training:
         return dict(zip(self.names, losses.tolist(), strict=True))
 
     def _descend(self, latents: Tensor, heads: Tensor) -> Tensor:
-        """One step of AdamW -> losses (n,). Gradients that overflow float16 are taken anew, of a
-        loss scaled to half as much."""
-        while True:
-            with torch.enable_grad():
-                words = compose(self.basis, self.mapper(self.faces))
-                scale = self.scaler.get_scale()
-                losses = self.denoising.losses(words, latents, heads, scale)
-                loss = losses.mean()
-                if not torch.isfinite(loss) or scale < LEAST_SCALE:
-                    raise TrainingDiverged(
-                        f"The loss is no longer a number at step {self.step + 1}. "
-                        "Train again with a lower learning rate, or in float32."
-                    )
-                self.optimizer.zero_grad(set_to_none=True)
-                self.scaler.scale(loss).backward()
-            self.scaler.step(self.optimizer)
-            self.scaler.update()
-            if self.scaler.get_scale() >= scale:  # it falls after an overflow, and only then
-                return losses.detach()
+        """One step of AdamW -> losses (n,)."""
+
+        def losses_at(scale: float) -> Tensor:
+            words = compose(self.basis, self.mapper(self.faces))
+            return self.denoising.losses(words, latents, heads, scale)
+
+        return descend(losses_at, self.optimizer, self.scaler, self.step + 1)
 
     def _set_learning_rate(self) -> None:
         if self.config.decay:

@@ -1,7 +1,8 @@
 """`python -m toonville STAGE`: how the bundled model is made, one command per stage.
 
 In order: samples (look at the world), draw, clip, vae, between, encode, decoder, unet, recogniser,
-detector, judge, reader, export, people, pictures, report, filter (how right the name filter is).
+detector, judge, reader, export, photos (of strangers), people, pictures, report, filter (how
+right the name filter is).
 Checkpoints and data stay in --work, outside the tree; unpack puts the shipped models there.
 """
 
@@ -123,6 +124,7 @@ def main() -> None:
     stages.add_parser("probe", help="what the text states of --assets say")
     stages.add_parser("export", help="write assets/toonville")
     stages.add_parser("unpack", help="put the models of assets/toonville into --work")
+    stages.add_parser("photos", help="draw portraits of strangers into --work/photos, to refine")
     stages.add_parser("people", help="train the three sample people of identities/")
     stages.add_parser("pictures", help="draw docs/pictures/")
     report = stages.add_parser("report", help="measure the shipped weights on held-out seeds")
@@ -155,6 +157,10 @@ def main() -> None:
         from toonville.export import unpack
 
         unpack(args.assets, args.work / "models")
+    elif args.stage == "photos":
+        from toonville.pictures import draw_strangers
+
+        draw_strangers(args.work / "photos")
     elif args.stage == "people":
         from toonville.pictures import make_people
 

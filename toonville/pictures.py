@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from celeb_core import (
@@ -24,12 +25,14 @@ from celeb_core import (
 )
 from celeb_core.identity import SAMPLE_SUFFIX
 from toonville.export import HELD_OUT_SEED, held_out_people, portrait
+from toonville.identity import sample_traits
 
 SAMPLE_PEOPLE = {"ada": 100, "bob": 101, "cleo": 102}
 """Name -> row of the held-out people; the app's examples and the evaluation start at row 0."""
 
 ROWS = ("a photo of {}", "{} smiling on the beach", "{} plays the guitar in space",
         "{} wearing a crown on stage", "a pencil sketch of {}")  # fmt: skip
+NUM_STRANGERS, STRANGERS_SEED = 3000, 9191
 MARGIN = 6
 CAPTION = 20
 
@@ -38,6 +41,15 @@ def sample_photo(name: str) -> Image.Image:
     """Return the one photo that a sample person was made from."""
     row = SAMPLE_PEOPLE[name]
     return portrait(held_out_people()[row], HELD_OUT_SEED + row).image
+
+
+def draw_strangers(out: Path) -> None:
+    """Draw portraits of people who are nowhere else: what `celeb_core refine` learns from."""
+    out.mkdir(parents=True, exist_ok=True)
+    strangers = sample_traits(np.random.default_rng(STRANGERS_SEED), NUM_STRANGERS)
+    for row, traits in enumerate(strangers):
+        portrait(traits, 100 * STRANGERS_SEED + row).image.save(out / f"{row:04}.png")
+    print(f"{out}: {NUM_STRANGERS} photos")
 
 
 def make_people(assets: Path, out: Path) -> None:

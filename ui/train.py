@@ -195,6 +195,9 @@ class TrainTab:
         self.halt.click(self.stop, session, None, queue=False, **PRIVATE).success(**self.tick)
         self.again.click(self.resume, session, self.problem, **PRIVATE).success(**self.tick)
         self.take.click(self.keep, session, self.problem, **PRIVATE).success(**self.tick)
+        # How long it took is what the next one will take.
+        known = self.cards.finished.change
+        known(whom.recipes, whom.chosen, whom.preset, queue=False, **PRIVATE)
 
 
 def worth_drawing(count: int, shown: int) -> bool:
