@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Literal
 
 from celeb_core import CelebError, SampleConfig, Studio, TrainConfig, generate, parse_prompt
+from celeb_core.denoising import JOINT_SHARE
 from celeb_core.files import write_atomically
 from ui.jobs import Job
 
-BACKWARD = 3.0  # a training step takes about as long as so many steps of drawing
+BACKWARD = 2.0  # a latent of a training step takes about as long as so many of drawing
 LATENTS = 2  # per step of drawing: with and without the prompt
 FEWEST = 10  # steps
 RESULTS = 2  # pictures per person at the end of a training
@@ -22,7 +23,7 @@ log = logging.getLogger(__name__)
 
 
 class Pace:
-    """Seconds per step of drawing, and per step and person of each preset once it was used."""
+    """Seconds per step of drawing, and per step for one person of each preset once it was used."""
 
     def __init__(self, core: Studio, path: Path) -> None:
         self.core, self._path = core, path
@@ -42,7 +43,8 @@ class Pace:
         step = self._known.get(config.preset) or (
             self._by_size(config) * self._known.get("correction", 1.0)
         )
-        return people * (config.steps * step + RESULTS * self.core.models.steps * drawing)
+        pictures = people * RESULTS * self.core.models.steps
+        return config.steps * at_once(people) * step + pictures * drawing
 
     def measure(self) -> None:
         """Draw a little; the difference of two runs leaves out what every run costs."""
@@ -58,7 +60,7 @@ class Pace:
     def learn(self, config: TrainConfig, people: int, steps: int, seconds: float) -> None:
         """From a training that ran; a very short one is all preparation."""
         if steps >= FEWEST:
-            step = seconds / (steps * people)
+            step = seconds / (steps * at_once(people))
             self._note(config.preset, step)
             if self.measured:  # for the presets that have not been used yet
                 self._note("correction", step / self._by_size(config))
@@ -81,6 +83,11 @@ class Pace:
         except (OSError, ValueError):
             return {}
         return stored if isinstance(stored, dict) else {}
+
+
+def at_once(people: int) -> float:
+    """A step for several people in steps for one: each of them gets a smaller batch."""
+    return people * (JOINT_SHARE if people > 1 else 1.0)
 
 
 @dataclass(eq=False, kw_only=True)
