@@ -9,17 +9,17 @@ import secrets
 import signal
 import sys
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from starlette.middleware import Middleware
-from starlette.types import ASGIApp, Receive, Scope, Send
 
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # read by gradio when it is imported
 
 from celeb_core import CelebError, load_studio  # noqa: E402
 from celeb_core.devices import DTYPES  # noqa: E402
 from celeb_core.memory import MODES  # noqa: E402
+from ui.doorway import Doorway  # noqa: E402
 from ui.pace import PaceJob  # noqa: E402
 from ui.page import Page  # noqa: E402
 from ui.studio import Shared  # noqa: E402
@@ -65,8 +65,9 @@ def launch(shared: Shared, options: argparse.Namespace) -> None:
     """Serve the page. Away from home every browser session is on its own."""
     if not shared.pace.measured:
         shared.runner.submit(PaceJob(owner="", pace=shared.pace))
-    page = Page(shared).build()
-    page.queue(max_size=32, api_open=False).launch(
+    page = Page(shared)
+    doorway = Middleware(Doorway, ring=shared.runner.make_way, look=page.first_look)
+    page.build().queue(max_size=32, api_open=False).launch(
         server_name=options.host,
         server_port=options.port,
         share=options.share,
@@ -84,20 +85,8 @@ def launch(shared: Shared, options: argparse.Namespace) -> None:
         strict_cors=True,
         ssr_mode=False,
         pwa=False,
-        app_kwargs={"middleware": [Middleware(Doorbell, ring=shared.runner.make_way)]},
+        app_kwargs={"middleware": [doorway]},
     )
-
-
-class Doorbell:
-    """ASGI middleware that rings when somebody asks for the page."""
-
-    def __init__(self, app: ASGIApp, ring: Callable[[], None]) -> None:
-        self.app, self.ring = app, ring
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and scope["path"] == "/":
-            self.ring()
-        await self.app(scope, receive, send)
 
 
 def outside(folders: Sequence[Path]) -> list[str]:

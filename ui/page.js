@@ -1,6 +1,9 @@
-// Two things that widgets cannot do: names complete after "<" in the prompt, and a picture that is
+// Things that widgets cannot do: names complete after "<" in the prompt, and a picture that is
 // pasted anywhere on the page is uploaded as a photo.
 () => {
+  // The page's own line about a training takes over, or there is none any more.
+  setTimeout(() => document.getElementById("first-look")?.remove(), 3000);
+
   const PROMPT = "#compose-prompt textarea", NAMES = "#compose-people button", MOST = 8;
   const list = document.createElement("ul");
   list.id = "name-list";

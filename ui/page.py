@@ -13,7 +13,7 @@ from ui.faces import FacesTab
 from ui.interpolate import InterpolateTab
 from ui.library import LibraryTab
 from ui.studio import PRIVATE, Shared
-from ui.train import Seen, TrainTab
+from ui.train import Seen, TrainTab, in_short
 
 # The browser needs the key too, so this only keeps the value readable after a restart.
 SECRET = "celeb-basis-studio"
@@ -27,6 +27,14 @@ class Page:
         self.faces, self.train = FacesTab(shared), TrainTab(shared)
         self.compose, self.interpolate = ComposeTab(shared), InterpolateTab(shared)
         self.library, self.about = LibraryTab(shared), AboutTab(shared)
+
+    def first_look(self) -> str:
+        """The training under way, as HTML, for a page whose session is not known yet; or nothing.
+
+        Away from home it is nobody's business but the session's.
+        """
+        job = None if self.shared.apart else self.train.job("")
+        return in_short(job) if job and job.live else ""
 
     def arrive(self, session: str, seen: Seen) -> list[Any]:
         """The session of this browser, the one it has or a new one, and the training under way.

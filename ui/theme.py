@@ -42,6 +42,8 @@ CSS = """
 #train-running p::before { content: ""; display: inline-block; width: 0.6em; height: 0.6em;
   margin-right: 0.5em; border-radius: 50%; background: var(--primary-500); }
 #train-running:not(:has(p)) { display: none; }
+body:has(#train-running p) #first-look { display: none; }
+#first-look p { margin: 0; }
 /* The tab itself says more. */
 body:has(#tab-train-button[aria-selected="true"]) #train-running { display: none; }
 .section { font-size: 0.95rem; font-weight: 600; margin: 0; }

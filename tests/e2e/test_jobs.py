@@ -52,10 +52,14 @@ def test_a_training_is_found_by_a_new_tab_and_its_end_makes_room_for_the_next_jo
     train(page, "Paper")
     expect(page.locator("#train-status")).to_contain_text("left")
     page.close()
+    page = browser.context.new_page()
     began = time.monotonic()
-    page = browser.open()
-    expect(page.locator("#train-running")).to_contain_text("Training Billie · step")
+    page.goto(browser.url, wait_until="commit")
+    expect(page.locator("#first-look")).to_contain_text("Training Billie · step")
     found = time.monotonic() - began
+    expect(page.locator("#train-running")).to_contain_text("Training Billie · step")
+    live = time.monotonic() - began
+    expect(page.locator("#first-look")).to_be_hidden()
     page.get_by_role("tab", name="Train").click()
     expect(page.locator("#train-status")).to_contain_text("Billie · recipe paper · step")
     expect(page.locator("#train-running")).to_be_hidden()
@@ -67,8 +71,11 @@ def test_a_training_is_found_by_a_new_tab_and_its_end_makes_room_for_the_next_jo
     stopped = stop(page)
     page.get_by_role("tab", name="Compose").click()
     expect(page.locator("#compose-status")).to_contain_text("1 of 1 pictures · ")
-    print(f"a new tab finds the training in {found:.1f} s; it stops in {stopped:.1f} s")
-    assert found < SLACK * SOON and stopped < SLACK * SOON
+    print(
+        f"a new tab says that it trains after {found:.1f} s and goes along after {live:.1f} s; "
+        f"the training stops in {stopped:.1f} s"
+    )
+    assert found < SOON and live < 2 * SLACK * SOON and stopped < SLACK * SOON
 
 
 def use_example(page: Page, number: int, name: str) -> None:
