@@ -38,13 +38,13 @@ def test_every_variant_is_measured(name):
 
 
 def test_a_photo_is_encoded_once_by_us_and_at_every_step_by_the_official_settings(monkeypatch):
-    encoded, encode = [], Denoising._encode
+    encoded, encode = [], Denoising.encode
 
     def counted(self, *arguments):
         encoded.append(arguments)
         return encode(self, *arguments)
 
-    monkeypatch.setattr(Denoising, "_encode", counted)
+    monkeypatch.setattr(Denoising, "encode", counted)
     for name, times in (("ours", 1), ("official", 3)):
         encoded.clear()
         worker.measure(name, "cpu", batch=1, steps=3, picture=False)
