@@ -213,12 +213,18 @@ def refine(options: argparse.Namespace) -> None:
 
 
 def _faces_in(folder: Path, studio: Studio) -> Iterator[Face]:
-    """The largest face of each photo in a folder."""
+    """The largest face of each photo in a folder, no larger than the model sees it: thousands of
+    crops at a camera's size would not fit into memory."""
+    if not folder.is_dir():
+        raise FeatureMissing(f"{folder} is no folder. Name one with photos, one of each person.")
+    size = (studio.models.width, studio.models.height)
     files = sorted(path for path in folder.iterdir() if path.is_file())
     for path in tqdm(files, desc="looking at photos", unit="photo"):
         try:
             if faces := studio.faces.find(open_photo(path)):
-                yield largest(faces)
+                face = largest(faces)
+                face.image.thumbnail(size)
+                yield face
         except CelebError as error:
             tqdm.write(f"left out: {path.name}: {error}")
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
@@ -18,7 +19,7 @@ from torch import Tensor
 
 from celeb_core.basis import compose
 from celeb_core.denoising import Denoising
-from celeb_core.descent import descend
+from celeb_core.descent import decay, descend
 from celeb_core.devices import loss_scaler
 from celeb_core.errors import BasisMismatch, FeatureMissing
 from celeb_core.memory import within_memory
@@ -83,32 +84,30 @@ def refine_start(
     weight = (start.up @ start.down).to(faces).requires_grad_()
     bias = start.bias.clone().to(faces).requires_grad_()
     kept = [weight.detach().clone(), bias.detach().clone()]
-    optimizer = torch.optim.AdamW([weight, bias], betas=(0.9, 0.99), weight_decay=0.0)
+    optimizer = torch.optim.Adam([weight, bias], betas=(0.9, 0.99))
     scaler = loss_scaler(models.device, models.unet.dtype)
     generator = torch.Generator().manual_seed(config.seed)
+
+    def losses_of(rows: Tensor, scale: float) -> Tensor:
+        flat = faces[rows] @ weight.T + bias
+        words = compose(basis, flat.unflatten(1, (basis.k, basis.p)))
+        return denoising.losses(words, latents[rows], heads[rows], scale)
+
+    def update(step: int, rows: Tensor, drawn: Tensor) -> Tensor:
+        denoising.generator.set_state(drawn)  # every attempt sees the same noise
+        return descend(partial(losses_of, rows), optimizer, scaler, step)
 
     def result() -> Calibration:
         down, up = _in_two(kept[0])
         return replace(start, down=down.cpu(), up=up.cpu(), bias=kept[1].cpu().clone())
 
     for step in range(1, config.steps + 1):
-        rate = config.learning_rate * (1 - 0.9 * (step - 1) / config.steps)
         for group in optimizer.param_groups:
-            group["lr"] = rate
+            group["lr"] = config.learning_rate * decay(step - 1, config.steps)
         rows = torch.randperm(len(faces), generator=generator)[: config.people].to(faces.device)
         drawn = denoising.generator.get_state()
-
-        def losses_at(scale: float, rows: Tensor = rows) -> Tensor:
-            flat = faces[rows] @ weight.T + bias
-            words = compose(basis, flat.unflatten(1, (basis.k, basis.p)))
-            return denoising.losses(words, latents[rows], heads[rows], scale)
-
-        def attempt(drawn: Tensor = drawn, step: int = step) -> Tensor:
-            denoising.generator.set_state(drawn)  # every attempt sees the same noise
-            return descend(losses_at, optimizer, scaler, step)  # noqa: B023
-
-        losses = within_memory(models, attempt)
-        # The first steps count as they are, so that little is left of the start's own map.
+        losses = within_memory(models, partial(update, step, rows, drawn))
+        # Of the start's own map little shall be left, so the average is short at first.
         share = 1 - min(config.ema, step / (step + 10))
         for average, now in zip(kept, (weight, bias), strict=True):
             average.lerp_(now.detach(), share)

@@ -21,7 +21,7 @@ from torch.nn import functional
 from celeb_core.basis import compose
 from celeb_core.checkpoints import FORMAT, load_checkpoint
 from celeb_core.denoising import Denoising
-from celeb_core.descent import descend
+from celeb_core.descent import decay, descend
 from celeb_core.devices import loss_scaler
 from celeb_core.errors import BadName
 from celeb_core.identity import check_name, settings_of
@@ -190,7 +190,7 @@ class _Training:
 
     def _set_learning_rate(self) -> None:
         if self.config.decay:
-            share = 1 - 0.9 * self.step / max(1, self.config.steps)
+            share = decay(self.step, self.config.steps)
             for group in self.optimizer.param_groups:
                 group["lr"] = self.config.learning_rate * len(self.people) ** 0.5 * share
 

@@ -106,6 +106,8 @@ def test_command(world, calibration, tmp_path, monkeypatch, capsys):
     place = world / "calibration.safetensors"
     save_calibration(own, place)
     try:
+        assert main(["refine", "nowhere", *model]) == 1
+        assert "nowhere is no folder" in capsys.readouterr().err
         assert main(["refine", "photos", "--steps", "2", "--people", "3", *model]) == 0
     finally:
         place.unlink()

@@ -23,9 +23,7 @@ class Doorway:
     `look` gives the line, as HTML, or nothing.
     """
 
-    def __init__(
-        self, app: ASGIApp, ring: Callable[[], None], look: Callable[[], str] = str
-    ) -> None:
+    def __init__(self, app: ASGIApp, ring: Callable[[], None], look: Callable[[], str]) -> None:
         self.app, self.ring, self.look = app, ring, look
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

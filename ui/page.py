@@ -14,6 +14,7 @@ from ui.interpolate import InterpolateTab
 from ui.library import LibraryTab
 from ui.studio import PRIVATE, Shared
 from ui.train import Seen, TrainTab, in_short
+from ui.training_job import TrainJob
 
 # The browser needs the key too, so this only keeps the value readable after a restart.
 SECRET = "celeb-basis-studio"
@@ -33,7 +34,9 @@ class Page:
 
         Away from home it is nobody's business but the session's.
         """
-        job = None if self.shared.apart else self.train.job("")
+        if self.shared.apart:
+            return ""
+        job = self.shared.runner.latest(self.shared.workspace("").id, TrainJob)
         return in_short(job) if job and job.live else ""
 
     def arrive(self, session: str, seen: Seen) -> list[Any]:
