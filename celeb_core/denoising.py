@@ -155,7 +155,8 @@ class Denoising:
         """Latents and head masks of `count` new views; their own seed, so that a resumed run
         sees the same ones."""
         rng = np.random.default_rng((self.config.seed, person, step))
-        size = (self.models.width, self.models.height)
+        share = self.config.canvas_share
+        size = self.models.whole_size(self.models.width * share, self.models.height * share)
         views = make_views(self.people[person].faces, count, size, self.config, rng)
         vae = self.vae
         noise = torch.Generator().manual_seed(int(rng.integers(2**31)))

@@ -174,6 +174,7 @@ class TrainConfig:
     flip: bool = True
     jitter: float = 0.1  # brightness, contrast, saturation: 1 ± jitter
     smallest: float = 0.75  # smallest side of the pasted photo, as a share of the canvas
+    canvas_share: float = 1.0  # side of the views, as a share of the model's own
     canvas: Literal["edge", "black"] = "edge"  # what is around a shrunk photo
     # the loss
     templates: Literal["studio", "paper"] = "studio"

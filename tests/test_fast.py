@@ -91,7 +91,7 @@ def test_a_vae_that_does_not_fit(own, tmp_path):
 
 
 def test_fast_mode_from_the_command_line(world, lora, tiny, tmp_path, monkeypatch, capsys):
-    import celeb_core.__main__ as module
+    import celeb_core.cli.pictures as module
 
     seen, draw = [], module.generate
 

@@ -109,7 +109,7 @@ def test_score_says_how_alike_a_picture_is(run, measured_world, capsys):
 
 
 def test_evaluate_writes_its_json(run, measured_world, monkeypatch, capsys):
-    import celeb_core.__main__ as module
+    import celeb_core.cli.measure as module
 
     row = dict(identity=0.5, identity_edits=0.5, prompt=0.5, seconds=1.0)
     result = {name: row for name in ("celebrities", "instant", "trained", "paper")}
@@ -152,7 +152,7 @@ def test_wrong_usage_is_exit_code_two(run):
 
 
 def test_interrupted_is_exit_code_130(run, monkeypatch):
-    import celeb_core.__main__ as module
+    import celeb_core.cli.options as module
 
     def interrupted(options):
         raise KeyboardInterrupt

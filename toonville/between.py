@@ -28,7 +28,9 @@ from toonville.identity import Traits
 
 NUM_BETWEEN, SEED = 6000, 404
 BETWEEN_FILE = "between.npz"
-RADIUS = (0.6, 1.3)  # of a person's words, in units of the celebrities' spread
+# Of a person's words, in units of the celebrities' spread: of what says a face, and of the rest,
+# which says nothing in a name and is next to nothing in the words of a new person.
+FACE_RADIUS, REST_RADIUS = (0.7, 1.7), (0.0, 1.3)
 PLACEHOLDERS = ("<x>", "<y>")
 BETWEEN_SHARE = 0.75  # of the people in pictures of two; the others are celebrities
 AT_ONCE = 64
@@ -52,24 +54,49 @@ def make_between(encoder: TextEncoder, n: int = NUM_BETWEEN, seed: int = SEED) -
     """Return n people of random words: normal along the names' principal components.
 
     Their traits are read from the state of their last word, by the ridge regression that reads
-    the celebrities' traits from theirs.
+    the celebrities' traits from theirs. What of the words says a face is what moves the traits of
+    the mean person: the span of their gradients.
     """
     names, traits = celebrities()
     weight, bias, _ = ridge(name_states(names.known, encoder), torch.from_numpy(traits))
+    parts = [principal_components(rows, len(rows)) for rows in _distinct(names.known, encoder)]
+    spans = [(mean.float(), (std[:, None] * rows).float()) for mean, rows, std in parts]
+    sizes = [len(axes) for _, axes in spans]
+
+    def words_of(away: Tensor) -> Tensor:
+        split = zip(away.split(sizes, -1), spans, strict=True)
+        return torch.stack([mean + part @ axes for part, (mean, axes) in split], 1)
+
+    def traits_of(words: Tensor) -> Tensor:
+        return word_states(words, encoder) @ weight.T + bias
+
+    mean_person = torch.zeros(1, sum(sizes), requires_grad=True)
+    said = traits_of(words_of(mean_person))[0]
+    gradients = [torch.autograd.grad(one, mean_person, retain_graph=True)[0][0] for one in said]
+    faces = torch.linalg.qr(torch.stack(gradients, 1)).Q  # (numbers of a person, NUM_TRAITS)
     generator = torch.Generator().manual_seed(seed)
-    radius = torch.empty(n, 1).uniform_(*RADIUS, generator=generator)
-    words = []
+    away = torch.randn(n, sum(sizes), generator=generator)
+    of_face = away @ faces @ faces.T
+    near, far = (
+        torch.empty(n, 1).uniform_(*radius, generator=generator)
+        for radius in (REST_RADIUS, FACE_RADIUS)
+    )
+    with torch.no_grad():
+        words = words_of(far * of_face + near * (away - of_face)).half()
+        read = torch.cat([traits_of(part.float()) for part in words.split(AT_ONCE)])
+    return Between(words.numpy(), read.clamp(-1, 1).numpy())
+
+
+def _distinct(names: Sequence[str], encoder: TextEncoder) -> list[Tensor]:
+    """Return the distinct token embeddings of the names' words at each place, (m, width) each."""
+    found = []
     for place in range(K):
-        ids = [token_ids(name, encoder.tokenizer)[place : place + 1] for name in names.known]
-        rows = token_embeddings(list(dict.fromkeys(sum(ids, []))), encoder)
-        mean, components, std = (part.float() for part in principal_components(rows, len(rows)))
-        away = radius * torch.randn(n, len(std), generator=generator)
-        words.append(mean + (away * std) @ components)
-    stacked = torch.stack(words, 1).half()
-    read = word_states(stacked.float(), encoder) @ weight.T + bias
-    return Between(stacked.numpy(), read.clamp(-1, 1).numpy())
+        ids = [token_ids(name, encoder.tokenizer)[place : place + 1] for name in names]
+        found.append(token_embeddings(list(dict.fromkeys(sum(ids, []))), encoder))
+    return found
 
 
+@torch.no_grad()
 def name_states(names: Sequence[str], encoder: TextEncoder) -> Tensor:
     """Return the state of the last token of each name in PORTRAIT, (n, width)."""
     texts = [PORTRAIT.format(name) for name in names]
@@ -85,7 +112,6 @@ def word_states(words: Tensor, encoder: TextEncoder) -> Tensor:
     return text_states([PORTRAIT.format("<x>")] * len(words), people, encoder)[:, end]
 
 
-@torch.no_grad()
 def text_states(
     texts: Sequence[str], words: Sequence[Mapping[str, Tensor]], encoder: TextEncoder
 ) -> Tensor:

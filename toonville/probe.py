@@ -19,6 +19,7 @@ FIRST_SEED = 5_000_000  # of captions that no training has seen
 HELD_OUT_NAMES = 100
 
 
+@torch.no_grad()
 def probe_captions(encoder: TextEncoder) -> dict[str, float]:
     """Share of held-out captions whose last state says what was asked for, by group.
 
