@@ -8,9 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 PLACE = b"<gradio-app"
+COOKIE = "celeb-basis-session"
+REMEMBER = f"""(id) => {{
+  const secure = location.protocol === "https:" ? "; secure" : "";
+  document.cookie = `{COOKIE}=${{id}}; path=/; max-age=86400; samesite=strict` + secure;
+}}"""
+"""What the page runs, with its session, so that the next one is known at the door."""
 STYLE = (
     "position: fixed; inset: 0 0 auto 0; z-index: 10; padding: 0.6em; text-align: center; "
     "font-weight: 600; overflow-wrap: anywhere; background: var(--bg); color: var(--col)"
@@ -20,17 +27,18 @@ STYLE = (
 class Doorway:
     """ASGI middleware: rings when somebody asks for the page, and lets them see a line at once.
 
-    `look` gives the line, as HTML, or nothing.
+    `look` gives the line of a session (empty: a browser that has not been here), as HTML, or
+    nothing.
     """
 
-    def __init__(self, app: ASGIApp, ring: Callable[[], None], look: Callable[[], str]) -> None:
+    def __init__(self, app: ASGIApp, ring: Callable[[], None], look: Callable[[str], str]) -> None:
         self.app, self.ring, self.look = app, ring, look
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or scope["path"] != "/":
             return await self.app(scope, receive, send)
         self.ring()
-        line = self.look()
+        line = self.look(HTTPConnection(scope).cookies.get(COOKIE, ""))
         await self.app(scope, receive, _adding(line, send) if line else send)
 
 

@@ -8,6 +8,7 @@ import gradio as gr
 
 from ui.about import AboutTab
 from ui.compose import ComposeTab
+from ui.doorway import REMEMBER
 from ui.errors import safe
 from ui.faces import FacesTab
 from ui.interpolate import InterpolateTab
@@ -29,14 +30,13 @@ class Page:
         self.compose, self.interpolate = ComposeTab(shared), InterpolateTab(shared)
         self.library, self.about = LibraryTab(shared), AboutTab(shared)
 
-    def first_look(self) -> str:
-        """The training under way, as HTML, for a page whose session is not known yet; or nothing.
+    def first_look(self, session: str) -> str:
+        """The training under way, as HTML, for somebody who asks for the page; or nothing.
 
         Away from home it is nobody's business but the session's.
         """
-        if self.shared.apart:
-            return ""
-        job = self.shared.runner.latest(self.shared.workspace("").id, TrainJob)
+        owner = session if self.shared.apart else self.shared.workspace("").id
+        job = self.shared.runner.latest(owner, TrainJob)
         return in_short(job) if job and job.live else ""
 
     def arrive(self, session: str, seen: Seen) -> list[Any]:
@@ -131,6 +131,8 @@ class Page:
             queue=False,
             **PRIVATE,
         )
+        if self.shared.apart:
+            loaded.then(None, session, js=REMEMBER)
         listed = self.faces.training
         loaded.then(listed.refresh, session, listed.shown, queue=False, **PRIVATE)
         self.train.carry_on.click(

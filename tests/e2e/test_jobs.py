@@ -44,6 +44,20 @@ def test_two_browsers_away_from_home_see_nothing_of_each_other(chromium, tmp_pat
         again = mine.open()
         again.get_by_role("tab", name="Compose").click()
         expect(again.locator("#compose-gallery")).to_contain_text("Ash 0.")
+        train(again, "Paper")
+        expect(again.locator("#train-status")).to_contain_text("left")
+        for browser in (mine, theirs):
+            tab = browser.context.new_page()
+            began = time.monotonic()
+            tab.goto(app.url, wait_until="commit")
+            if browser is theirs:
+                expect(tab.locator("#faces-list")).to_contain_text("Drew")
+                expect(tab.locator("#first-look")).to_have_count(0)
+                continue
+            expect(tab.locator("#first-look")).to_contain_text("Training Ash · step")
+            found = time.monotonic() - began
+        print(f"away from home, a new tab says after {found:.1f} s that it trains")
+        assert found < SOON
 
 
 def test_a_training_is_found_by_a_new_tab_and_its_end_makes_room_for_the_next_job(browser):
