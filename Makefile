@@ -23,10 +23,10 @@ lint: $(VENV)/dev
 	$(BIN)/mypy --strict celeb_core
 
 unit: $(VENV)/dev
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 tests --ignore=tests/e2e
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --durations=15 tests --ignore=tests/e2e
 
 e2e: $(VENV)/dev browser
-	$(BIN)/python -m pytest tests/e2e
+	$(BIN)/python -m pytest --durations=8 tests/e2e
 
 # onnxruntime and onnxruntime-gpu share a folder and must never both be installed.
 $(VENV)/app: requirements.txt

@@ -44,13 +44,15 @@ def ours(device: str, batch: int, changes: frozenset[str] = frozenset()) -> Vari
     precision = "mixed" if "mixed" in changes else precision
     mode = "full" if "full" in changes else "recompute" if "recompute" in changes else None
     models = _models(device, precision, mode, "compile" in changes)
-    config = replace(PRESETS["best"], batch_size=batch, views=0 if "vae" in changes else batch)
+    best = PRESETS["best"]
+    config = replace(best, batch_size=batch, views=0 if "vae" in changes else batch)
+    if "exact" in changes:
+        config = replace(config, gradients="exact")
     training = _training(models, config)
     if "weights" in changes:
         models.unet.requires_grad_(True)
     if "channels_last" in changes:
         models.unet.to(memory_format=torch.channels_last)
-    best = PRESETS["best"]
     return Variant(
         about=f"{precision}, memory mode {models.memory}" + "".join(f", {c}" for c in changes),
         once=lambda: None if "vae" in changes else training.denoising.batches(0) and None,
@@ -62,6 +64,7 @@ def ours(device: str, batch: int, changes: frozenset[str] = frozenset()) -> Vari
 
 CHANGES = {
     "weights": "weights get gradients too",
+    "exact": "gradients through the whole UNet",
     "vae": "the photo is encoded at every step",
     "float32": "float32 weights and activations",
     "full": "the whole batch at once",

@@ -7,7 +7,8 @@ encoded once, by the text encoder that pictures are drawn with.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,6 +23,7 @@ from celeb_core.pieces import losses_in_pieces
 from celeb_core.prompt import encode_texts
 from celeb_core.types import Person, PromptEmbeds, TrainConfig
 from celeb_core.views import make_views
+from celeb_core.way_up import gradients_of_the_way_up
 
 if TYPE_CHECKING:
     from celeb_core.models import Models
@@ -45,6 +47,10 @@ class Denoising:
         self.generator = torch.Generator().manual_seed(config.seed)
         self.noising = _noising_scheduler(models)
         self.vae = exact_vae(models.vae)
+        exact = config.gradients == "exact"
+        self.gradients: Callable[[Any], AbstractContextManager[None]] = (
+            nullcontext if exact else gradients_of_the_way_up
+        )
         self.pools: list[tuple[Tensor, Tensor]] = []
 
     def losses(self, words: Tensor, latents: Tensor, heads: Tensor, scale: float = 1.0) -> Tensor:
@@ -70,7 +76,7 @@ class Denoising:
         weight = weight / weight.mean((1, 2, 3), keepdim=True)
 
         def loss_of(rows: slice, said: PromptEmbeds) -> Tensor:
-            with kept_in_half(self.models.unet):
+            with kept_in_half(self.models.unet), self.gradients(self.models.unet):
                 noise_pred: Tensor = self.models.unet(
                     noisy_latents[rows],
                     timesteps[rows],
@@ -155,8 +161,7 @@ class Denoising:
         """Latents and head masks of `count` new views; their own seed, so that a resumed run
         sees the same ones."""
         rng = np.random.default_rng((self.config.seed, person, step))
-        share = self.config.canvas_share
-        size = self.models.whole_size(self.models.width * share, self.models.height * share)
+        size = (self.models.width, self.models.height)
         views = make_views(self.people[person].faces, count, size, self.config, rng)
         vae = self.vae
         noise = torch.Generator().manual_seed(int(rng.integers(2**31)))

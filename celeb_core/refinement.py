@@ -39,7 +39,7 @@ class RefineConfig:
 
     steps: int = 3000
     people: int = 16  # photos per step
-    learning_rate: float = 2e-3  # falls linearly to a tenth of itself
+    learning_rate: float = 1e-3  # falls linearly to a tenth of itself
     ema: float = 0.98  # decay of the moving average of the map that is kept
     seed: int = 0
 

@@ -101,7 +101,9 @@ class _Training:
         self.mapper = CoefficientMapper(basis, config.norm, config.seed)
         self.mapper.to(models.device)
         # The paper's norm leaves coefficients no length of their own: most cannot be a start.
+        self.trust = 1.0  # near the mean person is nothing to go back to
         if config.calibrated and calibration is not None and config.norm != "paper":
+            self.trust = config.trust
             start = start_coefficients(self.faces, calibration, basis)
             set_start(self.mapper, self.faces, start)
         trained = [p for p in self.mapper.parameters() if p.requires_grad]
@@ -115,6 +117,7 @@ class _Training:
         self.scaler = loss_scaler(models.device, models.unet.dtype)
         self.denoising = Denoising(people, models, config)
         self.step, self.earlier, self.pace = 0, 0.0, 0.0
+        self.start = self._now()
         self.kept = self._first_kept()
 
     # --- what the caller sees -----------------------------------------------------------------
@@ -138,7 +141,7 @@ class _Training:
             if self.config.max_seconds is not None:
                 left = max(0.0, min(left, self.config.max_seconds - self.seconds()))
         # Rounded as the file rounds it: what is previewed is what is saved.
-        coefficients = self.kept.half().float().cpu()
+        coefficients = self.start.lerp(self.kept, self.trust).half().float().cpu()
         settings = self._settings()
         return TrainStep(
             step=self.step,

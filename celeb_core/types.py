@@ -168,18 +168,21 @@ class TrainConfig:
     calibrated: bool = True  # start from the calibration, if the model has one
     # which coefficients are kept
     ema: float = 0.97  # decay of their moving average; 0: the last ones
+    # how far they go from the start to what the training found: one photo says only so much, and
+    # between the two likeness is better than at either (Wortsman et al. 2022, WiSE-FT)
+    trust: float = 0.7
     ema_from_noise: bool = False  # the official code's: starts from random numbers
     # views of the photo
     views: int = 24  # augmented latents encoded once, per person
     flip: bool = True
     jitter: float = 0.1  # brightness, contrast, saturation: 1 ± jitter
     smallest: float = 0.75  # smallest side of the pasted photo, as a share of the canvas
-    canvas_share: float = 1.0  # side of the views, as a share of the model's own
     canvas: Literal["edge", "black"] = "edge"  # what is around a shrunk photo
     # the loss
     templates: Literal["studio", "paper"] = "studio"
     prompts: int = 1  # distinct templates per person and step
     background: float = 0.2  # loss weight outside the face; 1 is no mask
+    gradients: Literal["way up", "exact"] = "way up"  # through which part of the UNet
     stratified: bool = True  # timesteps of a batch spread evenly instead of independently
     # timesteps whose log signal-to-noise ratio is between these, of latents shrunk to 16 x 16:
     # more noise says little of a face but much of the photo's layout, less is texture

@@ -117,6 +117,20 @@ def test_instant_is_the_start_alone(person, models, basis, calibration):
     assert not torch.equal(steps[0].people[0].coefficients, trained["ada"].coefficients)
 
 
+def test_a_training_is_trusted_part_of_the_way(person, models, basis, calibration):
+    def steps(trust, known=calibration):
+        config = replace(FAST, trust=trust)
+        rows = list(fit_identities([person], models, basis, config, calibration=known))
+        return rows[0].people[0].coefficients, rows[-1].people[0].coefficients
+
+    start, found = steps(1.0)
+    assert not torch.allclose(start, found, atol=1e-2)
+    assert torch.allclose(steps(0.25)[1], start.lerp(found, 0.25), atol=5e-3)
+    assert torch.equal(steps(0.0)[1], start)
+    # without a start of the person's own there is nothing to stay near
+    assert torch.equal(steps(0.25, None)[1], steps(1.0, None)[1])
+
+
 def test_budget_of_seconds_ends_early(person, models, basis):
     config = replace(FAST, steps=10_000, max_seconds=0.5)
     last = list(fit_identities([person], models, basis, config))[-1]

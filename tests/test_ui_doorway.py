@@ -42,9 +42,7 @@ def test_the_session_of_the_browser_is_known_at_the_door():
 
 
 @pytest.mark.parametrize("apart", [False, True])
-def test_a_training_is_said_to_whom_it_concerns(
-    studio, tmp_path, apart
-):
+def test_a_training_is_said_to_whom_it_concerns(studio, tmp_path, apart):
     page = make_page(studio, tmp_path, apart=apart)
     session = page.shared.new_session()
     workspace = page.shared.workspace(session)
