@@ -9,7 +9,7 @@ the traits that the text encoder, which knows the names alone, says of these wor
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -50,41 +50,54 @@ def text_encoder(model: CLIPTextModel, tokenizer: CLIPTokenizer) -> TextEncoder:
     return TextEncoder(tokenizer, model, slice(0, width), penultimate=False)
 
 
-def make_between(encoder: TextEncoder, n: int = NUM_BETWEEN, seed: int = SEED) -> Between:
-    """Return n people of random words: normal along the names' principal components.
+@dataclass(frozen=True, eq=False)
+class Knowledge:
+    """What a text encoder that was trained on the names knows of faces."""
 
-    Their traits are read from the state of their last word, by the ridge regression that reads
-    the celebrities' traits from theirs. What of the words says a face is what moves the traits of
-    the mean person: the span of their gradients.
-    """
+    encoder: TextEncoder
+    spans: list[tuple[Tensor, Tensor]]  # per word: mean (width,), principal axes (m, width)
+    weight: Tensor  # (NUM_TRAITS, width) reads traits from the state of a last word
+    bias: Tensor  # (NUM_TRAITS,)
+    faces: Tensor  # (numbers of a person, NUM_TRAITS) orthonormal: what of the words says a face
+
+    def words_of(self, away: Tensor) -> Tensor:
+        """Numbers of people (n, numbers of a person), in units of spread -> words (n, K, width)."""
+        parts = zip(away.split([len(axes) for _, axes in self.spans], -1), self.spans, strict=True)
+        return torch.stack([mean + part @ axes for part, (mean, axes) in parts], 1)
+
+    def traits_of(self, words: Tensor) -> Tensor:
+        """What is said by words (n, K, width): (n, NUM_TRAITS)."""
+        return word_states(words, self.encoder) @ self.weight.T + self.bias
+
+
+def ask(encoder: TextEncoder) -> Knowledge:
+    """Find out what an encoder knows: traits by the ridge regression that reads the celebrities'
+    from their names; what says a face by the traits' gradients at the mean person."""
     names, traits = celebrities()
     weight, bias, _ = ridge(name_states(names.known, encoder), torch.from_numpy(traits))
     parts = [principal_components(rows, len(rows)) for rows in _distinct(names.known, encoder)]
     spans = [(mean.float(), (std[:, None] * rows).float()) for mean, rows, std in parts]
-    sizes = [len(axes) for _, axes in spans]
-
-    def words_of(away: Tensor) -> Tensor:
-        split = zip(away.split(sizes, -1), spans, strict=True)
-        return torch.stack([mean + part @ axes for part, (mean, axes) in split], 1)
-
-    def traits_of(words: Tensor) -> Tensor:
-        return word_states(words, encoder) @ weight.T + bias
-
-    mean_person = torch.zeros(1, sum(sizes), requires_grad=True)
-    said = traits_of(words_of(mean_person))[0]
+    size = sum(len(axes) for _, axes in spans)
+    knowledge = Knowledge(encoder, spans, weight, bias, torch.empty(size, 0))
+    mean_person = torch.zeros(1, size, requires_grad=True)
+    said = knowledge.traits_of(knowledge.words_of(mean_person))[0]
     gradients = [torch.autograd.grad(one, mean_person, retain_graph=True)[0][0] for one in said]
-    faces = torch.linalg.qr(torch.stack(gradients, 1)).Q  # (numbers of a person, NUM_TRAITS)
+    return replace(knowledge, faces=torch.linalg.qr(torch.stack(gradients, 1)).Q)
+
+
+@torch.no_grad()
+def make_between(knowledge: Knowledge, n: int = NUM_BETWEEN, seed: int = SEED) -> Between:
+    """Return n people of random words, normal along the names' principal components."""
     generator = torch.Generator().manual_seed(seed)
-    away = torch.randn(n, sum(sizes), generator=generator)
-    of_face = away @ faces @ faces.T
+    away = torch.randn(n, len(knowledge.faces), generator=generator)
+    of_face = away @ knowledge.faces @ knowledge.faces.T
     near, far = (
         torch.empty(n, 1).uniform_(*radius, generator=generator)
         for radius in (REST_RADIUS, FACE_RADIUS)
     )
-    with torch.no_grad():
-        words = words_of(far * of_face + near * (away - of_face)).half()
-        read = torch.cat([traits_of(part.float()) for part in words.split(AT_ONCE)])
-    return Between(words.numpy(), read.clamp(-1, 1).numpy())
+    words = knowledge.words_of(far * of_face + near * (away - of_face)).half()
+    read = [knowledge.traits_of(part.float()) for part in words.split(AT_ONCE)]
+    return Between(words.numpy(), torch.cat(read).clamp(-1, 1).numpy())
 
 
 def _distinct(names: Sequence[str], encoder: TextEncoder) -> list[Tensor]:

@@ -14,7 +14,8 @@ from celeb_core.denoising import JOINT_SHARE
 from celeb_core.files import write_atomically
 from ui.jobs import Job
 
-BACKWARD = 2.0  # a latent of a training step takes about as long as so many of drawing
+# A latent of a training step takes about as long as so many of drawing, by TrainConfig.gradients.
+COST = {"exact": 2.0, "way up": 1.5}
 LATENTS = 2  # per step of drawing: with and without the prompt
 FEWEST = 10  # steps
 RESULTS = 2  # pictures per person at the end of a training
@@ -67,7 +68,7 @@ class Pace:
 
     def _by_size(self, config: TrainConfig) -> float:
         """Seconds of a step for one person, by what it computes."""
-        return BACKWARD * config.batch_size * self._known["drawing"] / LATENTS
+        return COST[config.gradients] * config.batch_size * self._known["drawing"] / LATENTS
 
     def _note(self, what: str, seconds: float) -> None:
         self._known[what] = seconds
