@@ -44,6 +44,8 @@ def test_two_browsers_away_from_home_see_nothing_of_each_other(chromium, tmp_pat
         again = mine.open()
         again.get_by_role("tab", name="Compose").click()
         expect(again.locator("#compose-gallery")).to_contain_text("Ash 0.")
+        again.get_by_role("tab", name="Train").click()
+        again.get_by_label("Ash").check()
         train(again, "Paper")
         expect(again.locator("#train-status")).to_contain_text("left")
         for browser in (mine, theirs):
