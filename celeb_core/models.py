@@ -92,12 +92,6 @@ class Models:
         """Where the UNet is."""
         return torch.device(self.unet.device)
 
-    def whole_size(self, width: float, height: float) -> tuple[int, int]:
-        """The nearest size in pixels that the VAE and the UNet halve without remainder."""
-        levels = len(self.unet.config.down_block_types)
-        unit = self.pipeline.vae_scale_factor * 2 ** (levels - 1)
-        return max(unit, round(width / unit) * unit), max(unit, round(height / unit) * unit)
-
 
 @dataclass(frozen=True, eq=False)
 class Studio:

@@ -75,7 +75,8 @@ def refine_start(
             "needed, and a few thousand are better. Add photos of other people."
         )
     people = [Person(f"photo {i}", (face,)) for i, face in enumerate(photos)]
-    plain = replace(PRESETS["best"], seed=config.seed, smallest=1.0, jitter=0.0)
+    best = PRESETS["best"]  # exact gradients: once per model, no time has to be saved
+    plain = replace(best, seed=config.seed, smallest=1.0, jitter=0.0, gradients="exact")
     denoising = Denoising(people, models, plain)
     faces = torch.stack([face.embedding for face in photos]).float().to(models.device)
     seen = [denoising.encode(i, 1, 0) for i in range(len(people))]

@@ -124,11 +124,14 @@ def picture_size(
     """Width and height in pixels: as configured, or the model's, wider for two or more people.
 
     People are the prompt's identities and the celebrities among `names` that it mentions.
+
+    Rounded to multiples that the VAE and the UNet halve without remainder.
     """
     people = len(prompt.identities) + len(known_names(prompt.text, names))
     width = config.width or models.width * (1.5 if people > 1 else 1.0)
     height = config.height or models.height
-    return models.whole_size(width, height)
+    unit = models.pipeline.vae_scale_factor * 2 ** (len(models.unet.config.down_block_types) - 1)
+    return max(unit, round(width / unit) * unit), max(unit, round(height / unit) * unit)
 
 
 def make_scheduler(models: Models, name: str | None = None) -> Any:

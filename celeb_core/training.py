@@ -100,12 +100,11 @@ class _Training:
         self.faces = functional.normalize(embeddings.float(), dim=-1).to(models.device)
         self.mapper = CoefficientMapper(basis, config.norm, config.seed)
         self.mapper.to(models.device)
+        self.start: Tensor | None = None  # (n, k, p); near the mean person is nothing to go back to
         # The paper's norm leaves coefficients no length of their own: most cannot be a start.
-        self.trust = 1.0  # near the mean person is nothing to go back to
         if config.calibrated and calibration is not None and config.norm != "paper":
-            self.trust = config.trust
-            start = start_coefficients(self.faces, calibration, basis)
-            set_start(self.mapper, self.faces, start)
+            set_start(self.mapper, self.faces, start_coefficients(self.faces, calibration, basis))
+            self.start = self._now()
         trained = [p for p in self.mapper.parameters() if p.requires_grad]
         # Adam's step is shared by all rows of a weight: n people in one gradient move each of
         # them sqrt(n) times less.
@@ -117,7 +116,6 @@ class _Training:
         self.scaler = loss_scaler(models.device, models.unet.dtype)
         self.denoising = Denoising(people, models, config)
         self.step, self.earlier, self.pace = 0, 0.0, 0.0
-        self.start = self._now()
         self.kept = self._first_kept()
 
     # --- what the caller sees -----------------------------------------------------------------
@@ -140,8 +138,11 @@ class _Training:
             left = (self.config.steps - self.step) * self.pace
             if self.config.max_seconds is not None:
                 left = max(0.0, min(left, self.config.max_seconds - self.seconds()))
+        found = self.kept
+        if self.start is not None:
+            found = self.start.lerp(found, self.config.trust)
         # Rounded as the file rounds it: what is previewed is what is saved.
-        coefficients = self.start.lerp(self.kept, self.trust).half().float().cpu()
+        coefficients = found.half().float().cpu()
         settings = self._settings()
         return TrainStep(
             step=self.step,
@@ -235,6 +236,8 @@ class _Training:
         for index, state in self.optimizer.state_dict()["state"].items():
             tensors |= {f"optimizer.{index}.{key}": value for key, value in state.items()}
         tensors |= {"kept": self.kept, "generator": self.denoising.generator.get_state()}
+        if self.start is not None:
+            tensors["start"] = self.start
         metadata = {
             "format": FORMAT,
             "step": str(self.step),
@@ -254,6 +257,8 @@ class _Training:
             state.setdefault(int(index), {})[field] = value
         self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": state})
         self.kept = tensors["kept"].to(self.models.device)
+        start = tensors.get("start")  # of the calibration that there was, not of today's
+        self.start = None if start is None else start.to(self.models.device)
         self.denoising.generator.set_state(tensors["generator"])
         if scaler := json.loads(metadata.get("scaler", "{}")):
             self.scaler.load_state_dict(scaler)

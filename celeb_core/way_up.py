@@ -1,8 +1,8 @@
 """Gradients through the second half of a UNet only.
 
 The words are heard on the way down and on the way up. What they do on the way up can be learned
-from without keeping anything of the way down: about half of the backward pass and of its memory is
-saved. On Toonville people came out as alike (docs/stable_diffusion.md).
+from without keeping anything of the way down, and the backward pass ends there. On Toonville people
+came out as alike (docs/stable_diffusion.md).
 """
 
 from __future__ import annotations

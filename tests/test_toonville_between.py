@@ -16,9 +16,9 @@ from celeb_core.prompt import encode_texts
 from toonville.between import (
     PLACEHOLDERS,
     Between,
-    Knowledge,
-    ask,
+    TraitProbe,
     between_example,
+    fit_probe,
     load_between,
     make_between,
     save_between,
@@ -40,13 +40,13 @@ def encoder() -> TextEncoder:
 
 
 @pytest.fixture(scope="module")
-def knowledge(encoder: TextEncoder) -> Knowledge:
-    return ask(encoder)
+def probe(encoder: TextEncoder) -> TraitProbe:
+    return fit_probe(encoder)
 
 
 @pytest.fixture(scope="module")
-def people(knowledge: Knowledge) -> Between:
-    return make_between(knowledge, n=48, seed=1)
+def people(probe: TraitProbe) -> Between:
+    return make_between(probe, n=48, seed=1)
 
 
 def test_people_differ_as_celebrities_do(people: Between) -> None:
@@ -70,27 +70,24 @@ def test_celebrities_read_as_who_they_are(encoder: TextEncoder) -> None:
     assert torch.allclose(said, whole[:, start + K - 1], atol=1e-4)
 
 
-def test_words_away_from_what_says_a_face_change_no_face(knowledge: Knowledge) -> None:
+def test_words_away_from_what_says_a_face_change_no_face(probe: TraitProbe) -> None:
     """To first order: a step along the rest moves the traits far less than one along faces."""
-    step = torch.randn(16, len(knowledge.faces), generator=torch.Generator().manual_seed(0))
-    along = step @ knowledge.faces @ knowledge.faces.T
+    step = torch.randn(16, len(probe.faces), generator=torch.Generator().manual_seed(0))
+    along = step @ probe.faces @ probe.faces.T
     rest = step - along
     with torch.no_grad():
-        still = knowledge.traits_of(knowledge.words_of(torch.zeros_like(step[:1])))
+        still = probe.traits_of(probe.words_of(torch.zeros_like(step[:1])))
         moved = [
-            (
-                knowledge.traits_of(knowledge.words_of(0.05 * part / part.norm(dim=1)[:, None]))
-                - still
-            )
+            (probe.traits_of(probe.words_of(0.05 * part / part.norm(dim=1)[:, None])) - still)
             for part in (along, rest)
         ]
     assert moved[1].norm() < 0.1 * moved[0].norm()
 
 
-def test_same_seed_same_people(knowledge: Knowledge, people: Between) -> None:
-    again = make_between(knowledge, n=48, seed=1)
+def test_same_seed_same_people(probe: TraitProbe, people: Between) -> None:
+    again = make_between(probe, n=48, seed=1)
     assert np.array_equal(again.words, people.words)
-    assert not np.array_equal(make_between(knowledge, n=48, seed=2).words, people.words)
+    assert not np.array_equal(make_between(probe, n=48, seed=2).words, people.words)
 
 
 def test_examples_are_theirs(people: Between) -> None:

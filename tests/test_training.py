@@ -95,6 +95,19 @@ def test_resumed_training_equals_an_uninterrupted_one(preset, people, models, ba
         assert torch.equal(rest[-1].identities[name].coefficients, identity.coefficients)
 
 
+def test_a_resumed_training_keeps_the_start_that_it_had(
+    person, models, basis, calibration, tmp_path
+):
+    whole = list(fit_identities([person], models, basis, FAST, calibration=calibration))
+    for step in fit_identities([person], models, basis, FAST, calibration=calibration):
+        if step.step == 2:
+            save_checkpoint(step, tmp_path / "run")
+            break
+    # the calibration is gone, or another one by now
+    rest = list(fit_identities([person], models, basis, FAST, resume=tmp_path / "run"))
+    assert torch.equal(rest[-1].people[0].coefficients, whole[-1].people[0].coefficients)
+
+
 def test_other_settings_cannot_resume(person, people, models, basis, tmp_path):
     step = next(fit_identities([person], models, basis, FAST))
     save_checkpoint(step, tmp_path / "run")

@@ -65,11 +65,17 @@ def draw(work: Path) -> None:
 
 def between(work: Path) -> None:
     """Draw the training pictures of people between the celebrities."""
-    from toonville.between import BETWEEN_FILE, ask, between_example, make_between, save_between
+    from toonville.between import (
+        BETWEEN_FILE,
+        between_example,
+        fit_probe,
+        make_between,
+        save_between,
+    )
     from toonville.dataset import draw_store
     from toonville.unet import load_text_encoder
 
-    nobody = make_between(ask(load_text_encoder(work / "models")))
+    nobody = make_between(fit_probe(load_text_encoder(work / "models")))
     save_between(nobody, work / "data" / BETWEEN_FILE)
     for people, (kind, n) in enumerate(NUM_BETWEEN.items(), start=1):
         example = partial(between_example, nobody.traits, people)

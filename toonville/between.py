@@ -51,8 +51,8 @@ def text_encoder(model: CLIPTextModel, tokenizer: CLIPTokenizer) -> TextEncoder:
 
 
 @dataclass(frozen=True, eq=False)
-class Knowledge:
-    """What a text encoder that was trained on the names knows of faces."""
+class TraitProbe:
+    """A linear probe of what a text encoder that was trained on the names says of faces."""
 
     encoder: TextEncoder
     spans: list[tuple[Tensor, Tensor]]  # per word: mean (width,), principal axes (m, width)
@@ -70,33 +70,33 @@ class Knowledge:
         return word_states(words, self.encoder) @ self.weight.T + self.bias
 
 
-def ask(encoder: TextEncoder) -> Knowledge:
-    """Find out what an encoder knows: traits by the ridge regression that reads the celebrities'
+def fit_probe(encoder: TextEncoder) -> TraitProbe:
+    """Probe an encoder: traits by the ridge regression that reads the celebrities'
     from their names; what says a face by the traits' gradients at the mean person."""
     names, traits = celebrities()
     weight, bias, _ = ridge(name_states(names.known, encoder), torch.from_numpy(traits))
     parts = [principal_components(rows, len(rows)) for rows in _distinct(names.known, encoder)]
     spans = [(mean.float(), (std[:, None] * rows).float()) for mean, rows, std in parts]
     size = sum(len(axes) for _, axes in spans)
-    knowledge = Knowledge(encoder, spans, weight, bias, torch.empty(size, 0))
+    probe = TraitProbe(encoder, spans, weight, bias, torch.empty(size, 0))
     mean_person = torch.zeros(1, size, requires_grad=True)
-    said = knowledge.traits_of(knowledge.words_of(mean_person))[0]
+    said = probe.traits_of(probe.words_of(mean_person))[0]
     gradients = [torch.autograd.grad(one, mean_person, retain_graph=True)[0][0] for one in said]
-    return replace(knowledge, faces=torch.linalg.qr(torch.stack(gradients, 1)).Q)
+    return replace(probe, faces=torch.linalg.qr(torch.stack(gradients, 1)).Q)
 
 
 @torch.no_grad()
-def make_between(knowledge: Knowledge, n: int = NUM_BETWEEN, seed: int = SEED) -> Between:
+def make_between(probe: TraitProbe, n: int = NUM_BETWEEN, seed: int = SEED) -> Between:
     """Return n people of random words, normal along the names' principal components."""
     generator = torch.Generator().manual_seed(seed)
-    away = torch.randn(n, len(knowledge.faces), generator=generator)
-    of_face = away @ knowledge.faces @ knowledge.faces.T
+    away = torch.randn(n, len(probe.faces), generator=generator)
+    of_face = away @ probe.faces @ probe.faces.T
     near, far = (
         torch.empty(n, 1).uniform_(*radius, generator=generator)
         for radius in (REST_RADIUS, FACE_RADIUS)
     )
-    words = knowledge.words_of(far * of_face + near * (away - of_face)).half()
-    read = [knowledge.traits_of(part.float()) for part in words.split(AT_ONCE)]
+    words = probe.words_of(far * of_face + near * (away - of_face)).half()
+    read = [probe.traits_of(part.float()) for part in words.split(AT_ONCE)]
     return Between(words.numpy(), torch.cat(read).clamp(-1, 1).numpy())
 
 
