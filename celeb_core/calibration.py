@@ -21,15 +21,16 @@ from torch.nn import functional
 
 from celeb_core.basis import compose, mix, project, words_of
 from celeb_core.files import write_atomically
+from celeb_core.mapper import CALIBRATED
 from celeb_core.prompt import parse_prompt
 from celeb_core.sampling import generate_each
-from celeb_core.start import fit_start
+from celeb_core.start import FEWEST, fit_start
 from celeb_core.types import Calibration, Face, Framing, SampleConfig
 
 if TYPE_CHECKING:
     from celeb_core.models import Studio
 
-FORMAT = "celeb-calibration 2"
+FORMAT = "celeb-calibration 3"
 ROWS_FORMAT = "celeb-sightings 1"
 PORTRAIT = "a photo of {}"
 MIXTURES = 2500
@@ -110,11 +111,12 @@ def look_at_people(
 def calibration_of(sightings: Sightings, studio: Studio) -> Calibration:
     """Closed form, seconds. Raises FeatureMissing with too few faces."""
     seen, celebrities = sightings.seen, len(sightings.names)
-    down, up, bias = fit_start(
+    down, up, bias, directions = fit_start(
         sightings.face_embeddings[seen],
         sightings.coefficients[seen],
         studio.basis,
         studio.models,
+        max(FEWEST, int(seen[:celebrities].sum())),
     )
     framing = Framing(*sightings.framings[seen].median(0).values.tolist())
     return Calibration(
@@ -123,6 +125,7 @@ def calibration_of(sightings: Sightings, studio: Studio) -> Calibration:
         down,
         up,
         bias,
+        directions,
         studio.basis.id,
         studio.models.id,
         studio.faces.id,
@@ -199,9 +202,7 @@ def save_calibration(calibration: Calibration, path: Path) -> None:
         "recogniser": calibration.recogniser,
         "framing": json.dumps(vars(calibration.framing)),
     }
-    tensors = {
-        name: getattr(calibration, name).half().contiguous() for name in ("down", "up", "bias")
-    }
+    tensors = {name: getattr(calibration, name).half().contiguous() for name in CALIBRATED}
     largest_entries = calibration.face_embeddings.abs().amax(1, keepdim=True).clamp_min(1e-6)
     tensors["face_embeddings"] = (
         (calibration.face_embeddings / largest_entries * 127).round().char()

@@ -1,7 +1,7 @@
 """The denoising loss of a batch: views, noise, timesteps, text states, one pass of the UNet.
 
-Only the words carry gradients; latents are encoded once and each distinct prompt of a step is
-encoded once, by the text encoder that pictures are drawn with.
+Only words carry gradients, the people's and their photos'; latents are encoded once and each
+distinct prompt of a step is encoded once, by the text encoder that pictures are drawn with.
 """
 
 from __future__ import annotations
@@ -17,8 +17,10 @@ from torch import Tensor
 from torch.nn import functional
 
 from celeb_core import templates
+from celeb_core.basis import K
 from celeb_core.devices import exact_vae
 from celeb_core.halves import kept_in_half
+from celeb_core.photo_words import PhotoWords
 from celeb_core.pieces import losses_in_pieces
 from celeb_core.prompt import encode_texts
 from celeb_core.types import Person, PromptEmbeds, TrainConfig
@@ -51,6 +53,10 @@ class Denoising:
         self.gradients: Callable[[Any], AbstractContextManager[None]] = (
             nullcontext if exact else gradients_of_the_way_up
         )
+        self.photo_words: PhotoWords | None = None
+        if config.photo_words:
+            words = PhotoWords(len(people), K, models.encoders)
+            self.photo_words = words.to(models.device)
         self.pools: list[tuple[Tensor, Tensor]] = []
 
     def losses(self, words: Tensor, latents: Tensor, heads: Tensor, scale: float = 1.0) -> Tensor:
@@ -101,6 +107,13 @@ class Denoising:
         distinct = list(dict.fromkeys(pair for row in wanted for pair in row))
         prompts = [texts[pick].format("<x>") for _, pick in distinct]
         people = [{"x": words[person]} for person, _ in distinct]
+        if self.photo_words is not None:
+            photos = self.photo_words()
+            prompts = [text + " <photo>" for text in prompts]
+            people = [
+                said | {"photo": photos[person]}
+                for said, (person, _) in zip(people, distinct, strict=True)
+            ]
         said = encode_texts(prompts, people, k, self.models.encoders)
         place = {pair: index for index, pair in enumerate(distinct)}
         rows = [place[row[i * count // b]] for row in wanted for i in range(b)]

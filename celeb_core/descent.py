@@ -2,14 +2,50 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from celeb_core.errors import TrainingDiverged
 
+BETAS = (0.9, 0.999)  # of both moments, Adam's own defaults
 LEAST_SCALE = 1.0  # of a loss in float16: overflow below it is no matter of the scale
+
+
+class TensorAdam(torch.optim.Optimizer):
+    """Adam whose second moment is one number per tensor, as NovoGrad's is per layer (Ginsburg et
+    al. 2019, arXiv:1905.11286).
+
+    Adam makes every coordinate's step as long, also of those whose gradients are noise alone. Here
+    what the loss says little of moves little. Groups with `single=True` are treated so, others as
+    by Adam. Bias is corrected as Adam's (Kingma & Ba 2015, algorithm 1).
+    """
+
+    def __init__(self, params: Iterable[dict[str, Any]], lr: float) -> None:
+        super().__init__(params, {"lr": lr, "single": True})
+
+    @torch.no_grad()
+    def step(self, closure: None = None) -> None:  # type: ignore[override]
+        """One update of all parameters that have a gradient."""
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                if parameter.grad is None:
+                    continue
+                state, gradient = self.state[parameter], parameter.grad
+                square = gradient.square()
+                square = square.mean() if group["single"] else square
+                if not state:
+                    state["step"] = torch.zeros(())
+                    state["exp_avg"] = torch.zeros_like(parameter)
+                    state["exp_avg_sq"] = torch.zeros_like(square)
+                state["step"] += 1
+                state["exp_avg"].lerp_(gradient, 1 - BETAS[0])
+                state["exp_avg_sq"].lerp_(square, 1 - BETAS[1])
+                first, second = (1 - beta ** state["step"].item() for beta in BETAS)
+                length = (state["exp_avg_sq"] / second).sqrt() + 1e-12
+                parameter.sub_(group["lr"] * state["exp_avg"] / first / length)
 
 
 def descend(

@@ -1,4 +1,4 @@
-"""Face embedding -> coefficients: the only trained module."""
+"""Face embedding -> coefficients: the only trained module that a person is made by."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from torch.nn import functional
 from celeb_core.types import CelebBasis, Norm
 
 FACE_WIDTH = 512
+CALIBRATED = ("down", "up", "bias", "directions")  # tensors of a Calibration
 
 
 class CoefficientMapper(nn.Module):
@@ -54,15 +55,33 @@ class CoefficientMapper(nn.Module):
         return raw.flatten(-2)
 
 
-def set_start(mapper: CoefficientMapper, faces: Tensor, coefficients: Tensor) -> None:
-    """Make the mapper give these people (n, 512) these coefficients (n, k, p).
+class CalibratedMapper(nn.Module):
+    """What the calibration says of a face, and one trained layer (512 -> r) along its directions.
 
-    The linear map of least norm that does (the pseudo-inverse). With the norm "radius-learned"
-    each radius becomes the mean radius over the people.
+    The directions are those of what a word says of a face (`Calibration.directions`). The many
+    others of its coefficients move pictures, too, and a training on one photo would learn by them
+    what is the photo's and not the person's. The layer starts at zero.
     """
-    with torch.no_grad():
-        mapper.linear.weight.copy_((torch.linalg.pinv(faces) @ coefficients.flatten(1)).T)
-        mapper.linear.bias.zero_()
-        if mapper.norm == "radius-learned":
-            lengths = coefficients.unflatten(-1, mapper.shape[1:]).norm(dim=-1)
-            mapper.radius.copy_(lengths.mean(0).flatten())
+
+    down: Tensor
+    up: Tensor
+    bias: Tensor
+    directions: Tensor
+
+    def __init__(
+        self, shape: tuple[int, int], down: Tensor, up: Tensor, bias: Tensor, directions: Tensor
+    ) -> None:
+        """Coefficients' shape (k, p), and the tensors of a `Calibration`."""
+        super().__init__()
+        self.shape = shape
+        for name, value in zip(CALIBRATED, (down, up, bias, directions), strict=True):
+            self.register_buffer(name, value.float().clone())
+        self.linear = nn.Linear(down.shape[1], directions.shape[1], bias=False)
+        nn.init.zeros_(self.linear.weight)
+
+    def forward(self, face_embedding: Tensor) -> Tensor:
+        """(b, 512) unit norm -> (b, k, p) in units of the celebrities' spread."""
+        start = face_embedding @ self.down.T @ self.up.T + self.bias
+        further = self.linear(face_embedding) @ self.directions.T
+        coefficients: Tensor = (start + further).unflatten(-1, self.shape)
+        return coefficients

@@ -8,7 +8,7 @@ from celeb_core.types import TrainConfig
 
 PRESETS: dict[str, TrainConfig] = {
     "instant": TrainConfig(preset="instant", steps=0),
-    "fast": TrainConfig(preset="fast", steps=20, trust=1.0),
+    "fast": TrainConfig(preset="fast", steps=20),
     "best": TrainConfig(),
     "paper": TrainConfig(
         preset="paper",
@@ -19,7 +19,6 @@ PRESETS: dict[str, TrainConfig] = {
         norm="paper",
         calibrated=False,
         ema=0.99,
-        trust=1.0,
         ema_from_noise=True,
         views=0,
         jitter=0.2,
@@ -27,6 +26,7 @@ PRESETS: dict[str, TrainConfig] = {
         canvas="black",
         templates="paper",
         prompts=2,
+        photo_words=False,
         background=1.0,
         gradients="exact",
         stratified=False,

@@ -14,6 +14,10 @@ the text states that can be seen in faces:
 
 All three make one linear map of low rank: a new person takes milliseconds. A mean of what may be
 is nearer to the average person than anybody is, so the answer is stretched a little.
+
+The other way round, from text states to faces, come the directions of a training: the first
+principal components of what words say of faces, one standard deviation each, and to every one of
+them the coefficients by step 3.
 """
 
 from __future__ import annotations
@@ -35,6 +39,7 @@ if TYPE_CHECKING:
 
 PROMPT = "a photo of <x>"
 RANK = 96  # most components of z
+DIRECTIONS = 24  # by experiment, docs/toonville.md
 STRETCH = 1.15  # by experiment, docs/toonville.md
 FEWEST = 8  # people with a face, below which nothing can be learned
 TEXTS = 6000  # mixtures of step 2
@@ -58,11 +63,17 @@ def start_coefficients(faces: Tensor, calibration: Calibration, basis: CelebBasi
 
 
 def fit_start(
-    faces: Tensor, coefficients: Tensor, basis: CelebBasis, models: Models
-) -> tuple[Tensor, Tensor, Tensor]:
+    faces: Tensor,
+    coefficients: Tensor,
+    basis: CelebBasis,
+    models: Models,
+    celebrities: int | None = None,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """People whom the model drew: face embeddings (n, 512), coefficients (n, k, p) ->
-    down (r, 512), up (k * p, r), bias (k * p,) of `Calibration`, on the CPU.
+    down (r, 512), up (k * p, r), bias (k * p,), directions (k * p, q) of `Calibration`, on the
+    CPU.
 
+    The directions are found from the first `celebrities` people alone, or from all of them.
     Deterministic; the slow part is to encode TEXTS prompts. Raises FeatureMissing below FEWEST
     people.
     """
@@ -80,11 +91,32 @@ def fit_start(
     both = torch.cat([states, text_states(compose(basis, more), models)])
     z = (both - middle) @ seen.T
     known = torch.cat([coefficients, more]).flatten(1)
+    inverse, offset = _inverse(known, z)
+    up = STRETCH * inverse  # (k * p, r)
+    said = both @ _said_of_faces(states[:celebrities], faces[:celebrities]).T
+    directions, _ = _inverse(known, said)
+    return seen @ weight, up, up @ (seen @ (bias - middle) - offset), directions
+
+
+def _inverse(known: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
+    """Linear-Gaussian inversion, step 3: coefficients (m, k * p) and z (m, r) of the same people
+    -> the map (k * p, r) from z - a, and a (r,)."""
     forward, offset, _ = ridge(known, z)
     errors = z - known @ forward.T - offset
     spread = forward @ forward.T + errors.T @ errors / len(errors)
-    up = STRETCH * torch.linalg.solve(spread, forward).T  # (k * p, r)
-    return seen @ weight, up, up @ (seen @ (bias - middle) - offset)
+    return torch.linalg.solve(spread, forward).T, offset
+
+
+def _said_of_faces(states: Tensor, faces: Tensor) -> Tensor:
+    """From text states (n, t), the first principal components (q, t) of what they say of faces
+    (n, f), in standard deviations."""
+    weight, _, _ = ridge(states, faces)
+    said = (states - states.mean(0)) @ weight.T
+    _, lengths, axes = torch.linalg.svd(said, full_matrices=False)
+    count = min(DIRECTIONS, len(faces) - 1)
+    deviations = lengths[:count] / len(faces) ** 0.5
+    scaled: Tensor = axes[:count] / deviations.clamp_min(1e-6)[:, None]
+    return scaled @ weight
 
 
 def _directions(weight: Tensor, faces: Tensor) -> Tensor:

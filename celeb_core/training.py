@@ -1,8 +1,9 @@
 """Fit identities: a generator of TrainStep, one path for one person and for ten.
 
 One mapper turns every person's face embedding into coefficients; the words that they make go
-through the frozen text encoder and UNet, and the denoising loss comes back to the mapper alone
-(METHOD.md §1.5). Nothing is yielded inside a grad-mode context: the caller may hop threads.
+through the frozen text encoder and UNet, and the denoising loss comes back to the mapper
+(METHOD.md §1.5), and to words of the photos that are thrown away (`celeb_core.photo_words`).
+Nothing is yielded inside a grad-mode context: the caller may hop threads.
 """
 
 from __future__ import annotations
@@ -21,14 +22,13 @@ from torch.nn import functional
 from celeb_core.basis import compose
 from celeb_core.checkpoints import FORMAT, load_checkpoint
 from celeb_core.denoising import Denoising
-from celeb_core.descent import decay, descend
+from celeb_core.descent import TensorAdam, decay, descend
 from celeb_core.devices import loss_scaler
-from celeb_core.errors import BadName
+from celeb_core.errors import BadName, BasisMismatch
 from celeb_core.identity import check_name, settings_of
-from celeb_core.mapper import CoefficientMapper, set_start
+from celeb_core.mapper import CALIBRATED, FACE_WIDTH, CalibratedMapper, CoefficientMapper
 from celeb_core.memory import within_memory
 from celeb_core.presets import PRESETS
-from celeb_core.start import start_coefficients
 from celeb_core.types import Calibration, CelebBasis, Identity, Person, TrainConfig, TrainStep
 
 if TYPE_CHECKING:
@@ -98,25 +98,43 @@ class _Training:
             [torch.stack([face.embedding for face in person.faces]).mean(0) for person in people]
         )
         self.faces = functional.normalize(embeddings.float(), dim=-1).to(models.device)
-        self.mapper = CoefficientMapper(basis, config.norm, config.seed)
-        self.mapper.to(models.device)
-        self.start: Tensor | None = None  # (n, k, p); near the mean person is nothing to go back to
-        # The paper's norm leaves coefficients no length of their own: most cannot be a start.
-        if config.calibrated and calibration is not None and config.norm != "paper":
-            set_start(self.mapper, self.faces, start_coefficients(self.faces, calibration, basis))
-            self.start = self._now()
-        trained = [p for p in self.mapper.parameters() if p.requires_grad]
-        # Adam's step is shared by all rows of a weight: n people in one gradient move each of
-        # them sqrt(n) times less.
-        self.optimizer = torch.optim.AdamW(
-            trained,
-            lr=config.learning_rate * len(people) ** 0.5,
-            weight_decay=config.weight_decay,
-        )
-        self.scaler = loss_scaler(models.device, models.unet.dtype)
         self.denoising = Denoising(people, models, config)
+        known: Sequence[Tensor] = ()
+        if config.calibrated and calibration is not None and config.norm == "free":
+            if calibration.basis_id != basis.id:
+                made_with = calibration.basis_id, calibration.base_model
+                raise BasisMismatch("calibration", basis.id, *made_with)
+            known = [getattr(calibration, name) for name in CALIBRATED]
+        self._set_out(known)
+        self.scaler = loss_scaler(models.device, models.unet.dtype)
         self.step, self.earlier, self.pace = 0, 0.0, 0.0
         self.kept = self._first_kept()
+
+    def _set_out(self, calibrated: Sequence[Tensor]) -> None:
+        """The mapper, from a calibration's tensors or without any, and who moves it."""
+        basis, config = self.basis, self.config
+        self.mapper = (
+            CalibratedMapper((basis.k, basis.p), *calibrated)
+            if calibrated
+            else CoefficientMapper(basis, config.norm, config.seed)
+        ).to(self.models.device)
+        # The weights' steps along a face of norm 1 add up to sqrt(512) times their mean length.
+        rate = config.calibrated_rate / FACE_WIDTH**0.5 if calibrated else config.learning_rate
+        # Adam's step is shared by all rows of a weight: n people in one gradient move each of
+        # them sqrt(n) times less.
+        rate *= len(self.people) ** 0.5
+        moved = [[p for p in self.mapper.parameters() if p.requires_grad]]
+        self.rates = [rate]
+        if self.denoising.photo_words is not None:
+            moved.append(list(self.denoising.photo_words.parameters()))
+            self.rates.append(config.photo_rate)
+        self.optimizer: torch.optim.Optimizer
+        if calibrated:
+            groups = [{"params": each, "single": each is moved[0]} for each in moved]
+            self.optimizer = TensorAdam(groups, lr=rate)
+        else:
+            groups = [{"params": each} for each in moved]
+            self.optimizer = torch.optim.AdamW(groups, lr=rate, weight_decay=config.weight_decay)
 
     # --- what the caller sees -----------------------------------------------------------------
 
@@ -138,11 +156,8 @@ class _Training:
             left = (self.config.steps - self.step) * self.pace
             if self.config.max_seconds is not None:
                 left = max(0.0, min(left, self.config.max_seconds - self.seconds()))
-        found = self.kept
-        if self.start is not None:
-            found = self.start.lerp(found, self.config.trust)
         # Rounded as the file rounds it: what is previewed is what is saved.
-        coefficients = found.half().float().cpu()
+        coefficients = self.kept.half().float().cpu()
         settings = self._settings()
         return TrainStep(
             step=self.step,
@@ -167,8 +182,8 @@ class _Training:
     # --- one update ---------------------------------------------------------------------------
 
     def update(self) -> dict[str, float]:
-        """One step of AdamW on the mapper -> the loss of each person."""
-        self._set_learning_rate()
+        """One step of AdamW -> the loss of each person."""
+        self._set_learning_rates()
         drawn = self.denoising.generator.get_state()
 
         def attempt() -> tuple[float, Tensor]:
@@ -192,11 +207,10 @@ class _Training:
 
         return descend(losses_at, self.optimizer, self.scaler, self.step + 1)
 
-    def _set_learning_rate(self) -> None:
-        if self.config.decay:
-            share = decay(self.step, self.config.steps)
-            for group in self.optimizer.param_groups:
-                group["lr"] = self.config.learning_rate * len(self.people) ** 0.5 * share
+    def _set_learning_rates(self) -> None:
+        share = decay(self.step, self.config.steps) if self.config.decay else 1.0
+        for group, rate in zip(self.optimizer.param_groups, self.rates, strict=True):
+            group["lr"] = rate * share
 
     # --- what is kept -------------------------------------------------------------------------
 
@@ -236,8 +250,8 @@ class _Training:
         for index, state in self.optimizer.state_dict()["state"].items():
             tensors |= {f"optimizer.{index}.{key}": value for key, value in state.items()}
         tensors |= {"kept": self.kept, "generator": self.denoising.generator.get_state()}
-        if self.start is not None:
-            tensors["start"] = self.start
+        if self.denoising.photo_words is not None:
+            tensors["photo_words"] = self.denoising.photo_words.offsets
         metadata = {
             "format": FORMAT,
             "step": str(self.step),
@@ -250,15 +264,19 @@ class _Training:
     def restore(self, path: Path) -> None:
         """Go on where a checkpoint was written. Raises ResumeMismatch."""
         tensors, metadata = load_checkpoint(path, self._fingerprint())
-        self.mapper.load_state_dict(_under("mapper.", tensors))
+        saved = _under("mapper.", tensors)
+        # of the calibration that there was, not of today's
+        self._set_out([saved[name] for name in CALIBRATED if name in saved])
+        self.mapper.load_state_dict(saved)
         state: dict[int, dict[str, Tensor]] = {}
         for key, value in _under("optimizer.", tensors).items():
             index, field = key.split(".")
             state.setdefault(int(index), {})[field] = value
         self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": state})
         self.kept = tensors["kept"].to(self.models.device)
-        start = tensors.get("start")  # of the calibration that there was, not of today's
-        self.start = None if start is None else start.to(self.models.device)
+        if (photo_words := self.denoising.photo_words) is not None:
+            with torch.no_grad():
+                photo_words.offsets.copy_(tensors["photo_words"])
         self.denoising.generator.set_state(tensors["generator"])
         if scaler := json.loads(metadata.get("scaler", "{}")):
             self.scaler.load_state_dict(scaler)

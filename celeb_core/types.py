@@ -110,6 +110,7 @@ class Calibration:
     down: Tensor  # (r, 512) float32
     up: Tensor  # (k * p, r) float32
     bias: Tensor  # (k * p,) float32
+    directions: Tensor  # (k * p, q) float32: what a word says of a face, one spread of faces each
     basis_id: str
     base_model: str
     recogniser: str
@@ -165,12 +166,11 @@ class TrainConfig:
     seed: int = 0
     # the mapper
     norm: Norm = "free"
-    calibrated: bool = True  # start from the calibration, if the model has one
+    calibrated: bool = True  # start from the calibration, if the model has one, and then go along
+    # its directions alone, at this rate instead, in spreads of faces
+    calibrated_rate: float = 0.1
     # which coefficients are kept
     ema: float = 0.97  # decay of their moving average; 0: the last ones
-    # how far they go from the start to what the training found: one photo says only so much, and
-    # between the two likeness is better than at either (Wortsman et al. 2022, WiSE-FT)
-    trust: float = 0.7
     ema_from_noise: bool = False  # the official code's: starts from random numbers
     # views of the photo
     views: int = 24  # augmented latents encoded once, per person
@@ -181,6 +181,8 @@ class TrainConfig:
     # the loss
     templates: Literal["studio", "paper"] = "studio"
     prompts: int = 1  # distinct templates per person and step
+    photo_words: bool = True  # words for what is the photo's alone stand behind the person
+    photo_rate: float = 0.1  # their learning rate, in standard deviations of tokens
     background: float = 0.2  # loss weight outside the face; 1 is no mask
     gradients: Literal["way up", "exact"] = "way up"  # through which part of the UNet
     stratified: bool = True  # timesteps of a batch spread evenly instead of independently

@@ -13,7 +13,8 @@ from celeb_core.prompt import encode_texts
 from celeb_core.templates import STUDIO
 
 FAST = TrainConfig(steps=4, batch_size=2, views=4, learning_rate=1e-2)
-EXACT = replace(FAST, gradients="exact")  # a stand-in for the UNet has no way up
+# A stand-in for the UNet has no way up, and hears no words.
+EXACT = replace(FAST, gradients="exact", photo_words=False)
 
 
 def words_at(basis) -> torch.Tensor:
@@ -117,11 +118,16 @@ def test_text_states_are_encoded_once_per_distinct_prompt(people, models, basis,
     assert counts == [3]
 
 
-def test_words_in_training_are_the_words_in_prompts(person, models, basis):
-    denoising = Denoising([person], models, replace(FAST, templates="studio"))
+@pytest.mark.parametrize("photo_words", [True, False])
+def test_words_in_training_are_the_words_in_prompts(photo_words, person, models, basis):
+    config = replace(FAST, templates="studio", photo_words=photo_words)
+    denoising = Denoising([person], models, config)
     words = torch.randn(2, 48)
     states = denoising.text_states(words[None], 2).states
-    texts = [template.format("<x>") for template in STUDIO]
-    expected = encode_texts(texts, [{"x": words}] * len(texts), basis.k, models.encoders)
+    said, tail = {"x": words}, ""
+    if denoising.photo_words is not None:
+        said, tail = said | {"photo": denoising.photo_words()[0]}, " <photo>"
+    texts = [template.format("<x>") + tail for template in STUDIO]
+    expected = encode_texts(texts, [said] * len(texts), basis.k, models.encoders)
     distances = (expected.states - states[:1]).detach().flatten(1).norm(dim=1)
     assert float(distances.min()) < 1e-4 and torch.equal(states[0], states[1])

@@ -3,8 +3,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from celeb_core import CoefficientMapper
-from celeb_core.mapper import set_start
+from celeb_core import CoefficientMapper, start_coefficients
+from celeb_core.mapper import CALIBRATED, CalibratedMapper
 
 
 @pytest.fixture
@@ -36,18 +36,23 @@ def test_seed_decides_the_start(basis, face):
     assert torch.equal(first, same) and not torch.equal(first, other)
 
 
-@pytest.mark.parametrize("norm", ["free", "radius-learned"])
-def test_people_start_where_they_are_put(basis, face, norm):
-    mapper = CoefficientMapper(basis, norm)
-    coefficients = torch.randn(4, basis.k, basis.p, generator=torch.Generator().manual_seed(4))
-    if norm == "radius-learned":
-        coefficients = 3 * torch.nn.functional.normalize(coefficients, dim=-1)
-        assert mapper.radius[0] != 3
-    set_start(mapper, face, coefficients)
-    assert torch.allclose(mapper(face), coefficients, atol=1e-3)
+@pytest.fixture
+def calibrated(basis, calibration):
+    tensors = [getattr(calibration, name) for name in CALIBRATED]
+    return CalibratedMapper((basis.k, basis.p), *tensors)
 
 
-def test_the_same_face_twice_can_start(basis, face):
-    mapper = CoefficientMapper(basis)
-    set_start(mapper, face[[0, 0]], torch.ones(2, basis.k, basis.p))
-    assert torch.allclose(mapper(face[:1]), torch.ones(1, basis.k, basis.p), atol=1e-3)
+def test_a_calibrated_mapper_starts_at_the_calibration(calibrated, basis, calibration, face):
+    expected = start_coefficients(face, calibration, basis)
+    assert torch.allclose(calibrated(face), expected, atol=1e-4)
+
+
+def test_a_calibrated_mapper_moves_along_its_directions_alone(calibrated, calibration, face):
+    start = calibrated(face).detach()
+    with torch.no_grad():
+        calibrated.linear.weight.normal_()
+    moved = (calibrated(face) - start).flatten(1).T  # (k * p, n)
+    along = calibration.directions @ torch.linalg.pinv(calibration.directions)
+    assert moved.norm() > 1
+    assert torch.allclose(along @ moved, moved, atol=1e-3)
+    assert [name for name, _ in calibrated.named_parameters()] == ["linear.weight"]

@@ -8,7 +8,7 @@ import torch
 from celeb_core import encode_prompt, parse_prompt, start_coefficients
 from celeb_core.basis import compose
 from celeb_core.errors import BasisMismatch, FeatureMissing
-from celeb_core.start import _directions, fit_start, ridge, text_states
+from celeb_core.start import DIRECTIONS, _directions, fit_start, ridge, text_states
 
 
 def test_ridge_is_the_textbook_solution():
@@ -74,8 +74,8 @@ def drawn(basis, models):
 @pytest.fixture(scope="module")
 def fitted(drawn, basis, models, calibration):
     faces, coefficients = drawn
-    down, up, bias = fit_start(faces[:120], coefficients[:120], basis, models)
-    return replace(calibration, down=down, up=up, bias=bias)
+    down, up, bias, directions = fit_start(faces[:120], coefficients[:120], basis, models)
+    return replace(calibration, down=down, up=up, bias=bias, directions=directions)
 
 
 def test_new_people_say_what_such_a_face_says(drawn, fitted, basis, models):
@@ -85,6 +85,25 @@ def test_new_people_say_what_such_a_face_says(drawn, fitted, basis, models):
     said, wanted = (text_states(compose(basis, c), models) for c in (found, truth))
     nearest = torch.cdist(said, wanted).argmin(1)
     assert (nearest == torch.arange(len(faces))).float().mean() >= 0.8
+
+
+def test_directions_change_what_is_said_of_faces_most(drawn, fitted, basis, models):
+    """More than as large a step of random coefficients does."""
+    faces, coefficients = drawn
+    states = text_states(compose(basis, coefficients), models)
+    weight, _, _ = ridge(states, faces)
+
+    def change(steps):  # (n, k * p) -> how much the faces change that are said, in mean
+        moved = steps.unflatten(1, (basis.k, basis.p)) / 10
+        said = text_states(compose(basis, torch.cat([moved, -moved])), models) @ weight.T
+        return (said[: len(steps)] - said[len(steps) :]).norm(dim=1).mean()
+
+    along = fitted.directions.T
+    assert along.shape == (DIRECTIONS, basis.k * basis.p)
+    generator = torch.Generator().manual_seed(0)
+    random = torch.randn(along.shape, generator=generator)
+    random *= along.norm(dim=1, keepdim=True) / random.norm(dim=1, keepdim=True)
+    assert change(along) > 1.5 * change(random)
 
 
 def test_start_is_linear_in_the_face(fitted, basis):

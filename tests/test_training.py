@@ -20,7 +20,7 @@ from celeb_core import (
 from celeb_core.basis import compose
 from celeb_core.denoising import Denoising
 from celeb_core.devices import loss_scaler
-from celeb_core.errors import BadName, ResumeMismatch, TrainingDiverged
+from celeb_core.errors import BadName, BasisMismatch, ResumeMismatch, TrainingDiverged
 from celeb_core.templates import PAPER
 from celeb_core.training import _Training
 
@@ -130,18 +130,34 @@ def test_instant_is_the_start_alone(person, models, basis, calibration):
     assert not torch.equal(steps[0].people[0].coefficients, trained["ada"].coefficients)
 
 
-def test_a_training_is_trusted_part_of_the_way(person, models, basis, calibration):
-    def steps(trust, known=calibration):
-        config = replace(FAST, trust=trust)
-        rows = list(fit_identities([person], models, basis, config, calibration=known))
-        return rows[0].people[0].coefficients, rows[-1].people[0].coefficients
+def test_a_calibrated_training_moves_along_the_directions_alone(person, models, basis, calibration):
+    rows = list(fit_identities([person], models, basis, FAST, calibration=calibration))
+    start, found = (step.people[0].coefficients.flatten() for step in (rows[0], rows[-1]))
+    along = calibration.directions @ torch.linalg.pinv(calibration.directions)
+    moved = found - start
+    assert moved.norm() > 0.1
+    assert torch.allclose(along @ moved, moved, atol=2e-2)  # the file's half precision
 
-    start, found = steps(1.0)
-    assert not torch.allclose(start, found, atol=1e-2)
-    assert torch.allclose(steps(0.25)[1], start.lerp(found, 0.25), atol=5e-3)
-    assert torch.equal(steps(0.0)[1], start)
-    # without a start of the person's own there is nothing to stay near
-    assert torch.equal(steps(0.25, None)[1], steps(1.0, None)[1])
+
+def test_the_photos_words_learn_beside_the_persons(people, models, basis):
+    training = _Training(people[:2], models, basis, FAST, None, "")
+    words = training.denoising.photo_words
+    tables = torch.cat([encoder.table for encoder in models.encoders], -1)
+    assert torch.allclose(words(), tables.mean(0).expand(2, basis.k, -1), atol=1e-6)
+    training.update()
+    moved = (words() - tables.mean(0)).flatten(1).norm(dim=1)
+    assert bool((moved > 0).all())
+    assert training.report({}).people[0].coefficients.shape == (basis.k, basis.p)  # and no more
+    plain = _Training(people[:2], models, basis, replace(FAST, photo_words=False), None, "")
+    assert plain.denoising.photo_words is None
+    plain.update()
+    assert not torch.equal(plain.kept, training.kept)
+
+
+def test_another_basis_calibration_is_refused(person, models, basis, calibration):
+    other = replace(calibration, basis_id="another")
+    with pytest.raises(BasisMismatch, match="another"):
+        next(fit_identities([person], models, basis, FAST, calibration=other))
 
 
 def test_budget_of_seconds_ends_early(person, models, basis):
