@@ -111,6 +111,8 @@ def look_at_people(
 def calibration_of(sightings: Sightings, studio: Studio) -> Calibration:
     """Closed form, seconds. Raises FeatureMissing with too few faces."""
     seen, celebrities = sightings.seen, len(sightings.names)
+    # Mixtures make more of the map, but their faces blur what tells people apart: directions from
+    # them, too, were worse (docs/toonville.md).
     down, up, bias, directions = fit_start(
         sightings.face_embeddings[seen],
         sightings.coefficients[seen],

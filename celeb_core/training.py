@@ -48,7 +48,8 @@ def fit_identities(
     """Train one shared mapper for all people; yields step 0 (the start) and every step after.
 
     Stop by no longer asking. Deterministic for a seed, on one machine and as long as
-    `max_seconds` does not cut it short. Raises TrainingDiverged, ResumeMismatch, BadName.
+    `max_seconds` does not cut it short. Raises TrainingDiverged, ResumeMismatch, BadName,
+    BasisMismatch.
     """
     config = config or PRESETS["best"]
     training = _Training(people, models, basis, config, calibration, recogniser)
@@ -182,7 +183,7 @@ class _Training:
     # --- one update ---------------------------------------------------------------------------
 
     def update(self) -> dict[str, float]:
-        """One step of AdamW -> the loss of each person."""
+        """One step of the optimizer -> the loss of each person."""
         self._set_learning_rates()
         drawn = self.denoising.generator.get_state()
 
@@ -199,7 +200,7 @@ class _Training:
         return dict(zip(self.names, losses.tolist(), strict=True))
 
     def _descend(self, latents: Tensor, heads: Tensor) -> Tensor:
-        """One step of AdamW -> losses (n,)."""
+        """One step of the optimizer -> losses (n,)."""
 
         def losses_at(scale: float) -> Tensor:
             words = compose(self.basis, self.mapper(self.faces))
