@@ -55,6 +55,11 @@ class CoefficientMapper(nn.Module):
         return raw.flatten(-2)
 
 
+def low_rank(faces: Tensor, down: Tensor, up: Tensor, bias: Tensor) -> Tensor:
+    """Faces (n, 512) by down (r, 512), up (m, r), bias (m,) -> (n, m)."""
+    return faces @ down.T @ up.T + bias
+
+
 class CalibratedMapper(nn.Module):
     """What the calibration says of a face, and one trained layer (512 -> r) along its directions.
 
@@ -81,7 +86,7 @@ class CalibratedMapper(nn.Module):
 
     def forward(self, face_embedding: Tensor) -> Tensor:
         """(b, 512) unit norm -> (b, k, p) in units of the celebrities' spread."""
-        start = face_embedding @ self.down.T @ self.up.T + self.bias
+        start = low_rank(face_embedding, self.down, self.up, self.bias)
         further = self.linear(face_embedding) @ self.directions.T
         coefficients: Tensor = (start + further).unflatten(-1, self.shape)
         return coefficients

@@ -21,9 +21,10 @@ from celeb_core.basis import compose
 from celeb_core.denoising import Denoising
 from celeb_core.descent import decay, descend
 from celeb_core.devices import loss_scaler
-from celeb_core.errors import BasisMismatch, FeatureMissing
+from celeb_core.errors import FeatureMissing
 from celeb_core.memory import within_memory
 from celeb_core.presets import PRESETS
+from celeb_core.start import check_basis
 from celeb_core.types import Calibration, CelebBasis, Face, Person
 
 if TYPE_CHECKING:
@@ -67,8 +68,7 @@ def refine_start(
     BasisMismatch if `start` is of another basis, TrainingDiverged.
     """
     config = config or RefineConfig()
-    if start.basis_id != basis.id:
-        raise BasisMismatch("calibration", basis.id, start.basis_id, start.base_model)
+    check_basis(start, basis)
     if len(photos) < FEWEST_PHOTOS:
         raise FeatureMissing(
             f"{len(photos)} photos with a face are too few to learn from; {FEWEST_PHOTOS} are "

@@ -71,11 +71,16 @@ def generate_each(
 ) -> list[Image.Image]:
     """Draw one picture for each prompt, number i from seed + i; otherwise like `generate`.
 
-    `previews` shows the pictures under way now and then.
+    `previews` shows the pictures under way now and then. With `config.delay` people come late, as
+    by the delayed subject conditioning of FastComposer (Xiao et al. 2023, arXiv:2305.10431).
     """
     config = config or SampleConfig()
     steps = models.steps if config.steps is None else config.steps
     states = _text_states(prompts, models, basis, config.negative_prompt)
+    late = round(config.delay * steps)
+    anybody = {id(prompt): _of_anybody(prompt, basis) for prompt in prompts} if late else {}
+    before = [anybody.get(id(prompt), prompt) for prompt in prompts]
+    first = _text_states(before, models, basis, config.negative_prompt) if late else states
     sizes = [picture_size(prompt, models, basis.names, config) for prompt in prompts]
     pipeline = _pipeline(models, config.scheduler)
     pictures: list[Image.Image] = []
@@ -93,12 +98,14 @@ def generate_each(
                 previews.look(pipe, state["latents"])
             if should_stop is not None and should_stop():
                 raise _Stopped
+            if index + 1 == late:
+                state |= _from_now_on([states[i] for i in batch], pipe, state["latents"].device)
             return state
 
         width, height = sizes[batch[0]]
         drawn: list[Image.Image] = pipeline(
-            **_as_arguments("", [states[i][0] for i in batch]),
-            **_as_arguments("negative_", [states[i][1] for i in batch]),
+            **_as_arguments("", [first[i][0] for i in batch]),
+            **_as_arguments("negative_", [first[i][1] for i in batch]),
             num_inference_steps=steps,
             guidance_scale=models.guidance if config.guidance is None else config.guidance,
             width=width,
@@ -178,6 +185,27 @@ def _as_arguments(prefix: str, said: Sequence[PromptEmbeds]) -> dict[str, Tensor
     if pooled:
         arguments[f"{prefix}pooled_prompt_embeds"] = torch.cat(pooled)
     return arguments
+
+
+def _of_anybody(prompt: Prompt, basis: CelebBasis) -> Prompt:
+    """The same text about the celebrities' mean."""
+    return Prompt(prompt.text, {name: basis.mean for name in prompt.identities})
+
+
+def _from_now_on(
+    said: Sequence[tuple[PromptEmbeds, PromptEmbeds]], pipe: Any, device: torch.device
+) -> dict[str, Tensor]:
+    """What is wanted and what is not, as a callback of diffusers' pipelines puts it in place of
+    what they were called with."""
+    both = {"prompt_embeds": "prompt_embeds", "add_text_embeds": "pooled_prompt_embeds"}
+    wanted = _as_arguments("", [one for one, _ in said])
+    unwanted = _as_arguments("", [other for _, other in said])
+    parts = [unwanted, wanted] if pipe.do_classifier_free_guidance else [wanted]
+    return {
+        theirs: torch.cat([part[ours] for part in parts]).to(device, pipe.unet.dtype)
+        for theirs, ours in both.items()
+        if ours in wanted
+    }
 
 
 def _next_batch(sizes: Sequence[tuple[int, int]], first: int, most: int) -> list[int]:

@@ -30,6 +30,7 @@ from torch import Tensor
 
 from celeb_core.basis import compose
 from celeb_core.errors import BasisMismatch, FeatureMissing
+from celeb_core.mapper import low_rank
 from celeb_core.prompt import Tokens, encode_tokens, tokenize
 from celeb_core.types import Calibration, CelebBasis
 
@@ -52,14 +53,18 @@ def start_coefficients(faces: Tensor, calibration: Calibration, basis: CelebBasi
 
     Raises BasisMismatch if the calibration is of another basis.
     """
-    if calibration.basis_id != basis.id:
-        raise BasisMismatch("calibration", basis.id, calibration.basis_id, calibration.base_model)
+    check_basis(calibration, basis)
     down, up, bias = (
         part.to(faces) for part in (calibration.down, calibration.up, calibration.bias)
     )
-    flat: Tensor = faces @ down.T @ up.T + bias
-    coefficients: Tensor = flat.unflatten(1, (basis.k, basis.p))
+    coefficients: Tensor = low_rank(faces, down, up, bias).unflatten(1, (basis.k, basis.p))
     return coefficients
+
+
+def check_basis(calibration: Calibration, basis: CelebBasis) -> None:
+    """Raise BasisMismatch if the calibration is of another basis."""
+    if calibration.basis_id != basis.id:
+        raise BasisMismatch("calibration", basis.id, calibration.basis_id, calibration.base_model)
 
 
 def fit_start(

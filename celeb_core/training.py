@@ -24,11 +24,12 @@ from celeb_core.checkpoints import FORMAT, load_checkpoint
 from celeb_core.denoising import Denoising
 from celeb_core.descent import TensorAdam, decay, descend
 from celeb_core.devices import loss_scaler
-from celeb_core.errors import BadName, BasisMismatch
+from celeb_core.errors import BadName
 from celeb_core.identity import check_name, settings_of
 from celeb_core.mapper import CALIBRATED, FACE_WIDTH, CalibratedMapper, CoefficientMapper
 from celeb_core.memory import within_memory
 from celeb_core.presets import PRESETS
+from celeb_core.start import check_basis
 from celeb_core.types import Calibration, CelebBasis, Identity, Person, TrainConfig, TrainStep
 
 if TYPE_CHECKING:
@@ -102,9 +103,7 @@ class _Training:
         self.denoising = Denoising(people, models, config)
         known: Sequence[Tensor] = ()
         if config.calibrated and calibration is not None and config.norm == "free":
-            if calibration.basis_id != basis.id:
-                made_with = calibration.basis_id, calibration.base_model
-                raise BasisMismatch("calibration", basis.id, *made_with)
+            check_basis(calibration, basis)
             known = [getattr(calibration, name) for name in CALIBRATED]
         self._set_out(known)
         self.scaler = loss_scaler(models.device, models.unet.dtype)

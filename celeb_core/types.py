@@ -204,6 +204,9 @@ class SampleConfig:
     width: int | None = None  # None: the model's width, times 1.5 for two or more people
     height: int | None = None
     scheduler: str | None = None  # a key of `celeb_core.sampling.SCHEDULERS`
+    # share of the steps, the first ones, that draw the average celebrity in place of the prompt's
+    # people: more of what the prompt asks for, less of them
+    delay: float = 0.0
     batch_size: int = 4
 
 

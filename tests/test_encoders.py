@@ -248,6 +248,21 @@ def test_strength_and_mixtures(xl, two, ada):
     assert (picture(words) != picture(ada)).any()
 
 
+def test_people_can_come_late(xl, two, ada):
+    """What is said of the text as a whole changes with them."""
+
+    def picture(person, delay):
+        prompt = parse_prompt("a photo of <x>", {"x": person})
+        config = SampleConfig(steps=4, seed=1, delay=delay)
+        return np.asarray(generate(prompt, xl, two, config)[0]).astype(int)
+
+    nobody = picture(two.mean, 0.0)
+    assert (picture(two.mean, 0.5) == nobody).all()
+    assert (picture(ada, 1.0) == nobody).all()
+    late = picture(ada, 0.25)
+    assert (late != nobody).any() and (late != picture(ada, 0.0)).any()
+
+
 def test_what_is_not_wanted(xl, two, ada):
     """Nothing is zeros, as in diffusers; a text is encoded."""
     prompt = parse_prompt("a photo of <ada>", {"ada": ada})

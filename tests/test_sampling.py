@@ -128,3 +128,18 @@ def test_different_prompts_and_sizes_in_one_call(ada, models, basis):
     assert [picture.size[0] for picture in pictures] == [128, 192, 192]
     alone = generate(prompts[2], models, basis, SampleConfig(seed=12))[0]
     assert abs(array(pictures[2]) - array(alone)).max() <= 1
+
+
+def test_people_can_come_late(prompt, models, basis):
+    def picture(who, delay):
+        return array(generate(who, models, basis, SampleConfig(steps=4, seed=2, delay=delay))[0])
+
+    anybody = parse_prompt("a photo of <ada>", {"ada": basis.mean})
+    ada, nobody = picture(prompt, 0.0), picture(anybody, 0.0)
+    assert (picture(prompt, 1.0) == nobody).all()
+    assert (picture(anybody, 0.5) == nobody).all()  # what comes in is what was there
+    late, later = picture(prompt, 0.25), picture(prompt, 0.5)
+    assert 0 < abs(late - ada).mean() < abs(later - ada).mean()
+    assert 0 < abs(later - nobody).mean() < abs(late - nobody).mean()
+    celebrity = parse_prompt(f"a photo of {celebrity_names()[0]}", {})
+    assert (picture(celebrity, 0.5) == picture(celebrity, 0.0)).all()

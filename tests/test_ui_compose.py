@@ -22,7 +22,7 @@ from ui.jobs import Drawn
 from ui.pictures import read_settings, save_picture
 
 STATUS, GALLERY, ORDER, EMPTY, DOWNLOAD, TIMER, START, CANCEL, DRAFTS, SHEET = range(1, 11)
-SHAPE, FRESH = 8, -1  # places in what `load` and `reuse` give
+SHAPE, FRESH = 9, -1  # places in what `load` and `reuse` give
 
 
 @pytest.fixture
@@ -135,7 +135,20 @@ def test_settings_come_back_from_a_picture(page, library):
     (picture,) = finish(page.compose.results.job("")).pictures
     problem, *fields = page.compose.load(str(picture.path))
     assert "loaded" in problem
-    assert fields == ["a photo of <ada>", "hat", 5, 2, 3.0, 1.0, "", "Square", [], False, False]
+    assert fields == [
+        "a photo of <ada>",
+        "hat",
+        5,
+        2,
+        3.0,
+        1.0,
+        0.0,
+        "",
+        "Square",
+        [],
+        False,
+        False,
+    ]
 
 
 @pytest.mark.parametrize("text", [None, "no json", "[1]"])
@@ -292,6 +305,17 @@ def test_identity_strength_scales_the_person(page, library):
         assert again == Image.open(drawn.path).tobytes()
         assert read_settings(drawn.path)["strength"] == strength
     assert pictures[1.0] != pictures[0.5]
+
+
+def test_people_come_in_as_late_as_asked(page, library):
+    draw(page, "a photo of <ada>", delay=0.5)
+    drawn = finish(page.compose.results.job("")).pictures[0]
+    assert read_settings(drawn.path)["delay"] == 0.5
+    assert "People come in after" in about(drawn.settings)
+    assert "50% of the steps" in about(drawn.settings)
+    assert page.compose.load(str(drawn.path))[SHAPE - 2] == 0.5
+    draw(page, "a photo of <ada>")
+    assert "People come in" not in about(finish(page.compose.results.job("")).pictures[0].settings)
 
 
 def test_the_shape_is_as_asked(page, library):

@@ -194,7 +194,7 @@ class ComposeTab:
         form = self.advanced
         self.fields = [
             prompt, form.negative, self.seed, form.steps, form.guidance, form.strength,
-            form.scheduler, form.shape, self.crowd, form.fast, self.fresh,
+            form.delay, form.scheduler, form.shape, self.crowd, form.fast, self.fresh,
         ]  # fmt: skip
         filled, picked = [self.problem, *self.fields], [self.history.picked, session]
         self.file.upload(self.load, self.file, filled, **PRIVATE)

@@ -210,6 +210,7 @@ def describe(order: Order, image: Image.Image, core: Studio) -> dict[str, Any]:
         "steps": models.steps if config.steps is None else config.steps,
         "guidance": models.guidance if config.guidance is None else config.guidance,
         "scheduler": config.scheduler or models.scheduler_name or "default",
+        "delay": config.delay,
         "width": image.width,
         "height": image.height,
         "model": models.id,

@@ -11,7 +11,7 @@ import gradio as gr
 from celeb_core import SCHEDULERS, Models, SampleConfig
 
 MAX_SEED = 2**31 - 1
-MAX_STRENGTH = 1.5
+MAX_STRENGTH, MAX_DELAY = 1.5, 0.5
 SHAPES: dict[str, tuple[float, float] | None] = {
     "Automatic": None,
     "Square": (1.0, 1.0),
@@ -26,6 +26,7 @@ FIELDS: dict[str, Any] = {
     "steps": int,
     "guidance": int | float,
     "strength": int | float,
+    "delay": int | float,
 }
 """What a picture says about itself, and what kind it must be to be loaded back."""
 
@@ -39,6 +40,7 @@ class Form:
     guidance: float
     scheduler: str = ""  # empty: the model's own
     shape: str = "Automatic"
+    delay: float = 0.0
     fast: bool = False  # half the steps
 
     def config(self, models: Models, seed: int) -> SampleConfig:
@@ -50,6 +52,7 @@ class Form:
             guidance=float(self.guidance),
             negative_prompt=self.negative.strip(),
             scheduler=self.scheduler or None,
+            delay=float(self.delay),
             width=round(models.width * times[0]) if times else None,
             height=round(models.height * times[1]) if times else None,
         )
@@ -72,6 +75,11 @@ class Advanced:
             elem_id="compose-strength",
             info="1: the person as trained. Lower: nearer to the average person, and a little "
             "nearer to the prompt. Higher: more of the person.",
+        )  # fmt: skip
+        self.delay = gr.Slider(
+            0, MAX_DELAY, 0, step=0.05, label="Likeness or prompt", elem_id="compose-delay",
+            info="0: all likeness. Higher: for this share of the steps the picture is of anybody, "
+            "as the prompt asks; then the people come in.",
         )  # fmt: skip
         with gr.Row():
             self.steps = gr.Slider(

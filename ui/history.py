@@ -79,6 +79,8 @@ def about(settings: Mapping[str, Any]) -> str:
     """Settings and scores as an HTML list."""
     known = {key: label for key, label in LABELS.items() if settings.get(key) not in (None, "")}
     rows = {label: str(settings[key]) for key, label in known.items()}
+    if late := settings.get("delay"):
+        rows["People come in after"] = f"{late:.0%} of the steps"
     rows["Size"] = f"{settings.get('width')} x {settings.get('height')}"
     scores = settings.get("scores", {})
     rows |= {f"Likeness of {name}": f"{value:.2f}" for name, value in scores["people"].items()}

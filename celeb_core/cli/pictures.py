@@ -91,6 +91,7 @@ def _sample_config(options: argparse.Namespace, studio: Studio) -> SampleConfig:
         guidance=usual[1] if options.guidance is None else options.guidance,
         negative_prompt=options.negative,
         scheduler=options.scheduler or usual[2],
+        delay=options.delay,
     )
 
 
