@@ -77,8 +77,9 @@ def refine_start(
     people = [Person(f"photo {i}", (face,)) for i, face in enumerate(photos)]
     # Exact gradients: once per model, no time has to be saved. And none of so many photos is
     # learned by heart.
-    plain = replace(PRESETS["best"], seed=config.seed, smallest=1.0, jitter=0.0)
-    plain = replace(plain, gradients="exact", photo_words=False)
+    plain = replace(
+        PRESETS["best"], seed=config.seed, smallest=1.0, gradients="exact", photo_words=False
+    )
     denoising = Denoising(people, models, plain)
     faces = torch.stack([face.embedding for face in photos]).float().to(models.device)
     seen = [denoising.encode(i, 1, 0) for i in range(len(people))]

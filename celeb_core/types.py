@@ -175,8 +175,10 @@ class TrainConfig:
     # views of the photo
     views: int = 24  # augmented latents encoded once, per person
     flip: bool = True
-    jitter: float = 0.1  # brightness, contrast, saturation: 1 ± jitter
-    smallest: float = 0.75  # smallest side of the pasted photo, as a share of the canvas
+    jitter: float = 0.0  # brightness, contrast, saturation: 1 ± jitter
+    # smallest side of the pasted photo, as a share of the canvas. The photo is framed as the model
+    # draws people; what is learned from a face of another size is less of that person
+    smallest: float = 0.92
     canvas: Literal["edge", "black"] = "edge"  # what is around a shrunk photo
     # the loss
     templates: Literal["studio", "paper"] = "studio"

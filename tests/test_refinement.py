@@ -37,7 +37,7 @@ def refined(calibration, photos, models, basis, config=CONFIG):
 def test_photos_are_said_better_than_at_the_start(calibration, photos, models, basis):
     """On fixed noise and views."""
     people = [Person(f"{i}", (face,)) for i, face in enumerate(photos)]
-    probe = Denoising(people, models, replace(PRESETS["best"], smallest=1.0, jitter=0.0))
+    probe = Denoising(people, models, replace(PRESETS["best"], smallest=1.0))
     views = [probe.encode(i, 4, 0) for i in range(len(people))]
     latents, heads = (torch.stack(part) for part in zip(*views, strict=True))
     faces = torch.stack([face.embedding for face in photos])
