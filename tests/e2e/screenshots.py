@@ -57,6 +57,7 @@ def walk(browser: Browser) -> None:
     expect(page.locator("#compose-status")).to_contain_text("4 of 4 pictures · ")
     shoot(page, "compose")
     page.get_by_role("tab", name="Interpolate").click()
+    expect(page.locator("#interpolate-b input")).not_to_have_value("")
     page.locator("#interpolate-start").click()
     expect(page.locator("#interpolate-status")).to_contain_text("5 of 5 pictures · ")
     shoot(page, "interpolate")
