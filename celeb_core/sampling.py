@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from celeb_core.errors import ModelUnsupported
+from celeb_core.errors import ModelUnsupported, PromptError
 from celeb_core.memory import within_memory
 from celeb_core.previews import Previews
 from celeb_core.prompt import encode_prompt, known_names, parse_prompt
@@ -75,12 +75,12 @@ def generate_each(
     by the delayed subject conditioning of FastComposer (Xiao et al. 2023, arXiv:2305.10431).
     """
     config = config or SampleConfig()
+    if not 0 <= config.delay <= 1:
+        raise PromptError(f"A delay of {config.delay} is no share of the steps. Take 0 to 1.")
     steps = models.steps if config.steps is None else config.steps
-    states = _text_states(prompts, models, basis, config.negative_prompt)
-    late = round(config.delay * steps)
-    anybody = {id(prompt): _of_anybody(prompt, basis) for prompt in prompts} if late else {}
-    before = [anybody.get(id(prompt), prompt) for prompt in prompts]
-    first = _text_states(before, models, basis, config.negative_prompt) if late else states
+    states = first = _text_states(prompts, models, basis, config.negative_prompt)
+    if late := round(config.delay * steps):
+        first = _text_states(prompts, models, basis, config.negative_prompt, of_anybody=True)
     sizes = [picture_size(prompt, models, basis.names, config) for prompt in prompts]
     pipeline = _pipeline(models, config.scheduler)
     pictures: list[Image.Image] = []
@@ -161,18 +161,27 @@ def make_scheduler(models: Models, name: str | None = None) -> Any:
 
 
 def _text_states(
-    prompts: Sequence[Prompt], models: Models, basis: CelebBasis, negative: str
+    prompts: Sequence[Prompt],
+    models: Models,
+    basis: CelebBasis,
+    negative: str,
+    of_anybody: bool = False,
 ) -> list[tuple[PromptEmbeds, PromptEmbeds]]:
-    """What is wanted and what is not, per prompt; each distinct prompt encoded once."""
+    """What is wanted and what is not, per prompt; each distinct prompt encoded once.
+
+    `of_anybody`: with the celebrities' mean in place of its people.
+    """
     known: dict[int, tuple[PromptEmbeds, PromptEmbeds]] = {}
     # SDXL's answer to nothing that is not wanted: not the states of an empty text, but zeros.
     zeros = not negative and models.pipeline.config.get("force_zeros_for_empty_prompt", False)
     for prompt in prompts:
         if id(prompt) not in known:
-            against = parse_prompt(negative, prompt.identities)
-            unwanted = encode_prompt(against, basis, models)
+            people = prompt.identities
+            if of_anybody:
+                people = dict.fromkeys(people, basis.mean)
+            unwanted = encode_prompt(parse_prompt(negative, people), basis, models)
             known[id(prompt)] = (
-                encode_prompt(prompt, basis, models),
+                encode_prompt(Prompt(prompt.text, people), basis, models),
                 unwanted.zeros() if zeros else unwanted,
             )
     return [known[id(prompt)] for prompt in prompts]
@@ -185,11 +194,6 @@ def _as_arguments(prefix: str, said: Sequence[PromptEmbeds]) -> dict[str, Tensor
     if pooled:
         arguments[f"{prefix}pooled_prompt_embeds"] = torch.cat(pooled)
     return arguments
-
-
-def _of_anybody(prompt: Prompt, basis: CelebBasis) -> Prompt:
-    """The same text about the celebrities' mean."""
-    return Prompt(prompt.text, {name: basis.mean for name in prompt.identities})
 
 
 def _from_now_on(

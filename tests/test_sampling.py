@@ -10,7 +10,7 @@ from PIL import Image
 
 from celeb_core import Identity, SampleConfig, generate, generate_each, parse_prompt
 from celeb_core.basis import words_of
-from celeb_core.errors import ModelUnsupported, PromptTooLong
+from celeb_core.errors import ModelUnsupported, PromptError, PromptTooLong
 from celeb_core.sampling import SCHEDULERS, make_scheduler, picture_size
 
 
@@ -143,3 +143,9 @@ def test_people_can_come_late(prompt, models, basis):
     assert 0 < abs(later - nobody).mean() < abs(late - nobody).mean()
     celebrity = parse_prompt(f"a photo of {celebrity_names()[0]}", {})
     assert (picture(celebrity, 0.5) == picture(celebrity, 0.0)).all()
+
+
+@pytest.mark.parametrize("delay", [-0.1, 1.5])
+def test_a_delay_is_a_share(prompt, models, basis, delay):
+    with pytest.raises(PromptError, match=str(delay)):
+        generate(prompt, models, basis, SampleConfig(delay=delay))

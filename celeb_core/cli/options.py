@@ -42,20 +42,13 @@ def add_picture_options(sub: argparse.ArgumentParser, count: int) -> None:
     sub.add_argument("--steps", type=int)
     sub.add_argument("--guidance", type=float)
     late = "share of the steps, 0 to 1, before people come into the picture: more of the prompt"
-    sub.add_argument("--delay", type=_share, default=0.0, help=late)
+    sub.add_argument("--delay", type=float, default=0.0, help=late)
     sub.add_argument("--negative", default="", help="what should not be in the picture")
     sub.add_argument("--scheduler", choices=list(SCHEDULERS))
     few = "LCM or Turbo LoRA, a file or a hub id: sets steps, guidance and scheduler"
     sub.add_argument("--fast-lora", help=few)
     small = "tiny, or the folder or hub id of an AutoencoderTiny: coarser pictures, sooner"
     sub.add_argument("--vae", help=small)
-
-
-def _share(text: str) -> float:
-    value = float(text)
-    if not 0 <= value <= 1:
-        raise argparse.ArgumentTypeError(f"{text} is not between 0 and 1")
-    return value
 
 
 def studio_of(options: argparse.Namespace) -> Studio:
