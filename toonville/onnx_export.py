@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,6 +13,7 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
+OPSET = 18
 HALF_FROM = 1024  # numbers in a tensor, for it to be worth storing in half precision
 
 
@@ -29,20 +32,21 @@ def export(
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     model = model.eval().to(memory_format=torch.contiguous_format)
-    axes = {axis: torch.export.Dim.DYNAMIC for axis in dynamic}
-    program = torch.onnx.export(
-        model,
-        (example,),
-        dynamo=True,
-        optimize=True,
-        external_data=False,
-        input_names=[input_name],
-        output_names=list(output_names),
-        dynamic_shapes=(axes,),
-        verbose=False,
-    )
-    assert program is not None
-    graph = program.model_proto
+    buffer = io.BytesIO()
+    with warnings.catch_warnings():
+        # The exporter that is to replace this one takes a minute for free heights and widths.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        torch.onnx.export(
+            model,
+            (example,),
+            buffer,
+            dynamo=False,
+            opset_version=OPSET,
+            input_names=[input_name],
+            output_names=list(output_names),
+            dynamic_axes={input_name: {axis: f"axis_{axis}" for axis in dynamic}},
+        )
+    graph = onnx.load_model_from_string(buffer.getvalue())
     if half:
         store_in_half(graph)
     forget_origin(graph)

@@ -29,10 +29,13 @@ class InterpolateTab:
     # --- handlers -------------------------------------------------------------------------------
 
     def refresh(self, *chosen: str | None) -> list[Any]:
-        """All lists of people as they are now; the last value is the session."""
+        """All lists of people as they are now, and what was wrong with them is no longer said.
+
+        The last value is the session.
+        """
         *names, session = chosen
         known = choices(self.shared, session or "")
-        return [*refilled(names[:2], known), *refilled(names[2:], known)]
+        return [*refilled(names[:2], known), *refilled(names[2:], known), "", ""]
 
     # --- widgets --------------------------------------------------------------------------------
 
@@ -57,6 +60,7 @@ class InterpolateTab:
         self.map.build(session)
         self.around.build(*shared)
         self.people = [self.strip.a, self.strip.b, *self.square.people]
+        self.fresh = [*self.people, self.strip.problem, self.square.problem]
 
     @property
     def ticks(self) -> list[dict[str, Any]]:

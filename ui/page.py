@@ -100,7 +100,7 @@ class Page:
     def _wire(self, page: gr.Blocks, session: gr.BrowserState, tabs: dict[str, gr.Tab]) -> None:
         """What a tab shows is fresh whenever it is opened: its lists, and how its jobs are."""
         whom, history = self.train.whom, self.compose.history
-        mixed, atlas, library = self.interpolate.people, self.interpolate.map, self.library
+        mix, atlas, library = self.interpolate, self.interpolate.map, self.library
         fresh: dict[str, list[tuple[Any, list[Any], list[Any]]]] = {
             "train": [(whom.refresh, [whom.chosen, session], whom.shown)],
             "compose": [
@@ -108,7 +108,7 @@ class Page:
                 (history.refresh, [session], history.fresh),
             ],
             "mix": [
-                (self.interpolate.refresh, [*mixed, session], mixed),
+                (mix.refresh, [*mix.people, session], mix.fresh),
                 # Made when somebody comes to see it: it takes a moment.
                 (atlas.refresh, [atlas.person, session], atlas.shown),
             ],
