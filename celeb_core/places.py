@@ -36,11 +36,11 @@ def resolve(model: str) -> tuple[Path | str, str]:
             raise ModelNotFound(
                 f"{path} holds no model_index.json. Name the folder of a diffusers pipeline."
             )
-        return path.resolve(), "as asked"
+        return path.resolve(), "chosen with --model"
     if path.is_file():
-        return path.resolve(), "as asked"
+        return path.resolve(), "chosen with --model"
     if model.count("/") == 1 and not model.startswith((".", "/", "~")):
-        return model, "as asked"
+        return model, "chosen with --model"
     raise ModelNotFound(
         f"There is no model “{model}”. Name “auto”, “{BUNDLED}”, the folder of a diffusers "
         "pipeline, a .safetensors checkpoint, or a hub id such as owner/model."

@@ -38,7 +38,7 @@ def test_auto_takes_the_bundled_model_and_says_why(world, monkeypatch, tmp_path)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     models = load_models("auto")
     assert models.id == "toonville" and "no CUDA device" in models.note
-    assert load_models("toonville").note.endswith("as asked")
+    assert load_models("toonville").note.endswith("chosen with --model")
 
 
 @pytest.mark.parametrize("name", ["nonsense", "./missing", "a/b/c"])

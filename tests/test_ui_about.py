@@ -12,7 +12,7 @@ from ui.parts import facts
 def test_it_says_what_runs_where_and_why(studio):
     told = rows(studio)
     assert "Tinyville" in told["Model"] and told["Device"].startswith("cpu")
-    assert told["Why"] == "as asked"
+    assert told["Why"] == "chosen with --model"
     assert re.match(r"\d+\.\d GB in use", told["Memory"])
     assert told["Celebrities"].startswith("40 names")
     assert version() == told["Version"]

@@ -68,7 +68,8 @@ class SquareResults(Results):
         self.gallery.elem_classes = [*self.gallery.elem_classes, "square"]
         self.download.unrender()
         self.below = message("square-below")
-        self.download.render()
+        with gr.Row(elem_classes="actions"):
+            self.download.render()
         self.watched += [self.above, self.below]
 
 
