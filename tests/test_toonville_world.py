@@ -17,7 +17,15 @@ from toonville.identity import NUM_TRAITS, TRAITS, sample_distinct_traits, sampl
 from toonville.names import make_names
 from toonville.render import render
 from toonville.tokenizer import CONTEXT_LENGTH, train_tokenizer
-from toonville.vae import features, new_vae, normalise_latents, to_tensor
+from toonville.vae import (
+    RARE_SHARE,
+    draw_rows,
+    features,
+    new_vae,
+    normalise_latents,
+    rare_rows,
+    to_tensor,
+)
 from toonville.world import GROUPS, PersonSpec, PictureSpec
 
 
@@ -66,6 +74,21 @@ def test_eyes_and_mouths_weigh_most_in_the_decoder(tmp_path: Path) -> None:
         x, y = landmarks.reshape(-1, 2).astype(int).T
         assert hills[y, x].min() > 3.5
         assert hills.min() < 0.01
+
+
+def test_what_is_rare_comes_often_to_the_decoder() -> None:
+    rng = np.random.default_rng(0)
+    labels = np.zeros((200, len(GROUPS)), np.int8)
+    style, expression = list(GROUPS).index("style"), list(GROUPS).index("expression")
+    labels[:3, style] = GROUPS["style"].index("pixel art")
+    labels[3:6, expression] = GROUPS["expression"].index("angry")
+    labels[6:9, expression] = GROUPS["expression"].index("smiling")
+    rare = rare_rows(labels)
+    assert sorted(np.concatenate(rare)) == list(range(6))
+    drawn = np.concatenate([draw_rows(rare, 200, 6, rng) for _ in range(300)])
+    assert (drawn < 3).mean() == pytest.approx(RARE_SHARE / 2, abs=0.05)
+    assert ((drawn >= 3) & (drawn < 6)).mean() == pytest.approx(RARE_SHARE / 2, abs=0.05)
+    assert drawn.max() > 150
 
 
 @pytest.mark.parametrize("trait", range(NUM_TRAITS), ids=TRAITS)

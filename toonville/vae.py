@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 
 from toonville.dataset import Store, load_store
 from toonville.trainer import Budget, train
+from toonville.world import GROUPS
 
 LATENT_CHANNELS = 8
 BATCH = 8
@@ -24,6 +26,9 @@ DECODER_BATCH = 6
 MAX_NOISE = 0.2  # standard deviation, in units of the latents'
 FEATURE_WEIGHT = 3.0
 FEATURE_SIZE = 5.0  # pixels: eyes, nose and mouth, around their landmarks
+RARE = {"style": ("pixel art",), "expression": ("sad", "angry")}
+RARE_SHARE = 0.5
+"""Of the decoder's pictures one of RARE, each group as often: few, and the first to be blurred."""
 
 
 def new_vae() -> AutoencoderKL:
@@ -101,11 +106,12 @@ def train_decoder(data: Path, folder: Path, minutes: float, resume: bool) -> Aut
     latents = {
         kind: np.load(data / f"{kind}_encoded" / "latents.npy", mmap_mode="r") for kind in stores
     }
+    rare = {kind: rare_rows(stores[kind].labels[: len(latents[kind])]) for kind in stores}
 
     def losses(step: int) -> dict[str, Tensor]:
         rng = np.random.default_rng((6, step))
         kind = "pair" if step % 4 == 3 else "single"
-        index = np.sort(rng.choice(len(latents[kind]), DECODER_BATCH, replace=False))
+        index = draw_rows(rare[kind], len(latents[kind]), DECODER_BATCH, rng)
         clean = torch.from_numpy(latents[kind][index]).float()
         spread = torch.from_numpy(rng.uniform(0, MAX_NOISE, (DECODER_BATCH, 1, 1, 1))).float()
         noise = torch.randn(clean.shape, generator=torch.Generator().manual_seed(step))
@@ -118,6 +124,24 @@ def train_decoder(data: Path, folder: Path, minutes: float, resume: bool) -> Aut
     decoder.load_state_dict(trained.state_dict())
     vae.save_pretrained(folder / "vae")
     return vae
+
+
+def rare_rows(labels: NDArray[np.int8]) -> list[NDArray[np.int64]]:
+    """Return the rows of labels (N, len(GROUPS)) that show one of RARE, one array per group."""
+    columns = {group: labels[:, place] for place, group in enumerate(GROUPS)}
+    return [
+        np.flatnonzero(np.isin(columns[group], [GROUPS[group].index(v) for v in values]))
+        for group, values in RARE.items()
+    ]
+
+
+def draw_rows(
+    rare: Sequence[NDArray[np.int64]], total: int, n: int, rng: np.random.Generator
+) -> NDArray[np.int64]:
+    """Return n rows of `total`, sorted: RARE_SHARE of them rare ones, each group as often."""
+    groups = rng.integers(len(rare), size=round(n * RARE_SHARE))
+    chosen = [rng.choice(rare[group]) for group in groups]
+    return np.sort([*chosen, *rng.choice(total, n - len(chosen), replace=False)])
 
 
 def features(store: Store, index: NDArray[np.int64]) -> Tensor:
