@@ -18,6 +18,7 @@ PRESETS: dict[str, TrainConfig] = {
         decay=False,
         norm="paper",
         calibrated=False,
+        shrink=1.0,
         ema=0.99,
         ema_from_noise=True,
         views=0,

@@ -157,7 +157,7 @@ class _Training:
             if self.config.max_seconds is not None:
                 left = max(0.0, min(left, self.config.max_seconds - self.seconds()))
         # Rounded as the file rounds it: what is previewed is what is saved.
-        coefficients = self.kept.half().float().cpu()
+        coefficients = (self.kept * self._share()).half().float().cpu()
         settings = self._settings()
         return TrainStep(
             step=self.step,
@@ -218,6 +218,12 @@ class _Training:
         with torch.no_grad():
             now: Tensor = self.mapper(self.faces)
         return now
+
+    def _share(self) -> float:
+        """Of what is kept, how much a person gets: `TrainConfig.shrink` in the end."""
+        if not isinstance(self.mapper, CalibratedMapper) or not self.config.steps:
+            return 1.0
+        return 1 - (1 - self.config.shrink) * self.step / self.config.steps
 
     def _first_kept(self) -> Tensor:
         now = self._now()

@@ -131,7 +131,8 @@ def test_instant_is_the_start_alone(person, models, basis, calibration):
 
 
 def test_a_calibrated_training_moves_along_the_directions_alone(person, models, basis, calibration):
-    rows = list(fit_identities([person], models, basis, FAST, calibration=calibration))
+    config = replace(FAST, shrink=1.0)
+    rows = list(fit_identities([person], models, basis, config, calibration=calibration))
     start, found = (step.people[0].coefficients.flatten() for step in (rows[0], rows[-1]))
     along = calibration.directions @ torch.linalg.pinv(calibration.directions)
     moved = found - start
@@ -152,6 +153,18 @@ def test_the_photos_words_learn_beside_the_persons(people, models, basis):
     assert plain.denoising.photo_words is None
     plain.update()
     assert not torch.equal(plain.kept, training.kept)
+
+
+def test_a_calibrated_training_ends_with_smaller_coefficients(person, models, basis, calibration):
+    def coefficients(shrink, known):
+        config = replace(FAST, shrink=shrink)
+        rows = fit_identities([person], models, basis, config, calibration=known)
+        return [row.people[0].coefficients for row in rows]
+
+    whole, less = coefficients(1.0, calibration), coefficients(0.8, calibration)
+    for step, (a, b) in enumerate(zip(whole, less, strict=True)):
+        assert torch.allclose(a * (1 - 0.2 * step / FAST.steps), b, atol=2e-3)
+    assert torch.equal(coefficients(0.8, None)[-1], coefficients(1.0, None)[-1])
 
 
 def test_another_basis_calibration_is_refused(person, models, basis, calibration):
