@@ -1,4 +1,4 @@
-"""Fixtures: one browser process and one app for all, a fresh session for each test."""
+"""Fixtures: one browser process for all, one app for a module, a fresh session for each test."""
 
 from __future__ import annotations
 
@@ -12,12 +12,11 @@ from playwright import sync_api
 from e2e.harness import ARGUMENTS, CHROMIUM, PATIENCE, TOONVILLE, App, Browser, browsing, running
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[App]:
-    """Not bound to localhost, so that each session has people and jobs of its own."""
     if not (TOONVILLE / "model_index.json").is_file():
         pytest.skip("the bundled model is not here")
-    with running(tmp_path_factory.mktemp("app"), "--host", "0.0.0.0") as app:
+    with running(tmp_path_factory.mktemp("app")) as app:
         yield app
 
 
