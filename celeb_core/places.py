@@ -22,6 +22,7 @@ KNOWN: Mapping[str, str] = {
 }
 """Models that “auto” looks for in the cache, in this order: SD 1.5 is what the method was made for
 and the smallest; SDXL is last because it is the slowest."""
+CHOSEN = "chosen with --model"
 LARGEST = "unet/diffusion_pytorch_model.safetensors"  # in the precision that is loaded
 
 
@@ -36,11 +37,11 @@ def resolve(model: str) -> tuple[Path | str, str]:
             raise ModelNotFound(
                 f"{path} holds no model_index.json. Name the folder of a diffusers pipeline."
             )
-        return path.resolve(), "chosen with --model"
+        return path.resolve(), CHOSEN
     if path.is_file():
-        return path.resolve(), "chosen with --model"
+        return path.resolve(), CHOSEN
     if model.count("/") == 1 and not model.startswith((".", "/", "~")):
-        return model, "chosen with --model"
+        return model, CHOSEN
     raise ModelNotFound(
         f"There is no model “{model}”. Name “auto”, “{BUNDLED}”, the folder of a diffusers "
         "pipeline, a .safetensors checkpoint, or a hub id such as owner/model."

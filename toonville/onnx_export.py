@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,7 +12,7 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
-OPSET = 18
+OPSET = 18  # of ONNX's operators; grid_sample needs 16
 HALF_FROM = 1024  # numbers in a tensor, for it to be worth storing in half precision
 
 
@@ -32,21 +31,20 @@ def export(
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     model = model.eval().to(memory_format=torch.contiguous_format)
-    buffer = io.BytesIO()
     with warnings.catch_warnings():
         # The exporter that is to replace this one takes a minute for free heights and widths.
         warnings.simplefilter("ignore", DeprecationWarning)
         torch.onnx.export(
             model,
             (example,),
-            buffer,
+            path,
             dynamo=False,
             opset_version=OPSET,
             input_names=[input_name],
             output_names=list(output_names),
             dynamic_axes={input_name: {axis: f"axis_{axis}" for axis in dynamic}},
         )
-    graph = onnx.load_model_from_string(buffer.getvalue())
+    graph = onnx.load(path)
     if half:
         store_in_half(graph)
     forget_origin(graph)

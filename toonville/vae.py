@@ -28,7 +28,7 @@ FEATURE_WEIGHT = 3.0
 FEATURE_SIZE = 5.0  # pixels: eyes, nose and mouth, around their landmarks
 RARE = {"style": ("pixel art",), "expression": ("sad", "angry")}
 RARE_SHARE = 0.5
-"""Of the decoder's pictures one of RARE, each group as often: few, and the first to be blurred."""
+"""Of the decoder's pictures, oversampled to show one of RARE: what is seldom is blurred first."""
 
 
 def new_vae() -> AutoencoderKL:
