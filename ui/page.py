@@ -19,6 +19,8 @@ from ui.training_job import TrainJob
 
 # The browser needs the key too, so this only keeps the value readable after a restart.
 SECRET = "celeb-basis-studio"
+# What somebody does before the page has a session would be nobody's.
+WAIT = "id => { document.querySelector('#tabs').inert = !id }"
 
 
 class Page:
@@ -47,6 +49,16 @@ class Page:
         """
         session = session or self.shared.new_session()
         return [session, *self.train.poll(seen, session)]
+
+    def come_back(self, session: str) -> list[Any]:
+        """The training list of the Faces tab as it is now.
+
+        A page that opens there has no session at its first visit; its list comes with that.
+        """
+        listed = self.faces.training
+        if self.shared.apart and not session:
+            return [gr.skip()] * len(listed.shown)
+        return listed.refresh(session)
 
     def carry_on(self, text: str, session: str) -> list[Any]:
         """From a training to Compose, with the people filled in."""
@@ -94,7 +106,7 @@ class Page:
             page.load(None, written, self.compose.box.text, js="(draft, text) => text || draft")
             self.compose.box.text.change(None, self.compose.box.text, draft, js="text => text")
             listed = self.faces.training
-            faces.select(listed.refresh, session, listed.shown, queue=False, **PRIVATE)
+            faces.select(self.come_back, session, listed.shown, queue=False, **PRIVATE)
         return page
 
     def _wire(self, page: gr.Blocks, session: gr.BrowserState, tabs: dict[str, gr.Tab]) -> None:
@@ -132,7 +144,9 @@ class Page:
             **PRIVATE,
         )
         if self.shared.apart:
+            page.load(None, session, js=WAIT)
             loaded.then(None, session, js=REMEMBER)
+            loaded.then(None, session, js=WAIT)
         listed = self.faces.training
         loaded.then(listed.refresh, session, listed.shown, queue=False, **PRIVATE)
         self.train.carry_on.click(

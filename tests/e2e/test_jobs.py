@@ -60,6 +60,7 @@ def test_two_browsers_away_from_home_see_nothing_of_each_other(chromium, tmp_pat
             found = time.monotonic() - began
         print(f"away from home, a new tab says after {found:.1f} s that it trains")
         assert found < SOON
+        assert "lost its session" not in app.log.read_text()  # nobody was too early for theirs
 
 
 def test_a_training_is_found_by_a_new_tab_and_its_end_makes_room_for_the_next_job(browser):
