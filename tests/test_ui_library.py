@@ -56,7 +56,7 @@ def test_a_card_says_how_alike_since_when_and_for_which_model(page):
     identity = page.shared.workspace("").people()["ada"]
     elsewhere = replace(identity, name="eve", basis_id="other", base_model="stable-diffusion")
     save_identity(elsewhere, page.shared.library)
-    today = time.strftime("%b %Y")
+    today = time.strftime("%b\u00a0%Y")
     ada, _, eve = (label for _, label in refresh(page)[PEOPLE]["value"])
     assert ada.startswith("ada · ") and ada.endswith(today) and "for " not in ada
     assert "eve · for stable-diffusion · " in eve

@@ -34,7 +34,7 @@ ROWS = ("a photo of {}", "{} smiling on the beach", "{} plays the guitar in spac
         "{} wearing a crown on stage", "a pencil sketch of {}")  # fmt: skip
 NUM_STRANGERS, STRANGERS_SEED = 3000, 9191
 MARGIN = 6
-CAPTION = 20
+LINE = 12  # of a caption
 
 
 def sample_photo(name: str) -> Image.Image:
@@ -126,22 +126,33 @@ def _celebrities(studio: Studio, columns: int = 8, rows: int = 3) -> Image.Image
 
 
 def sheet(rows: list[list[Image.Image]], captions: list[list[str]]) -> Image.Image:
-    """Return pictures of one size in rows, each with a caption below."""
+    """Return pictures of one size in rows, each with a caption of some lines below."""
     width = max(picture.width for row in rows for picture in row)
     height = max(picture.height for row in rows for picture in row)
-    step_x, step_y = width + MARGIN, height + CAPTION + MARGIN
+    font = ImageFont.load_default(10)
+    wrapped = [[_lines(text, font, width) for text in texts] for texts in captions]
+    caption = LINE * max(len(lines) for texts in wrapped for lines in texts) + 8
+    step_x, step_y = width + MARGIN, height + caption + MARGIN
     size = (MARGIN + step_x * max(map(len, rows)), MARGIN + step_y * len(rows))
     page = Image.new("RGB", size, "white")
-    draw, font = ImageDraw.Draw(page), ImageFont.load_default(10)
-    for y, (row, texts) in enumerate(zip(rows, captions, strict=True)):
-        for x, (picture, text) in enumerate(zip(row, texts, strict=True)):
+    draw = ImageDraw.Draw(page)
+    for y, (row, texts) in enumerate(zip(rows, wrapped, strict=True)):
+        for x, (picture, lines) in enumerate(zip(row, texts, strict=True)):
             left, top = MARGIN + x * step_x, MARGIN + y * step_y
             page.paste(picture, (left, top))
-            draw.text((left, top + height + 3), _fitted(text, font, width), (60, 60, 70), font)
+            for number, line in enumerate(lines):
+                where = (left, top + height + 3 + number * LINE)
+                draw.text(where, line, (60, 60, 70), font)
     return page
 
 
-def _fitted(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: int) -> str:
-    while font.getlength(text) > width:
-        text = text[:-2].rstrip("…") + "…"
-    return text
+def _lines(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: int) -> list[str]:
+    """The words of a caption, in lines of at most `width` pixels."""
+    lines = [""]
+    for word in text.split():
+        longer = f"{lines[-1]} {word}".lstrip()
+        if lines[-1] and font.getlength(longer) > width:
+            lines.append(word)
+        else:
+            lines[-1] = longer
+    return lines

@@ -15,7 +15,7 @@ def card(entry: Entry, basis_id: str) -> str:
         parts.append(likeness(entry.score))
     if identity.basis_id != basis_id:
         parts.append(f"for {identity.base_model or 'another model'}")
-    return joined(*parts, f"{entry.saved.day}\u00a0{entry.saved:%b %Y}")
+    return joined(*parts, f"{entry.saved.day}\u00a0{entry.saved:%b}\u00a0{entry.saved:%Y}")
 
 
 def about(entry: Entry) -> str:
