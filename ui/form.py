@@ -78,8 +78,8 @@ class Advanced:
         )  # fmt: skip
         self.delay = gr.Slider(
             0, MAX_DELAY, 0, step=0.05, label="Likeness or prompt", elem_id="compose-delay",
-            info="0: all likeness. Higher: your people come into the picture after this share of "
-            "the steps, and the prompt says more of it.",
+            info="0: all likeness. Higher: this share of the steps lays out the scene before your "
+            "people come in. Likeness falls; try it where a prompt is not followed.",
         )  # fmt: skip
         with gr.Row():
             self.steps = gr.Slider(
