@@ -8,7 +8,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -33,12 +33,11 @@ def main() -> int:
     official = replace(
         PRESETS["paper"], steps=options.official_steps, ema=0.0, ema_from_noise=False
     )
-    goal = _score_of(
-        studio, bench, _trained(studio, bench, official, (official.steps,))[official.steps]
-    )
+    _, people = next(_looks(studio, bench, official, (official.steps,)))
+    goal = _score_of(studio, bench, people)
     print(f"official, {official.steps} steps of {official.batch_size}: {_said(goal)}", flush=True)
     reached, scores = None, {}
-    for steps, people in _trained(studio, bench, PRESETS["best"], LOOKS).items():
+    for steps, people in _looks(studio, bench, PRESETS["best"], LOOKS):
         scores[steps] = score = _score_of(studio, bench, people)
         print(f"ours, {steps} steps of {PRESETS['best'].batch_size}: {_said(score)}", flush=True)
         if score["identity"] >= goal["identity"]:
@@ -57,19 +56,22 @@ def main() -> int:
     return 0
 
 
-def _trained(
+def _looks(
     studio: Studio, bench: Bench, config: TrainConfig, looks: Sequence[int]
-) -> dict[int, dict[str, Identity]]:
-    """All people as they are after each of some numbers of steps of one training each."""
-    kept: dict[int, dict[str, Identity]] = {steps: {} for steps in looks}
-    whole = replace(config, steps=max(*looks, config.steps) if config.decay else max(looks))
-    for person in bench.people:
-        for step in fit_identities(
-            [person], studio.models, studio.basis, whole, calibration=studio.calibration
-        ):
-            if step.step in kept:
-                kept[step.step] |= step.identities
-    return kept
+) -> Iterator[tuple[int, dict[str, Identity]]]:
+    """All people after each of some rising numbers of steps of one training each, which goes on
+    only as far as is asked for."""
+    trainings = [
+        fit_identities(
+            [person], studio.models, studio.basis, config, calibration=studio.calibration
+        )
+        for person in bench.people
+    ]
+    for steps in looks:
+        people: dict[str, Identity] = {}
+        for training in trainings:
+            people |= next(step for step in training if step.step == steps).identities
+        yield steps, people
 
 
 def _score_of(studio: Studio, bench: Bench, people: dict[str, Identity]) -> dict[str, float]:
