@@ -49,6 +49,7 @@ body:has(#tab-train-button[aria-selected="true"]) #train-running { display: none
 .section { font-size: 0.95rem; font-weight: 600; margin: 0; }
 .lead { color: var(--body-text-color-subdued); font-size: 0.95rem; margin: 0.25rem 0; }
 .lead.small { font-size: 0.85rem; }
+.empty p { margin: 0; color: inherit; font: inherit; }
 .empty { border: 1px dashed var(--border-color-primary); border-radius: 12px; padding: 2.5rem 1rem;
   text-align: center; color: var(--body-text-color-subdued); }
 .notice { border-left: 4px solid; border-radius: 6px; padding: 0.5rem 0.8rem; font-size: 0.95rem;

@@ -19,8 +19,8 @@ from ui.training_job import TrainJob, interrupted
 from ui.whom import Whom
 
 EMPTY = (
-    '<div class="empty">No training yet.<br>Here you will see the loss fall and the person '
-    "appear.</div>"
+    '<div class="empty"><p>No training yet.<br>Here you will see the loss fall and the person '
+    "appear.</p></div>"
 )
 PREVIEWS = 12  # that are shown
 Seen = tuple[str, str, int, int, int]  # what a page has of a job: id, status and three counts

@@ -35,6 +35,7 @@ def test_two_browsers_away_from_home_see_nothing_of_each_other(chromium, tmp_pat
             seen.get_by_role("tab", name="Train").click()
             expect(seen.get_by_label("Drew")).to_be_visible()
             expect(seen.locator("#train-status")).to_contain_text("No training yet")
+            expect(seen.locator("#train-status")).to_be_visible()
             seen.get_by_role("tab", name="Library").click()
             expect(seen.get_by_text("Nobody here yet")).to_be_visible()
             seen.get_by_role("tab", name="Compose").click()
