@@ -82,7 +82,7 @@ class Denoising:
         weight = weight / weight.mean((1, 2, 3), keepdim=True)
 
         def loss_of(rows: slice, said: PromptEmbeds) -> Tensor:
-            with kept_in_half(self.models.unet), self.gradients(self.models.unet):
+            with kept_in_half(self.models.unet):
                 noise_pred: Tensor = self.models.unet(
                     noisy_latents[rows],
                     timesteps[rows],
@@ -95,7 +95,9 @@ class Denoising:
 
         said = self.text_states(words, b)
         size = self.models.memory.piece or n * b
-        return losses_in_pieces(loss_of, said, size, scale).reshape(n, b).mean(1)
+        with self.gradients(self.models.unet):
+            losses = losses_in_pieces(loss_of, said, size, scale)
+        return losses.reshape(n, b).mean(1)
 
     def text_states(self, words: Tensor, b: int) -> PromptEmbeds:
         """Those of n * b prompts for words (n, k, d); distinct prompts encoded once."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import ctypes
 import sys
+import threading
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -25,18 +26,30 @@ OWN_PAGES = 4_000_000  # bytes of a buffer from which it has pages of its own
 SMALLEST = 4096  # numbers of a kept tensor from which halving it is worth a copy
 
 
+_scratch = threading.local()
+
+
+def _widened(weight: Tensor, dtype: torch.dtype) -> Tensor:
+    """A weight in full, until the next one of this thread is asked for: fresh memory for each
+    would cost the system more than the copy itself."""
+    buffer: Tensor | None = getattr(_scratch, "buffer", None)
+    if buffer is None or buffer.numel() < weight.numel() or buffer.dtype != dtype:
+        buffer = _scratch.buffer = torch.empty(weight.numel(), dtype=dtype)
+    return buffer[: weight.numel()].view(weight.shape).copy_(weight)
+
+
 class _Linear(torch.autograd.Function):
     """x W^T + b; keeps W as it rests."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         ctx.save_for_backward(weight)
-        return functional.linear(x, weight.to(x.dtype), bias)
+        return functional.linear(x, _widened(weight, x.dtype), bias)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
         (weight,) = ctx.saved_tensors
-        return gradient @ weight.to(gradient.dtype), None, None
+        return gradient @ _widened(weight, gradient.dtype), None, None
 
 
 class _Conv2d(torch.autograd.Function):
@@ -48,12 +61,12 @@ class _Conv2d(torch.autograd.Function):
     ) -> Tensor:
         ctx.save_for_backward(weight)
         ctx.size, ctx.geometry = x.shape, geometry
-        return functional.conv2d(x, weight.to(x.dtype), bias, *geometry)
+        return functional.conv2d(x, _widened(weight, x.dtype), bias, *geometry)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None, None]:
         (weight,) = ctx.saved_tensors
-        wide = weight.to(gradient.dtype)
+        wide = _widened(weight, gradient.dtype)
         return conv2d_input(ctx.size, wide, gradient, *ctx.geometry), None, None, None
 
 

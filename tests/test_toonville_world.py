@@ -12,7 +12,14 @@ import pytest
 import torch
 
 from toonville.captions import ACCESSORY_WORDS, ACTION_WORDS, EXPRESSION_WORDS, SCENE_WORDS
-from toonville.dataset import Captioned, captioned, celebrities, draw_store, load_store
+from toonville.dataset import (
+    Captioned,
+    captioned,
+    celebrities,
+    draw_store,
+    load_store,
+    unknown_example,
+)
 from toonville.identity import NUM_TRAITS, TRAITS, sample_distinct_traits, sample_traits
 from toonville.names import make_names
 from toonville.render import render
@@ -141,12 +148,14 @@ def test_names_are_as_many_and_as_long_as_in_life() -> None:
     assert max(firsts.values()) >= 5
 
 
-def test_unknown_names_never_keep_a_face() -> None:
+@pytest.mark.parametrize("example_of_seed", [partial(captioned, 1), unknown_example])
+def test_unknown_names_never_keep_a_face(example_of_seed) -> None:
     """In captions an unknown name comes with another face each time."""
     names, _ = celebrities()
     faces: dict[str, list[np.ndarray]] = {}
     for seed in range(3000):
-        example = captioned(1, seed)
+        example = example_of_seed(seed)
+        assert example.names[0] in example.text
         if example.names[0] in names.unknown:
             faces.setdefault(example.names[0], []).append(example.spec.people[0].traits)
     repeated = [group for group in faces.values() if len(group) > 1]

@@ -17,13 +17,15 @@ import torch
 from PIL import Image
 
 NUM_DRAWN = {"single": 48_000, "pair": 24_000}
+NUM_UNKNOWN = 12_000
 NUM_BETWEEN = {"between_single": 24_000, "between_pair": 12_000}
-NUM_ENCODED = {"single": 34_000, "pair": 18_000, **NUM_BETWEEN}
+NUM_ENCODED = {"single": 34_000, "pair": 18_000, **NUM_BETWEEN, "unknown_single": NUM_UNKNOWN}
 FIRST_SEED = {
     "single": 1_000_000,
     "pair": 2_000_000,
     "between_single": 3_000_000,
     "between_pair": 4_000_000,
+    "unknown_single": 5_000_000,
 }
 MINUTES = {
     "clip": 40.0,
@@ -56,11 +58,13 @@ def samples(work: Path) -> None:
 
 def draw(work: Path) -> None:
     """Draw the training pictures."""
-    from toonville.dataset import captioned, draw_store
+    from toonville.dataset import captioned, draw_store, unknown_example
 
     for people, (kind, n) in enumerate(NUM_DRAWN.items(), start=1):
         example = partial(captioned, people)
         draw_store(work / "data" / kind, n, people, FIRST_SEED[kind], example)
+    kind = "unknown_single"
+    draw_store(work / "data" / kind, NUM_UNKNOWN, 1, FIRST_SEED[kind], unknown_example)
 
 
 def between(work: Path) -> None:

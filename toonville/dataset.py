@@ -124,6 +124,14 @@ def captioned(num_people: int, seed: int) -> Captioned:
     return example_of(rng, who, words, traits)
 
 
+def unknown_example(seed: int) -> Captioned:
+    """Return the training example of a seed: one person whose name is not known, with any face."""
+    rng = np.random.default_rng(seed)
+    unknown = celebrities()[0].unknown
+    name = unknown[rng.integers(len(unknown))]
+    return example_of(rng, (-1,), (name,), sample_traits(rng, 1))
+
+
 def example_of(
     rng: np.random.Generator, who: Sequence[int], words: Sequence[str], traits: Sequence[Traits]
 ) -> Captioned:

@@ -32,8 +32,14 @@ from toonville.world import GROUPS, UNKNOWN
 CAPTION_DROPOUT = 0.1
 FACE_WEIGHT = 3.0
 MIN_SNR = 5.0
-BATCH = {"single": 32, "pair": 20, "between_single": 32, "between_pair": 20}
-SHARES = (0.28, 0.18, 0.36, 0.18)  # of the steps, in the order of BATCH
+BATCH = {
+    "single": 32,
+    "pair": 20,
+    "between_single": 32,
+    "between_pair": 20,
+    "unknown_single": 32,
+}
+SHARES = (0.16, 0.10, 0.42, 0.18, 0.14)  # of the steps, in the order of BATCH
 TRAITS_WEIGHT, SAID_WEIGHT = 0.3, 0.09  # of what the head is asked, beside the diffusion loss
 IN_FACES = ("expression", "accessory")  # groups that are read where the face is
 
