@@ -33,8 +33,9 @@ def _widened(weight: Tensor, dtype: torch.dtype) -> Tensor:
     """A weight in full, until the next one of this thread is asked for: fresh memory for each
     would cost the system more than the copy itself."""
     buffer: Tensor | None = getattr(_scratch, "buffer", None)
-    if buffer is None or buffer.numel() < weight.numel() or buffer.dtype != dtype:
-        buffer = _scratch.buffer = torch.empty(weight.numel(), dtype=dtype)
+    place = (dtype, weight.device)
+    if buffer is None or buffer.numel() < weight.numel() or (buffer.dtype, buffer.device) != place:
+        buffer = _scratch.buffer = weight.new_empty(weight.numel(), dtype=dtype)
     return buffer[: weight.numel()].view(weight.shape).copy_(weight)
 
 
