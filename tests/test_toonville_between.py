@@ -15,6 +15,8 @@ from celeb_core.encoders import TextEncoder
 from celeb_core.prompt import encode_texts
 from toonville.between import (
     PLACEHOLDERS,
+    REST_RADIUS,
+    SMALL_RADIUS,
     Between,
     TraitProbe,
     between_example,
@@ -54,6 +56,17 @@ def test_people_differ_as_celebrities_do(people: Between) -> None:
     assert np.abs(people.traits).max() <= 1
     _, known = celebrities()
     assert people.traits.std(0).mean() > 0.6 * known.std(0).mean()
+
+
+def test_of_a_share_of_people_words_say_little_but_the_face(
+    probe: TraitProbe, people: Between
+) -> None:
+    places = zip(torch.from_numpy(people.words).float().unbind(1), probe.spans, strict=True)
+    numbers = torch.cat([(w - mean) @ torch.linalg.pinv(axes) for w, (mean, axes) in places], 1)
+    rest = numbers - numbers @ probe.faces @ probe.faces.T
+    spread = rest.norm(dim=1) / (rest.shape[1] - NUM_TRAITS) ** 0.5  # 1: as a celebrity's
+    assert 0.2 < (spread < 1.1 * SMALL_RADIUS[1]).float().mean() < 0.6
+    assert spread.max() < 1.1 * REST_RADIUS[1]
 
 
 def test_celebrities_read_as_who_they_are(encoder: TextEncoder) -> None:

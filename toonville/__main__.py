@@ -18,7 +18,7 @@ from PIL import Image
 
 NUM_DRAWN = {"single": 48_000, "pair": 24_000}
 NUM_UNKNOWN = 12_000
-NUM_BETWEEN = {"between_single": 24_000, "between_pair": 12_000}
+NUM_BETWEEN = {"between_single": 38_400, "between_pair": 19_200}
 NUM_ENCODED = {"single": 34_000, "pair": 18_000, **NUM_BETWEEN, "unknown_single": NUM_UNKNOWN}
 FIRST_SEED = {
     "single": 1_000_000,

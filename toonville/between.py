@@ -26,11 +26,13 @@ from celeb_core.start import ridge
 from toonville.dataset import Captioned, celebrities, example_of
 from toonville.identity import Traits
 
-NUM_BETWEEN, SEED = 6000, 404
+NUM_BETWEEN, SEED = 9600, 404
 BETWEEN_FILE = "between.npz"
 # Of a person's words, in units of the celebrities' spread: of what says a face, and of the rest,
-# which says nothing in a name and is next to nothing in the words of a new person.
-FACE_RADIUS, REST_RADIUS = (0.7, 1.7), (0.0, 1.3)
+# which says nothing in a name and is next to nothing in the words of a new person: of a share of
+# people the rest is as small.
+FACE_RADIUS, REST_RADIUS, SMALL_RADIUS = (0.7, 1.7), (0.0, 1.3), (0.0, 0.2)
+SMALL_SHARE = 0.375
 PLACEHOLDERS = ("<x>", "<y>")
 BETWEEN_SHARE = 0.75  # of the people in pictures of two; the others are celebrities
 AT_ONCE = 64
@@ -91,11 +93,12 @@ def make_between(probe: TraitProbe, n: int = NUM_BETWEEN, seed: int = SEED) -> B
     generator = torch.Generator().manual_seed(seed)
     away = torch.randn(n, len(probe.faces), generator=generator)
     of_face = away @ probe.faces @ probe.faces.T
-    near, far = (
+    rest, face, small, chance = (
         torch.empty(n, 1).uniform_(*radius, generator=generator)
-        for radius in (REST_RADIUS, FACE_RADIUS)
+        for radius in (REST_RADIUS, FACE_RADIUS, SMALL_RADIUS, (0.0, 1.0))
     )
-    words = probe.words_of(far * of_face + near * (away - of_face)).half()
+    rest = torch.where(chance < SMALL_SHARE, small, rest)
+    words = probe.words_of(face * of_face + rest * (away - of_face)).half()
     read = [probe.traits_of(part.float()) for part in words.split(AT_ONCE)]
     return Between(words.numpy(), torch.cat(read).clamp(-1, 1).numpy())
 
