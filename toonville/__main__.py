@@ -16,10 +16,9 @@ import numpy as np
 import torch
 from PIL import Image
 
-NUM_DRAWN = {"single": 48_000, "pair": 24_000}
-NUM_UNKNOWN = 12_000
+NUM_DRAWN = {"single": 48_000, "pair": 24_000, "unknown_single": 12_000}
 NUM_BETWEEN = {"between_single": 38_400, "between_pair": 19_200}
-NUM_ENCODED = {"single": 34_000, "pair": 18_000, **NUM_BETWEEN, "unknown_single": NUM_UNKNOWN}
+NUM_ENCODED = {**NUM_DRAWN, **NUM_BETWEEN, "single": 34_000, "pair": 18_000}
 FIRST_SEED = {
     "single": 1_000_000,
     "pair": 2_000_000,
@@ -60,11 +59,13 @@ def draw(work: Path) -> None:
     """Draw the training pictures."""
     from toonville.dataset import captioned, draw_store, unknown_example
 
-    for people, (kind, n) in enumerate(NUM_DRAWN.items(), start=1):
-        example = partial(captioned, people)
-        draw_store(work / "data" / kind, n, people, FIRST_SEED[kind], example)
-    kind = "unknown_single"
-    draw_store(work / "data" / kind, NUM_UNKNOWN, 1, FIRST_SEED[kind], unknown_example)
+    examples = {
+        "single": (1, partial(captioned, 1)),
+        "pair": (2, partial(captioned, 2)),
+        "unknown_single": (1, unknown_example),
+    }
+    for kind, (people, example) in examples.items():
+        draw_store(work / "data" / kind, NUM_DRAWN[kind], people, FIRST_SEED[kind], example)
 
 
 def between(work: Path) -> None:

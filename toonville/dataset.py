@@ -125,7 +125,11 @@ def captioned(num_people: int, seed: int) -> Captioned:
 
 
 def unknown_example(seed: int) -> Captioned:
-    """Return the training example of a seed: one person whose name is not known, with any face."""
+    """Return the training example of a seed: one person whose name is not known, with any face.
+
+    For the UNet alone, which needs more of them than `captioned` gives: CLIP learns from that, and
+    has 700 names to learn.
+    """
     rng = np.random.default_rng(seed)
     unknown = celebrities()[0].unknown
     name = unknown[rng.integers(len(unknown))]
