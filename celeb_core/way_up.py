@@ -13,41 +13,35 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import torch
-from torch import nn
+from torch import Tensor, nn
 
 
 @contextmanager
 def gradients_of_the_way_up(unet: Any) -> Iterator[None]:
-    """Within the block, `unet` (diffusers.UNet2DConditionModel) lets no gradient through its
-    blocks on the way down, nor through its self-attention; what it predicts is the same.
+    """Within the block, `unet` (diffusers.UNet2DConditionModel, frozen) lets no gradient through
+    its blocks on the way down, nor through its self-attention; what it predicts is the same.
 
     The backward pass belongs into the block as well: it may compute activations again.
     """
-    before = torch.is_grad_enabled()
-    outside: list[bool] = []
-
-    def stop(*_: Any) -> None:
-        outside.append(torch.is_grad_enabled())
-        torch.set_grad_enabled(False)
-
-    def go_on(*_: Any) -> None:
-        torch.set_grad_enabled(outside.pop())
-
-    def cut_off(_: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
-        return (inputs[0].detach(), *inputs[1:])
-
     hooks = [
-        unet.down_blocks[0].register_forward_pre_hook(stop),
-        unet.down_blocks[-1].register_forward_hook(go_on),
-        *(layer.register_forward_pre_hook(cut_off) for layer in _self_attention(unet)),
+        module.register_forward_pre_hook(_cut_off, with_kwargs=True)
+        for module in (*unet.down_blocks, *_self_attention(unet))
     ]
     try:
         yield
     finally:
         for hook in hooks:
             hook.remove()
-        torch.set_grad_enabled(before)
+
+
+def _cut_off(
+    _: nn.Module, inputs: tuple[Any, ...], named: dict[str, Any]
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    return tuple(map(_detached, inputs)), {name: _detached(each) for name, each in named.items()}
+
+
+def _detached(each: Any) -> Any:
+    return each.detach() if isinstance(each, Tensor) else each
 
 
 def _self_attention(unet: Any) -> list[nn.Module]:

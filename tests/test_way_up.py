@@ -10,7 +10,7 @@ from celeb_core.basis import compose
 from celeb_core.denoising import Denoising
 from celeb_core.evaluation import load_bench
 from celeb_core.mapper import CALIBRATED, CalibratedMapper
-from celeb_core.places import ASSETS, BUNDLED
+from celeb_core.places import BUNDLED
 from celeb_core.way_up import gradients_of_the_way_up
 
 
@@ -80,8 +80,6 @@ def test_afterwards_all_is_as_before_even_if_it_failed(models, states):
 
 @pytest.mark.toonville
 def test_on_toonville_they_go_where_exact_ones_go():
-    if not (ASSETS / BUNDLED / "model_index.json").is_file():
-        pytest.skip("the bundled model is not here")
     studio = load_studio(BUNDLED, device="cpu")
     people, calibration = load_bench(studio, 0, 3).people, studio.calibration
     faces = torch.stack([person.faces[0].embedding for person in people])
