@@ -1,4 +1,4 @@
-"""python -m bench: a table of seconds per picture that is trained on, peak memory and ratios."""
+"""python -m bench: a table of seconds per step, peak memory and ratios; see the package."""
 
 from __future__ import annotations
 
@@ -54,25 +54,20 @@ def _in_a_process(name: str, options: argparse.Namespace, picture: bool) -> dict
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True)
     if done.returncode:
         print(f"{name}: exit code {done.returncode}", file=sys.stderr)
-        nan = float("nan")
-        return {"variant": name, "about": "failed", "pictures": 1, "steps": [nan], "peak": nan}
+        return {"variant": name, "about": "failed", "steps": [float("nan")], "peak": float("nan")}
     result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     seconds = ", ".join(f"{s:.1f}" for s in result["steps"])
-    print(
-        f"{name}: {seconds} s a step of {result['pictures']}, {result['peak']:.2f} GiB",
-        file=sys.stderr,
-    )
+    print(f"{name}: {seconds} s a step, {result['peak']:.2f} GiB", file=sys.stderr)
     return result
 
 
 def _summary(results: list[dict[str, Any]]) -> dict[str, Any]:
-    """The median over all steps of all rounds, per picture; ours with its share of the views."""
+    """The median over all steps of all rounds; ours with its share of the encoded views."""
     first = results[0]
-    step = statistics.median(s / r["pictures"] for r in results for s in r["steps"])
+    step = statistics.median(s for result in results for s in result["steps"])
     return {
         "variant": first["variant"],
         "about": first["about"],
-        "pictures": first["pictures"],
         "step": step,
         "with_share": step + first.get("once_share", 0.0) * first.get("once", 0.0),
         "peak": max(result["peak"] for result in results),
@@ -85,7 +80,7 @@ def _table(rows: list[dict[str, Any]]) -> str:
     """Markdown; ratios are those of the first row to the others."""
     ours = rows[0]
     lines = [
-        "| variant | s per picture | peak GiB | time of ours | memory of ours | drawing s, GiB |",
+        "| variant | s per step | peak GiB | time of ours | memory of ours | picture s, GiB |",
         "|---|---|---|---|---|---|",
     ]
     for row in rows:
@@ -94,8 +89,8 @@ def _table(rows: list[dict[str, Any]]) -> str:
         memory = _ratio(ours["peak"] / row["peak"], goals[1])
         drawn = f"{row['picture']:.1f}, {row['picture_peak']:.1f}" if row["picture"] else ""
         lines.append(
-            f"| {row['variant']} ({row['about']}; {row['pictures']} a step) "
-            f"| {row['with_share']:.2f} | {row['peak']:.2f} | {time} | {memory} | {drawn} |"
+            f"| {row['variant']} ({row['about']}) | {row['with_share']:.2f} | {row['peak']:.2f} "
+            f"| {time} | {memory} | {drawn} |"
         )
     return "\n".join(lines)
 
@@ -107,7 +102,7 @@ def _ratio(value: float, goal: float | None) -> str:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument("--device", default=best_device())
-    parser.add_argument("--batch", type=int, help="pictures per step (default: each one's own)")
+    parser.add_argument("--batch", type=int, default=1, help="pictures per step")
     parser.add_argument("--steps", type=int, default=1, help="per process")
     parser.add_argument("--rounds", type=int, default=2, help="processes per variant, in turns")
     parser.add_argument("--variants", nargs="+", help="ours, ours+CHANGE, textual-inversion, ...")

@@ -82,7 +82,7 @@ def _score_of(studio: Studio, bench: Bench, people: dict[str, Identity]) -> dict
 def _ratio(path: Path, steps: int, official: TrainConfig) -> float:
     """Seconds of a whole training of ours over those of the official recipe.
 
-    Those of a step were measured per picture.
+    A step's seconds were measured with one picture; both take several, one after the other.
     """
     rows = {row["variant"]: row for row in json.loads(path.read_text())["rows"]}
     runs = json.loads(path.read_text())["runs"]["ours"]

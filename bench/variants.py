@@ -23,23 +23,21 @@ from celeb_core.training import _Training
 from celeb_core.types import Face, Person, TrainConfig
 
 SIDE = 512
-TEXTUAL_INVERSION_BATCH = 1  # in the command of its documentation
 NAMES = (ASSETS / BUNDLED / "names.txt").read_text(encoding="utf-8").split("\n")[:700]
 
 
 @dataclass(frozen=True)
 class Variant:
-    """`once` is what a view costs that many steps share; `step` is one of `pictures`."""
+    """`once` is what a person costs before the first step, shared by all steps; `step` is one."""
 
     about: str
-    pictures: int
     once: Callable[[], None]
     step: Callable[[], None]
     pipeline: Any
     once_share: float = 0.0  # of `once` per picture that is trained on
 
 
-def ours(device: str, batch: int | None, changes: frozenset[str] = frozenset()) -> Variant:
+def ours(device: str, batch: int, changes: frozenset[str] = frozenset()) -> Variant:
     """Our training as it comes by default, or with some of CHANGES."""
     precision = best_dtype(device, 10**9)
     precision = "float32" if "float32" in changes else precision
@@ -47,8 +45,7 @@ def ours(device: str, batch: int | None, changes: frozenset[str] = frozenset()) 
     mode = "full" if "full" in changes else "recompute" if "recompute" in changes else None
     models = _models(device, precision, mode, "compile" in changes)
     best = PRESETS["best"]
-    batch = batch or best.batch_size
-    config = replace(best, batch_size=batch, views=0 if "vae" in changes else 1)
+    config = replace(best, batch_size=batch, views=0 if "vae" in changes else batch)
     if "exact" in changes:
         config = replace(config, gradients="exact")
     training = _training(models, config)
@@ -58,7 +55,6 @@ def ours(device: str, batch: int | None, changes: frozenset[str] = frozenset()) 
         models.unet.to(memory_format=torch.channels_last)
     return Variant(
         about=f"{precision}, memory mode {models.memory}" + "".join(f", {c}" for c in changes),
-        pictures=batch,
         once=lambda: None if "vae" in changes else training.denoising.batches(0) and None,
         step=lambda: training.update() and None,
         pipeline=models.pipeline,
@@ -79,28 +75,25 @@ CHANGES = {
 """Ingredients that `ours` can be without, or have more."""
 
 
-def official(device: str, batch: int | None) -> Variant:
+def official(device: str, batch: int) -> Variant:
     """The official settings (METHOD.md §2): the preset “paper” in float32 with recomputed
     activations. Its attention is PyTorch's, which the official code's was not: to its favour."""
     models = _models(device, "float32", "full")
     models.unet.enable_gradient_checkpointing()
-    batch = batch or PRESETS["paper"].batch_size
     training = _training(models, replace(PRESETS["paper"], batch_size=batch))
     return Variant(
         about="float32, gradient checkpointing, moving average",
-        pictures=batch,
         once=lambda: None,
         step=lambda: training.update() and None,
         pipeline=models.pipeline,
     )
 
 
-def textual_inversion(device: str, batch: int | None) -> Variant:
+def textual_inversion(device: str, batch: int) -> Variant:
     """The loop of diffusers' Textual Inversion example as its documentation describes it, in
     float32: one row of the token table is wanted, the table is trained, the rest put back."""
     from diffusers import DDPMScheduler
 
-    batch = batch or TEXTUAL_INVERSION_BATCH
     pipeline = random_pipeline(torch.float32).to(device)
     noising = DDPMScheduler.from_config(pipeline.scheduler.config)
     pipeline.text_encoder.requires_grad_(False).train()
@@ -130,18 +123,14 @@ def textual_inversion(device: str, batch: int | None) -> Variant:
 
     return Variant(
         about="float32, the token table trained, the photo encoded at every step",
-        pictures=batch,
         once=lambda: None,
         step=step,
         pipeline=pipeline,
     )
 
 
-def build(name: str, device: str, batch: int | None) -> Variant:
-    """A variant by name: ours, ours+CHANGE, official, textual-inversion.
-
-    `batch`: pictures per step; None: as many as each takes by default.
-    """
+def build(name: str, device: str, batch: int) -> Variant:
+    """A variant by name: ours, ours+CHANGE, official, textual-inversion."""
     kind, *changes = name.split("+")
     if kind == "ours":
         return ours(device, batch, frozenset(changes))

@@ -15,7 +15,7 @@ import torch
 from bench.variants import Variant, build
 
 
-def measure(name: str, device: str, batch: int | None, steps: int, picture: bool) -> dict[str, Any]:
+def measure(name: str, device: str, batch: int, steps: int, picture: bool) -> dict[str, Any]:
     """Build a variant and make `steps` steps -> seconds of each part, peak memory in GiB."""
     torch.manual_seed(0)
     began = time.perf_counter()
@@ -29,7 +29,6 @@ def measure(name: str, device: str, batch: int | None, steps: int, picture: bool
     result = {
         "variant": name,
         "about": variant.about,
-        "pictures": variant.pictures,
         "build": built,
         "loaded": loaded,
         "once": once,
@@ -45,7 +44,7 @@ def measure(name: str, device: str, batch: int | None, steps: int, picture: bool
     return result
 
 
-def profile(name: str, device: str, batch: int | None) -> str:
+def profile(name: str, device: str, batch: int) -> str:
     """The operations that a step of a variant spends its time in, as a table."""
     variant = build(name, device, batch)
     variant.once()

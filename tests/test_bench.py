@@ -51,19 +51,11 @@ def test_a_photo_is_encoded_once_by_us_and_at_every_step_by_the_official_setting
         assert len(encoded) == times
 
 
-@pytest.mark.parametrize(("name", "pictures"), [("ours", 8), ("official", 2)])
-def test_a_step_has_as_many_pictures_as_each_takes_by_default(name, pictures):
-    found = worker.measure(name, "cpu", batch=None, steps=1, picture=False)
-    assert found["pictures"] == pictures
-
-
 def test_a_table_of_ratios(monkeypatch, tmp_path, capsys):
     def process(name, options, picture):
         ours = name == "ours"
         seconds, peak = (1.0, 3.0) if ours else (2.0, 6.0)
-        pictures = 8 if ours else 1  # the ratios are those of one picture
-        steps = [seconds * pictures] * 2
-        row = {"variant": name, "about": "x", "pictures": pictures, "steps": steps, "peak": peak}
+        row = {"variant": name, "about": "x", "steps": [seconds] * 2, "peak": peak}
         return row | ({"once": 2.0, "once_share": 0.05} if ours else {})
 
     monkeypatch.setattr(command, "_in_a_process", process)
