@@ -103,7 +103,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument("--device", default=best_device())
     parser.add_argument("--batch", type=int, default=1, help="pictures per step")
-    parser.add_argument("--steps", type=int, default=1, help="per process")
+    parser.add_argument("--steps", type=int, default=3, help="per process; the first is slower")
     parser.add_argument("--rounds", type=int, default=2, help="processes per variant, in turns")
     parser.add_argument("--variants", nargs="+", help="ours, ours+CHANGE, textual-inversion, ...")
     parser.add_argument("--shares", action="store_true", help="ours with and without ingredients")

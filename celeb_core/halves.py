@@ -8,8 +8,6 @@ are there in full. Only for frozen networks: weights get no gradient.
 
 from __future__ import annotations
 
-import ctypes
-import sys
 import threading
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
@@ -21,8 +19,6 @@ from torch.nn import functional
 from torch.nn.grad import conv2d_input
 
 RESTING = torch.bfloat16
-M_MMAP_THRESHOLD = -3  # malloc.h
-OWN_PAGES = 4_000_000  # bytes of a buffer from which it has pages of its own
 SMALLEST = 4096  # numbers of a kept tensor from which halving it is worth a copy
 
 _scratch = threading.local()
@@ -110,16 +106,6 @@ def rest_in_half(network: nn.Module) -> None:
             parameter.data = parameter.data.to(RESTING if halved else torch.float32)
         if resting:
             module.__class__ = RESTS[type(module)]
-
-
-def give_back_freed_memory() -> None:
-    """Let glibc hand freed buffers back to the system at once; elsewhere nothing happens.
-
-    Activations come and go between halved ones that stay; from the heap some .3 GiB of holes would
-    be left by a step of Stable Diffusion 1.5.
-    """
-    if sys.platform.startswith("linux") and hasattr(ctypes.CDLL(None), "mallopt"):
-        ctypes.CDLL(None).mallopt(M_MMAP_THRESHOLD, OWN_PAGES)
 
 
 def rests_in_half(network: nn.Module) -> bool:

@@ -23,7 +23,7 @@ from celeb_core.devices import MIXED, best_device, best_dtype, checked_device, d
 from celeb_core.encoders import TextEncoder, text_encoders
 from celeb_core.errors import FeatureMissing
 from celeb_core.faces import FaceModel, load_face_model
-from celeb_core.halves import give_back_freed_memory, rest_in_half
+from celeb_core.halves import rest_in_half
 from celeb_core.memory import Memory, best_mode, checked_mode
 from celeb_core.pipelines import load_pipeline, unet_size
 from celeb_core.places import ASSETS, resolve
@@ -146,8 +146,6 @@ def models_of(
     if precision == MIXED:
         rest_in_half(pipeline.unet)
         rest_in_half(pipeline.vae)
-        if device == "cpu":
-            give_back_freed_memory()
     mode = memory or best_mode(pipeline, torch.device(device), dtype_of(precision))
     pipeline.unet.to(device)
     if mode != "offload":
