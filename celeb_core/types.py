@@ -174,7 +174,7 @@ class TrainConfig:
     ema_from_noise: bool = False  # the official code's: starts from random numbers
     # factor on the coefficients of a calibrated training in the end; it falls there from 1.
     # Guidance draws what words say stronger than the loss has asked for
-    shrink: float = 0.8
+    shrink: float = 0.9
     # views of the photo
     views: int = 24  # augmented latents encoded once, per person
     flip: bool = True

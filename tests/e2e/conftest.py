@@ -12,10 +12,14 @@ from playwright import sync_api
 from e2e.harness import ARGUMENTS, CHROMIUM, PATIENCE, TOONVILLE, App, Browser, browsing, running
 
 
-@pytest.fixture(scope="module")
-def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[App]:
+@pytest.fixture(scope="session", autouse=True)
+def bundled_model() -> None:
     if not (TOONVILLE / "model_index.json").is_file():
         pytest.skip("the bundled model is not here")
+
+
+@pytest.fixture(scope="module")
+def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[App]:
     with running(tmp_path_factory.mktemp("app")) as app:
         yield app
 

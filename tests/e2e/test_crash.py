@@ -10,7 +10,7 @@ from e2e.harness import browsing, running
 pytestmark = [pytest.mark.e2e, pytest.mark.toonville]
 
 
-def test_a_training_goes_on_after_a_kill(app, chromium, tmp_path):
+def test_a_training_goes_on_after_a_kill(chromium, tmp_path):
     with running(tmp_path) as first, browsing(first.url, chromium) as browser:
         page = browser.open()
         page.locator("#faces-examples .thumbnail-item").first.click()
