@@ -10,6 +10,7 @@ from toonville.clip import WIDTH
 from toonville.identity import NUM_TRAITS
 from toonville.unet import (
     MIN_SNR,
+    RARE_SHARE,
     Batch,
     Encoded,
     UNetTrainer,
@@ -40,6 +41,12 @@ def encoded(people: int, n: int = 6) -> Encoded:
     )
 
 
+def batch_of(store: Encoded, size: int, seed: int, empty: float = 0.0) -> Batch:
+    rare = [np.arange(len(store))]
+    nothing = torch.full((48, WIDTH), empty)
+    return draw_batch(store, rare, nothing, size, np.random.default_rng(seed))
+
+
 @pytest.mark.parametrize(("snr", "weight"), [(0.01, 1.0), (1.0, 1.0), (4.0, 1.0), (99.0, 0.05)])
 def test_weight_is_capped_snr_plus_one(snr: float, weight: float) -> None:
     signal = torch.tensor([snr / (1 + snr)])
@@ -61,15 +68,37 @@ def test_errors_in_faces_weigh_three_times() -> None:
 
 def test_each_half_of_a_pair_has_its_own_traits() -> None:
     store = encoded(2)
-    batch = draw_batch(store, torch.zeros(48, WIDTH), 6, np.random.default_rng(1))
+    batch = batch_of(store, 6, seed=1)
     assert batch.traits.shape == (6, NUM_TRAITS, 8, 12)
-    assert torch.equal(batch.traits[:, :, 3, 0], torch.from_numpy(store.traits[:, 0]))
-    assert torch.equal(batch.traits[:, :, 3, -1], torch.from_numpy(store.traits[:, 1]))
+    corners = batch.latents[:, 0, 0, 0].tolist()
+    rows = [store.latents[:, 0, 0, 0].tolist().index(corner) for corner in corners]
+    assert torch.equal(batch.traits[:, :, 3, 0], torch.from_numpy(store.traits[rows, 0]))
+    assert torch.equal(batch.traits[:, :, 3, -1], torch.from_numpy(store.traits[rows, 1]))
+
+
+def test_a_quarter_of_a_batch_is_rare() -> None:
+    store = encoded(1, 200)
+    rare = [np.arange(3)]
+    batches = [
+        draw_batch(store, rare, torch.zeros(48, WIDTH), 8, np.random.default_rng(seed))
+        for seed in range(20)
+    ]
+    corners = torch.cat([batch.latents[:, 0, 0, 0] for batch in batches])
+    seldom = torch.isin(corners, torch.from_numpy(store.latents[:3, 0, 0, 0]).float())
+    assert seldom.float().mean().item() == pytest.approx(RARE_SHARE, abs=0.04)
+
+
+def test_eyes_weigh_more_than_the_rest_of_a_face() -> None:
+    store = encoded(1)
+    store.landmarks[:] = (36, 60)  # in cell 4, 7 of 16 x 16, which is face
+    batch = batch_of(store, 4, seed=2)
+    assert (batch.features[:, 7, 4] > 2.5).all()
+    assert (batch.features[:, 11, 4] < 1.1).all(), "face, four cells off"
+    assert (batch.features[:, 0, 15] < 0.01).all(), "neither"
 
 
 def test_without_a_caption_nothing_is_asked() -> None:
-    empty = torch.full((48, WIDTH), 7.0)
-    batches = [draw_batch(encoded(1), empty, 6, np.random.default_rng(s)) for s in range(20)]
+    batches = [batch_of(encoded(1), 6, seed, empty=7.0) for seed in range(20)]
     dropped = [b for b in batches if not b.has_caption.all()]
     assert dropped
     for batch in dropped:
@@ -78,7 +107,7 @@ def test_without_a_caption_nothing_is_asked() -> None:
 
 
 def test_alignment_is_zero_for_the_truth_and_only_there() -> None:
-    batch = draw_batch(encoded(2), torch.zeros(48, WIDTH), 6, np.random.default_rng(3))
+    batch = batch_of(encoded(2), 6, seed=3)
     logits = torch.full((6, sum(map(len, GROUPS.values())), 8, 12), -50.0)
     first = 0
     for values in GROUPS.values():
@@ -93,7 +122,7 @@ def test_alignment_is_zero_for_the_truth_and_only_there() -> None:
 def test_a_step_reaches_unet_and_head() -> None:
     torch.manual_seed(0)
     trainer = UNetTrainer()
-    batch: Batch = draw_batch(encoded(1), torch.zeros(48, WIDTH), 4, np.random.default_rng(1))
+    batch = batch_of(encoded(1), 4, seed=1)
     parts = trainer(new_scheduler(), batch, torch.Generator().manual_seed(0))
     torch.stack(list(parts.values())).sum().backward()
     assert set(parts) == {"velocity", "traits", "said"}

@@ -75,7 +75,7 @@ def test_pixel_art_has_large_pixels_and_few_colours() -> None:
 def test_eyes_and_mouths_weigh_most_in_the_decoder(tmp_path: Path) -> None:
     draw_store(tmp_path, 4, 2, 7_000_000, partial(captioned, 2), workers=1)
     store = load_store(tmp_path)
-    weight = features(store, np.arange(4))
+    weight = features(store.masks[[0, 1, 2, 3]], store.landmarks[[0, 1, 2, 3]])
     assert weight.shape == (4, 1, *store.pictures.shape[1:3])
     for landmarks, hills in zip(store.landmarks, weight[:, 0], strict=True):
         x, y = landmarks.reshape(-1, 2).astype(int).T

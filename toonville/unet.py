@@ -7,6 +7,7 @@ in representation alignment (Yu et al. 2024), with the truth in place of another
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 
@@ -14,6 +15,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from transformers import CLIPModel, CLIPTokenizer
 
@@ -26,7 +28,7 @@ from toonville.dataset import load_store
 from toonville.identity import NUM_TRAITS
 from toonville.tokenizer import CONTEXT_LENGTH
 from toonville.trainer import Budget, train
-from toonville.vae import LATENT_CHANNELS, to_tensor
+from toonville.vae import LATENT_CHANNELS, draw_rows, features, rare_rows, to_tensor
 from toonville.world import GROUPS, UNKNOWN
 
 CAPTION_DROPOUT = 0.1
@@ -39,7 +41,9 @@ BATCH = {
     "between_pair": 20,
     "unknown_single": 32,
 }
-SHARES = (0.16, 0.10, 0.42, 0.18, 0.14)  # of the steps, in the order of BATCH
+RARE = {"expression": ("sad", "angry")}  # brows are turned by a few pixels
+RARE_SHARE = 0.25  # of a batch, oversampled to show one of RARE
+SHARES = (0.10, 0.08, 0.50, 0.18, 0.14)  # of the steps, in the order of BATCH
 TRAITS_WEIGHT, SAID_WEIGHT = 0.3, 0.09  # of what the head is asked, beside the diffusion loss
 IN_FACES = ("expression", "accessory")  # groups that are read where the face is
 
@@ -160,15 +164,23 @@ class Batch:
 
     latents: Tensor  # (N, C, h, w)
     faces: Tensor  # (N, h, w), share of face in [0, 1]
+    features: Tensor  # (N, h, w), the same with hills on eyes, noses and mouths; see vae.features
     text_states: Tensor  # (N, CONTEXT_LENGTH, WIDTH)
     has_caption: Tensor  # (N,) bool; false: the empty caption
     traits: Tensor  # (N, NUM_TRAITS, h / 2, w / 2), of the person whose half of the picture it is
     labels: Tensor  # (N, len(GROUPS)); UNKNOWN where there is no caption
 
 
-def draw_batch(encoded: Encoded, empty: Tensor, size: int, rng: np.random.Generator) -> Batch:
-    """Return random examples, CAPTION_DROPOUT of them without their caption."""
-    rows = encoded[np.sort(rng.choice(len(encoded), size, replace=False))]
+def draw_batch(
+    encoded: Encoded,
+    rare: Sequence[NDArray[np.int64]],
+    empty: Tensor,
+    size: int,
+    rng: np.random.Generator,
+) -> Batch:
+    """Return random examples, RARE_SHARE of them of the `rare` rows, CAPTION_DROPOUT of them
+    without their caption."""
+    rows = encoded[draw_rows(rare, len(encoded), size, rng, RARE_SHARE)]
     has_caption = torch.from_numpy(rng.random(size) >= CAPTION_DROPOUT)
     states = torch.from_numpy(rows.text_states).float()
     states[~has_caption] = empty
@@ -184,6 +196,7 @@ def draw_batch(encoded: Encoded, empty: Tensor, size: int, rng: np.random.Genera
     return Batch(
         torch.from_numpy(rows.latents).float(),
         torch.from_numpy(rows.faces).float() / 255,
+        F.avg_pool2d(features(rows.faces, rows.landmarks), 8)[:, 0],
         states,
         has_caption,
         sides[:, :, None].expand(-1, -1, height, -1),
@@ -235,14 +248,14 @@ class UNetTrainer(nn.Module):
         errors = F.mse_loss(prediction, target, reduction="none")
         traits, said = alignment_losses(read, batch)
         return {
-            "velocity": diffusion_loss(errors, scheduler.alphas_cumprod[timesteps], batch.faces),
+            "velocity": diffusion_loss(errors, scheduler.alphas_cumprod[timesteps], batch.features),
             "traits": TRAITS_WEIGHT * traits,
             "said": SAID_WEIGHT * said,
         }
 
 
 def diffusion_loss(errors: Tensor, signal: Tensor, faces: Tensor) -> Tensor:
-    """Mean of squared v-errors (N, C, h, w), weighted towards faces (N, h, w).
+    """Mean of squared v-errors (N, C, h, w), weighted towards faces and their features (N, h, w).
 
     `signal` (N,) is the share of signal, alpha bar. A v-loss weighs errors of the picture with
     SNR + 1; that is capped at MIN_SNR. Hang et al. (2023) cap SNR itself, which leaves next to
@@ -283,12 +296,13 @@ def train_unet(
         trainer.unet = UNet2DConditionModel.from_pretrained(folder / "unet")
     trainer.to(memory_format=torch.channels_last)
     stores = {kind: load_encoded(data / kind, data / f"{kind}_encoded") for kind in BATCH}
+    rare = {kind: rare_rows(stored.labels, RARE) for kind, stored in stores.items()}
     empty = torch.from_numpy(np.load(data / "single_encoded" / "empty.npy")).float()
 
     def losses(step: int) -> dict[str, Tensor]:
         rng = np.random.default_rng((3, step))
         kind = str(rng.choice(list(BATCH), p=SHARES))
-        batch = draw_batch(stores[kind], empty, BATCH[kind], rng)
+        batch = draw_batch(stores[kind], rare[kind], empty, BATCH[kind], rng)
         parts: dict[str, Tensor] = trainer(
             scheduler, batch, torch.Generator().manual_seed(int(rng.integers(2**31)))
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -117,7 +117,8 @@ def train_decoder(data: Path, folder: Path, minutes: float, resume: bool) -> Aut
         noise = torch.randn(clean.shape, generator=torch.Generator().manual_seed(step))
         output = vae.decode(clean + spread * noise).sample
         target = to_tensor(stores[kind].pictures[index])
-        return {"rec": reconstruction_loss(output, target, features(stores[kind], index))}
+        weights = features(stores[kind].masks[index], stores[kind].landmarks[index])
+        return {"rec": reconstruction_loss(output, target, weights)}
 
     budget = Budget(minutes, learning_rate=5e-4, ema=0.995)
     trained = train("decoder", decoder, losses, budget, folder, resume)
@@ -126,33 +127,39 @@ def train_decoder(data: Path, folder: Path, minutes: float, resume: bool) -> Aut
     return vae
 
 
-def rare_rows(labels: NDArray[np.int8]) -> list[NDArray[np.int64]]:
-    """Return the rows of labels (N, len(GROUPS)) that show one of RARE, one array per group."""
+def rare_rows(
+    labels: NDArray[np.int8], rare: Mapping[str, Sequence[str]] = RARE
+) -> list[NDArray[np.int64]]:
+    """Return the rows of labels (N, len(GROUPS)) that show what is rare, one array per group."""
     columns = {group: labels[:, place] for place, group in enumerate(GROUPS)}
     return [
         np.flatnonzero(np.isin(columns[group], [GROUPS[group].index(v) for v in values]))
-        for group, values in RARE.items()
+        for group, values in rare.items()
     ]
 
 
 def draw_rows(
-    rare: Sequence[NDArray[np.int64]], total: int, n: int, rng: np.random.Generator
+    rare: Sequence[NDArray[np.int64]],
+    total: int,
+    n: int,
+    rng: np.random.Generator,
+    share: float = RARE_SHARE,
 ) -> NDArray[np.int64]:
-    """Return n rows of `total`, sorted: RARE_SHARE of them rare ones, each group as often."""
-    groups = rng.integers(len(rare), size=round(n * RARE_SHARE))
+    """Return n rows of `total`, sorted: `share` of them rare ones, each group as often."""
+    groups = rng.integers(len(rare), size=round(n * share))
     chosen = [rng.choice(rare[group]) for group in groups]
     return np.sort([*chosen, *rng.choice(total, n - len(chosen), replace=False)])
 
 
-def features(store: Store, index: NDArray[np.int64]) -> Tensor:
+def features(masks: NDArray[np.uint8], landmarks: NDArray[np.float32]) -> Tensor:
     """Return face masks with hills on eyes, noses and mouths, (N, 1, H, W).
 
-    Teeth and brows are a few pixels each: without the hills, L1 lets them go, and with them the
-    expression.
+    masks (N, h, w) are of latents' size, landmarks (N, P, 5, 2) in pixels. Teeth and brows are a
+    few pixels each: without the hills, a loss lets them go, and with them the expression.
     """
-    face = torch.from_numpy(store.masks[index, None]).float().div_(255)
+    face = torch.from_numpy(masks[:, None]).float().div_(255)
     face = F.interpolate(face, scale_factor=8)
-    x, y = torch.from_numpy(store.landmarks[index]).flatten(1, 2).unbind(-1)  # (N, 5 P)
+    x, y = torch.from_numpy(landmarks).flatten(1, 2).unbind(-1)  # (N, 5 P)
     across = (torch.arange(face.shape[3]) + 0.5 - x[..., None]) / FEATURE_SIZE
     down = (torch.arange(face.shape[2]) + 0.5 - y[..., None]) / FEATURE_SIZE
     hills = torch.exp(-0.5 * (across[..., None, :] ** 2 + down[..., None] ** 2))
