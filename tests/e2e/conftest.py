@@ -1,4 +1,4 @@
-"""Fixtures: one browser process for all, one app for a module, a fresh session for each test."""
+"""Fixtures: one browser process and one app for all, a fresh session for each test."""
 
 from __future__ import annotations
 
@@ -18,9 +18,10 @@ def bundled_model() -> None:
         pytest.skip("the bundled model is not here")
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[App]:
-    with running(tmp_path_factory.mktemp("app")) as app:
+    """As a shared one: each test's browser has people and jobs of its own."""
+    with running(tmp_path_factory.mktemp("app"), "--host", "0.0.0.0") as app:
         yield app
 
 

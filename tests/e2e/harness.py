@@ -30,6 +30,9 @@ ARGUMENTS = [
 ]
 START = 120  # seconds
 PATIENCE = 60_000  # milliseconds
+# The page has its session, and what is done there is that session's.
+READY = """() => localStorage.getItem("celeb-basis-session")
+    && !document.querySelector("#tabs").inert"""
 
 
 @dataclass
@@ -55,6 +58,7 @@ class Browser:
         page.on("pageerror", lambda error: self.errors.append(str(error)))
         page.goto(self.url + path)
         sync_api.expect(page.get_by_role("tab", name="Faces")).to_be_visible()
+        page.wait_for_function(READY)
         return page
 
 

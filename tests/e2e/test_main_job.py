@@ -18,7 +18,7 @@ STEPS = 80
 LINES = "#train-plot svg .mark-line path"
 
 
-def test_from_a_face_to_pictures(app, browser, pair, tmp_path):
+def test_from_a_face_to_pictures(browser, pair, tmp_path):
     page = browser.open()
     take_an_example(page)
     upload(page, pair, tmp_path)
