@@ -16,23 +16,17 @@ from toonville.dataset import (
     Captioned,
     captioned,
     celebrities,
+    draw_rows,
     draw_store,
     load_store,
+    rare_rows,
     unknown_example,
 )
 from toonville.identity import NUM_TRAITS, TRAITS, sample_distinct_traits, sample_traits
 from toonville.names import make_names
 from toonville.render import render
 from toonville.tokenizer import CONTEXT_LENGTH, train_tokenizer
-from toonville.vae import (
-    RARE_SHARE,
-    draw_rows,
-    features,
-    new_vae,
-    normalise_latents,
-    rare_rows,
-    to_tensor,
-)
+from toonville.vae import RARE, RARE_SHARE, features, new_vae, normalise_latents, to_tensor
 from toonville.world import GROUPS, PersonSpec, PictureSpec
 
 
@@ -75,7 +69,8 @@ def test_pixel_art_has_large_pixels_and_few_colours() -> None:
 def test_eyes_and_mouths_weigh_most_in_the_decoder(tmp_path: Path) -> None:
     draw_store(tmp_path, 4, 2, 7_000_000, partial(captioned, 2), workers=1)
     store = load_store(tmp_path)
-    weight = features(store.masks[[0, 1, 2, 3]], store.landmarks[[0, 1, 2, 3]])
+    rows = np.arange(4)
+    weight = features(store.masks[rows], store.landmarks[rows])
     assert weight.shape == (4, 1, *store.pictures.shape[1:3])
     for landmarks, hills in zip(store.landmarks, weight[:, 0], strict=True):
         x, y = landmarks.reshape(-1, 2).astype(int).T
@@ -90,9 +85,9 @@ def test_what_is_rare_comes_often_to_the_decoder() -> None:
     labels[:3, style] = GROUPS["style"].index("pixel art")
     labels[3:6, expression] = GROUPS["expression"].index("angry")
     labels[6:9, expression] = GROUPS["expression"].index("smiling")
-    rare = rare_rows(labels)
+    rare = rare_rows(labels, RARE)
     assert sorted(np.concatenate(rare)) == list(range(6))
-    drawn = np.concatenate([draw_rows(rare, 200, 6, rng) for _ in range(300)])
+    drawn = np.concatenate([draw_rows(rare, 200, 6, rng, RARE_SHARE) for _ in range(300)])
     assert (drawn < 3).mean() == pytest.approx(RARE_SHARE / 2, abs=0.05)
     assert ((drawn >= 3) & (drawn < 6)).mean() == pytest.approx(RARE_SHARE / 2, abs=0.05)
     assert drawn.max() > 150

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cache
@@ -229,3 +229,27 @@ def shuffled_batches(n: int, size: int, seed: int) -> Iterator[NDArray[np.int64]
         order = rng.permutation(n)
         for start in range(0, n - size + 1, size):
             yield order[start : start + size]
+
+
+def rare_rows(
+    labels: NDArray[np.int8], rare: Mapping[str, Sequence[str]]
+) -> list[NDArray[np.int64]]:
+    """Return the rows of labels (N, len(GROUPS)) that show one of `rare`, one array per group."""
+    columns = {group: labels[:, place] for place, group in enumerate(GROUPS)}
+    return [
+        np.flatnonzero(np.isin(columns[group], [GROUPS[group].index(v) for v in values]))
+        for group, values in rare.items()
+    ]
+
+
+def draw_rows(
+    rare: Sequence[NDArray[np.int64]],
+    total: int,
+    n: int,
+    rng: np.random.Generator,
+    share: float,
+) -> NDArray[np.int64]:
+    """Return n rows of `total`, sorted: `share` of them rare ones, each group as often."""
+    groups = rng.integers(len(rare), size=round(n * share))
+    chosen = [rng.choice(rare[group]) for group in groups]
+    return np.sort([*chosen, *rng.choice(total, n - len(chosen), replace=False)])

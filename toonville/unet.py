@@ -24,11 +24,11 @@ from celeb_core.encoders import TextEncoder
 from celeb_core.prompt import encode_texts
 from toonville.between import BETWEEN_FILE, load_between, text_encoder, words_in
 from toonville.clip import WIDTH, text_tower
-from toonville.dataset import load_store
+from toonville.dataset import draw_rows, load_store, rare_rows
 from toonville.identity import NUM_TRAITS
 from toonville.tokenizer import CONTEXT_LENGTH
 from toonville.trainer import Budget, train
-from toonville.vae import LATENT_CHANNELS, draw_rows, features, rare_rows, to_tensor
+from toonville.vae import LATENT_CHANNELS, features, to_tensor
 from toonville.world import GROUPS, UNKNOWN
 
 CAPTION_DROPOUT = 0.1
@@ -255,8 +255,9 @@ class UNetTrainer(nn.Module):
 
 
 def diffusion_loss(errors: Tensor, signal: Tensor, faces: Tensor) -> Tensor:
-    """Mean of squared v-errors (N, C, h, w), weighted towards faces and their features (N, h, w).
+    """Mean of squared v-errors (N, C, h, w), weighted towards faces (N, h, w), at least 0.
 
+    `faces` may pass 1 where a face's features are (`Batch.features`).
     `signal` (N,) is the share of signal, alpha bar. A v-loss weighs errors of the picture with
     SNR + 1; that is capped at MIN_SNR. Hang et al. (2023) cap SNR itself, which leaves next to
     nothing for high noise, where the caption decides.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +11,8 @@ from diffusers import AutoencoderKL
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from toonville.dataset import Store, load_store
+from toonville.dataset import Store, draw_rows, load_store, rare_rows
 from toonville.trainer import Budget, train
-from toonville.world import GROUPS
 
 LATENT_CHANNELS = 8
 BATCH = 8
@@ -106,12 +104,12 @@ def train_decoder(data: Path, folder: Path, minutes: float, resume: bool) -> Aut
     latents = {
         kind: np.load(data / f"{kind}_encoded" / "latents.npy", mmap_mode="r") for kind in stores
     }
-    rare = {kind: rare_rows(stores[kind].labels[: len(latents[kind])]) for kind in stores}
+    rare = {kind: rare_rows(stores[kind].labels[: len(latents[kind])], RARE) for kind in stores}
 
     def losses(step: int) -> dict[str, Tensor]:
         rng = np.random.default_rng((6, step))
         kind = "pair" if step % 4 == 3 else "single"
-        index = draw_rows(rare[kind], len(latents[kind]), DECODER_BATCH, rng)
+        index = draw_rows(rare[kind], len(latents[kind]), DECODER_BATCH, rng, RARE_SHARE)
         clean = torch.from_numpy(latents[kind][index]).float()
         spread = torch.from_numpy(rng.uniform(0, MAX_NOISE, (DECODER_BATCH, 1, 1, 1))).float()
         noise = torch.randn(clean.shape, generator=torch.Generator().manual_seed(step))
@@ -125,30 +123,6 @@ def train_decoder(data: Path, folder: Path, minutes: float, resume: bool) -> Aut
     decoder.load_state_dict(trained.state_dict())
     vae.save_pretrained(folder / "vae")
     return vae
-
-
-def rare_rows(
-    labels: NDArray[np.int8], rare: Mapping[str, Sequence[str]] = RARE
-) -> list[NDArray[np.int64]]:
-    """Return the rows of labels (N, len(GROUPS)) that show what is rare, one array per group."""
-    columns = {group: labels[:, place] for place, group in enumerate(GROUPS)}
-    return [
-        np.flatnonzero(np.isin(columns[group], [GROUPS[group].index(v) for v in values]))
-        for group, values in rare.items()
-    ]
-
-
-def draw_rows(
-    rare: Sequence[NDArray[np.int64]],
-    total: int,
-    n: int,
-    rng: np.random.Generator,
-    share: float = RARE_SHARE,
-) -> NDArray[np.int64]:
-    """Return n rows of `total`, sorted: `share` of them rare ones, each group as often."""
-    groups = rng.integers(len(rare), size=round(n * share))
-    chosen = [rng.choice(rare[group]) for group in groups]
-    return np.sort([*chosen, *rng.choice(total, n - len(chosen), replace=False)])
 
 
 def features(masks: NDArray[np.uint8], landmarks: NDArray[np.float32]) -> Tensor:
