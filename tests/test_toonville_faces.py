@@ -11,12 +11,15 @@ import pytest
 import torch
 
 from celeb_core.alignment import ARCFACE_TEMPLATE, JUDGE_TEMPLATE, align, similarity
+from toonville.__main__ import ASSETS
 from toonville.dataset import random_spec
 from toonville.detector import CELL, LEVELS, Detector, export_detector, targets
 from toonville.detector_data import LABEL_WIDTH, WHOLE, face_outline
+from toonville.export import gallery, held_out_people
 from toonville.face_report import Judge, Reader, find, measure_detector, overlap
 from toonville.identity import NUM_TRAITS, sample_traits
 from toonville.judge import JudgeNet, export_judge
+from toonville.judge_scale import likeness
 from toonville.people_store import draw_people_store, load_people_store, varied_spec
 from toonville.reader import ReaderNet, export_reader
 from toonville.recogniser import Recogniser, export_recogniser
@@ -146,6 +149,15 @@ def test_judge_file(tmp_path: Path):
     traits, embeddings = Judge(tmp_path)(images, [POINTS] * 3)
     assert traits.shape == (3, NUM_TRAITS)
     np.testing.assert_allclose(np.linalg.norm(embeddings, axis=1), 1, atol=1e-4)
+
+
+@pytest.mark.toonville
+def test_the_more_a_face_is_wrong_the_less_the_judge_knows_it():
+    judge, people = Judge(ASSETS), held_out_people()[:6]
+    entries = gallery(judge, people, 1)
+    right, wrong, worse = (likeness(judge, people, entries, e).mean() for e in (0.0, 0.2, 0.4))
+    assert right > 0.97
+    assert right > wrong + 0.05 > worse + 0.1
 
 
 def test_reader_file(tmp_path: Path):

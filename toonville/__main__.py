@@ -1,8 +1,8 @@
 """`python -m toonville STAGE`: how the bundled model is made, one command per stage.
 
 In order: samples (look at the world), draw, clip, vae, between, encode, decoder, unet, recogniser,
-detector, judge, reader, export, photos (of strangers), people, pictures, report, filter (how
-right the name filter is).
+detector, judge, reader, export, photos (of strangers), people, pictures, report, scale (what the
+judge's numbers mean), filter (how right the name filter is).
 Checkpoints and data stay in --work, outside the tree; unpack puts the shipped models there.
 """
 
@@ -133,6 +133,7 @@ def main() -> None:
             sub.add_argument("--name-weight", type=float, default=1.0, help="0: contrast alone")
             sub.add_argument("--said-weight", type=float, default=3.0, help="0: contrast alone")
     stages.add_parser("probe", help="what the text states of --assets say")
+    stages.add_parser("scale", help="what the judge says of faces that are wrong by so much")
     stages.add_parser("export", help="write assets/toonville")
     stages.add_parser("unpack", help="put the models of assets/toonville into --work")
     stages.add_parser("photos", help="draw portraits of strangers into --work/photos, to refine")
@@ -160,6 +161,10 @@ def main() -> None:
         from toonville.probe import run_probe
 
         run_probe(args.assets)
+    elif args.stage == "scale":
+        from toonville.judge_scale import run_judge_scale
+
+        run_judge_scale(args.assets)
     elif args.stage == "export":
         from toonville.export import export
 
