@@ -155,7 +155,7 @@ def test_judge_file(tmp_path: Path):
 def test_the_more_a_face_is_wrong_the_less_the_judge_knows_it():
     judge, people = Judge(ASSETS), held_out_people()[:6]
     entries = gallery(judge, people, 1)
-    right, wrong, worse = (likeness(judge, people, entries, e).mean() for e in (0.0, 0.2, 0.4))
+    right, wrong, worse = (likeness(judge, people, entries, e, 5).mean() for e in (0.0, 0.2, 0.4))
     assert right > 0.97
     assert right > wrong + 0.05 > worse + 0.1
 
