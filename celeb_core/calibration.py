@@ -24,7 +24,7 @@ from celeb_core.files import write_atomically
 from celeb_core.mapper import CALIBRATED
 from celeb_core.prompt import parse_prompt
 from celeb_core.sampling import generate_each
-from celeb_core.start import FEWEST, fit_start
+from celeb_core.start import FEWEST, check_basis, fit_start
 from celeb_core.types import Calibration, Face, Framing, SampleConfig
 
 if TYPE_CHECKING:
@@ -108,8 +108,13 @@ def look_at_people(
         )
 
 
-def calibration_of(sightings: Sightings, studio: Studio) -> Calibration:
-    """Closed form, seconds. Raises FeatureMissing with too few faces."""
+def calibration_of(
+    sightings: Sightings, studio: Studio, start: Calibration | None = None
+) -> Calibration:
+    """Closed form, seconds; the way from faces to coefficients is that of `start`, if there is one.
+
+    Raises FeatureMissing with too few faces, BasisMismatch if `start` is of another basis.
+    """
     seen, celebrities = sightings.seen, len(sightings.names)
     # Mixtures make more of the map, but their faces blur what tells people apart: directions from
     # them, too, were worse (docs/toonville.md).
@@ -120,6 +125,9 @@ def calibration_of(sightings: Sightings, studio: Studio) -> Calibration:
         studio.models,
         max(FEWEST, int(seen[:celebrities].sum())),
     )
+    if start is not None:
+        check_basis(start, studio.basis)
+        down, up, bias = start.down, start.up, start.bias
     framing = Framing(*sightings.framings[seen].median(0).values.tolist())
     return Calibration(
         sightings.names,

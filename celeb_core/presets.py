@@ -29,6 +29,7 @@ PRESETS: dict[str, TrainConfig] = {
         prompts=2,
         photo_words=False,
         background=1.0,
+        features=0.0,
         gradients="exact",
         stratified=False,
         log_snr_min=-math.inf,

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 PROMPT = "a photo of <x>"
 RANK = 96  # most components of z
-DIRECTIONS = 24  # by experiment, docs/toonville.md
+DIRECTIONS = 32  # by experiment, docs/toonville.md
 STRETCH = 1.15  # by experiment, docs/toonville.md
 FEWEST = 8  # people with a face, below which nothing can be learned
 TEXTS = 6000  # mixtures of step 2

@@ -189,6 +189,9 @@ class TrainConfig:
     photo_words: bool = True  # words for what is the photo's alone stand behind the person
     photo_rate: float = 0.1  # their learning rate, in standard deviations of tokens
     background: float = 0.2  # loss weight outside the face; 1 is no mask
+    # what eyes, nose and mouth weigh more than the rest of the head: they are small, and whose
+    # face it is hangs on them
+    features: float = 3.0
     gradients: Literal["way up", "exact"] = "way up"  # through which part of the UNet
     stratified: bool = True  # timesteps of a batch spread evenly instead of independently
     # timesteps whose log signal-to-noise ratio is between these, of latents shrunk to 16 x 16:

@@ -1,4 +1,4 @@
-"""Views of a photo: augmented pictures and where the head is in them.
+"""Views of a photo: augmented pictures, and where the head and its features are in them.
 
 METHOD.md §1.5: colour jitter, random resize, random shift; §2 for the official black canvas.
 """
@@ -16,9 +16,11 @@ from torch import Tensor
 from celeb_core.types import Face, TrainConfig
 
 HEAD = 1.5  # side of the head (hair, ears) over the side of the face box
+FEATURE = 0.11  # standard deviation of the hill on an eye, over the same
 OFFICIAL_HUE = 0.01
 
 Pixels = npt.NDArray[np.uint8]
+Mask = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,7 +28,9 @@ class Views:
     """n augmented pictures of one person."""
 
     pixels: Tensor  # (n, 3, h, w) float32 in [-1, 1]
-    heads: Tensor  # (n, 1, h, w) float32, 1 inside the head's box
+    # (n, 1, h, w) float32: 1 inside the head's box, up to 1 + TrainConfig.features on eyes, nose
+    # and mouth, 0 elsewhere
+    heads: Tensor
 
 
 def make_views(
@@ -47,8 +51,8 @@ def make_views(
 
 def _view(
     face: Face, size: tuple[int, int], config: TrainConfig, rng: np.random.Generator
-) -> tuple[Pixels, npt.NDArray[np.float32]]:
-    """One view: (h, w, 3) uint8 and the head's mask (h, w)."""
+) -> tuple[Pixels, Mask]:
+    """One view: (h, w, 3) uint8 and the head's mask (h, w) of `Views`."""
     width, height = size
     photo = _jitter(face.image.convert("RGB"), config, rng)
     side = round(min(size) * rng.uniform(config.smallest, 1.0))
@@ -60,14 +64,30 @@ def _view(
         canvas = np.pad(small, (*margins, (0, 0)))
     else:
         canvas = np.pad(small, (*margins, (0, 0)), mode="edge")
-    head = np.zeros((height, width), dtype=np.float32)
+    head = config.features * _hills(face, (left, top), side, (height, width))
     x0, y0, x1, y1 = _head_in_crop(face)
     rows = slice(max(0, round(top + y0 * side)), max(0, round(top + y1 * side)))
     columns = slice(max(0, round(left + x0 * side)), max(0, round(left + x1 * side)))
-    head[rows, columns] = 1.0
+    head[rows, columns] += 1.0
     if config.flip and rng.random() < 0.5:
         canvas, head = canvas[:, ::-1], head[:, ::-1]
     return np.ascontiguousarray(canvas), np.ascontiguousarray(head)
+
+
+def _hills(face: Face, corner: tuple[int, int], side: int, shape: tuple[int, int]) -> Mask:
+    """Bell curves of height 1 on the landmarks, (h, w) of `shape`, where the crop's left upper
+    corner is at (x, y) and its side is `side`."""
+    left, top, right, _ = face.crop
+    scale = side / (right - left)
+    x, y = ((face.landmarks - (left, top)) * scale + corner).T
+    x0, y0, x1, y1 = face.box
+    deviation = FEATURE * scale * max(x1 - x0, y1 - y0)
+    across, down = (
+        np.exp(-0.5 * ((np.arange(length) + 0.5 - place[:, None]) / deviation) ** 2)
+        for length, place in ((shape[1], x), (shape[0], y))
+    )
+    hills: Mask = (down[:, :, None] * across[:, None, :]).max(0).astype(np.float32)
+    return hills
 
 
 def _head_in_crop(face: Face) -> tuple[float, float, float, float]:

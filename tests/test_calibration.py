@@ -19,6 +19,7 @@ from celeb_core import (
 )
 from celeb_core.basis import words_of
 from celeb_core.calibration import largest, load_sightings, save_sightings
+from celeb_core.errors import BasisMismatch
 from celeb_core.types import Framing
 
 NAMES = celebrity_names()[:12]
@@ -85,6 +86,18 @@ def test_calibration_of_rows(studio, easel):
     assert (result.names, result.recogniser) == (tuple(NAMES), studio.faces.id)
     assert (result.basis_id, result.framing) == (studio.basis.id, Framing(2.0, 0.5, 0.5))
     assert result.up.shape == (studio.basis.k * studio.basis.p, len(result.down))
+
+
+def test_start_can_be_kept(studio, easel, calibration):
+    rows = last(look_at_people(studio, mixtures=8, names=NAMES))
+    start = replace(calibration, basis_id=studio.basis.id)
+    new, result = calibration_of(rows, studio), calibration_of(rows, studio, start)
+    for part in ("down", "up", "bias"):
+        assert torch.equal(getattr(result, part), getattr(start, part))
+    for part in ("face_embeddings", "directions"):
+        assert torch.equal(getattr(result, part), getattr(new, part))
+    with pytest.raises(BasisMismatch, match="calibration"):
+        calibration_of(rows, studio, replace(start, basis_id="another"))
 
 
 def test_calibration_really_draws(studio):

@@ -79,6 +79,8 @@ def test_basis_and_calibrate(run, tmp_path, monkeypatch, capsys):
     assert run(*few) == 0
     assert "of 16 pictures" in capsys.readouterr().out and Path("c.safetensors").is_file()
     assert not Path("c.rows").exists()
+    assert run(*few, "--keep-start") == 1  # there is none yet
+    assert "celeb_core calibrate" in capsys.readouterr().err
 
 
 def test_filter_names_in_two_shares(run, tmp_path, monkeypatch, capsys):

@@ -31,7 +31,7 @@ from celeb_core.models import Studio, calibration_path, find_basis
 from celeb_core.names_report import as_html
 from celeb_core.packs import PACKS, fetch_pack
 from celeb_core.refinement import RefineConfig, refine_start
-from celeb_core.types import Face
+from celeb_core.types import Calibration, Face
 from celeb_core.verdicts import judge_names
 
 KEEP_EVERY = 30.0  # seconds
@@ -44,6 +44,11 @@ def add_commands(commands: Any) -> None:
     sub = add_command(commands, "calibrate", calibration, "file to write (.safetensors)")
     sub.add_argument("--mixtures", type=int, default=MIXTURES, help="people between celebrities")
     sub.add_argument("--steps", type=int, help="of sampling; a few are enough")
+    sub.add_argument(
+        "--keep-start",
+        action="store_true",
+        help="renew faces and directions only: what refine made stays; needs no mixtures",
+    )
     sub = add_command(
         commands, "refine", refine, "calibration to write; the model's own by default"
     )
@@ -74,6 +79,7 @@ def basis(options: argparse.Namespace) -> None:
 def calibration(options: argparse.Namespace) -> None:
     """The model's own pictures of known people -> what trainings start from."""
     studio = studio_of(options)
+    start = _calibration_of(studio) if options.keep_start else None
     out = options.out or calibration_path(studio.models, studio.faces, cache_of(options))
     kept = out.with_suffix(".rows")
     rows = look_at_people(
@@ -88,7 +94,7 @@ def calibration(options: argparse.Namespace) -> None:
                 save_sightings(sightings, kept)
                 last = time.monotonic()
     save_sightings(sightings, kept)
-    save_calibration(calibration_of(sightings, studio), out)
+    save_calibration(calibration_of(sightings, studio, start), out)
     kept.unlink()
     print(f"{out}: faces in {int(sightings.seen.sum())} of {sightings.planned} pictures")
 
@@ -96,23 +102,28 @@ def calibration(options: argparse.Namespace) -> None:
 def refine(options: argparse.Namespace) -> None:
     """Photos of people whom nobody has to know -> a better start, in place of the calibration's."""
     studio = studio_of(options)
-    if studio.calibration is None:
-        raise FeatureMissing(
-            f"{studio.models.title} has no calibration to start from. "
-            "Run “python -m celeb_core calibrate” first."
-        )
+    start = _calibration_of(studio)
     out = options.out or calibration_path(studio.models, studio.faces, cache_of(options))
     photos = list(_faces_in(options.photos, studio))
     config = RefineConfig(options.steps, options.people, seed=options.seed)
     last = time.monotonic()
     with tqdm(desc="refining", unit="step", total=config.steps) as bar:
-        for step in refine_start(studio.calibration, photos, studio.models, studio.basis, config):
+        for step in refine_start(start, photos, studio.models, studio.basis, config):
             bar.update()
             bar.set_postfix(loss=f"{step.loss:.4f}")
             if time.monotonic() - last > KEEP_EVERY or step.step == step.steps:
                 save_calibration(step.result(), out)
                 last = time.monotonic()
     print(f"{out}: refined with {len(photos)} photos")
+
+
+def _calibration_of(studio: Studio) -> Calibration:
+    if studio.calibration is None:
+        raise FeatureMissing(
+            f"{studio.models.title} has no calibration to start from. "
+            "Run “python -m celeb_core calibrate” first."
+        )
+    return studio.calibration
 
 
 def _faces_in(folder: Path, studio: Studio) -> Iterator[Face]:
