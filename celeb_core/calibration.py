@@ -213,6 +213,8 @@ def save_calibration(calibration: Calibration, path: Path) -> None:
         "framing": json.dumps(vars(calibration.framing)),
     }
     tensors = {name: getattr(calibration, name).half().contiguous() for name in CALIBRATED}
+    if calibration.correction is not None:
+        tensors["correction"] = calibration.correction.half()
     largest_entries = calibration.face_embeddings.abs().amax(1, keepdim=True).clamp_min(1e-6)
     tensors["face_embeddings"] = (
         (calibration.face_embeddings / largest_entries * 127).round().char()

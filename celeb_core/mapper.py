@@ -72,15 +72,23 @@ class CalibratedMapper(nn.Module):
     up: Tensor
     bias: Tensor
     directions: Tensor
+    correction: Tensor | None
 
     def __init__(
-        self, shape: tuple[int, int], down: Tensor, up: Tensor, bias: Tensor, directions: Tensor
+        self,
+        shape: tuple[int, int],
+        down: Tensor,
+        up: Tensor,
+        bias: Tensor,
+        directions: Tensor,
+        correction: Tensor | None = None,
     ) -> None:
         """Coefficients' shape (k, p), and the tensors of a `Calibration`."""
         super().__init__()
         self.shape = shape
         for name, value in zip(CALIBRATED, (down, up, bias, directions), strict=True):
             self.register_buffer(name, value.float().clone())
+        self.register_buffer("correction", None if correction is None else correction.float())
         self.linear = nn.Linear(down.shape[1], directions.shape[1], bias=False)
         nn.init.zeros_(self.linear.weight)
 
@@ -90,3 +98,13 @@ class CalibratedMapper(nn.Module):
         further = self.linear(face_embedding) @ self.directions.T
         coefficients: Tensor = (start + further).unflatten(-1, self.shape)
         return coefficients
+
+    def corrected(self, coefficients: Tensor, share: float) -> Tensor:
+        """Found coefficients (b, k, p) -> with `share`, 0 to 1, of the correction, if there is
+        one."""
+        if self.correction is None:
+            return coefficients
+        found = coefficients.flatten(1) @ torch.linalg.pinv(self.directions).T  # (b, q)
+        added = found @ self.correction[:, :-1].T + self.correction[:, -1]
+        further: Tensor = (added @ self.directions.T).view_as(coefficients)
+        return coefficients + share * further

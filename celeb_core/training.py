@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -101,20 +101,21 @@ class _Training:
         )
         self.faces = functional.normalize(embeddings.float(), dim=-1).to(models.device)
         self.denoising = Denoising(people, models, config)
-        known: Sequence[Tensor] = ()
+        known: Mapping[str, Any] = {}
         if config.calibrated and calibration is not None and config.norm == "free":
             check_basis(calibration, basis)
-            known = [getattr(calibration, name) for name in CALIBRATED]
+            known = vars(calibration)
         self._set_out(known)
         self.scaler = loss_scaler(models.device, models.unet.dtype)
         self.step, self.earlier, self.pace = 0, 0.0, 0.0
         self.kept = self._first_kept()
 
-    def _set_out(self, calibrated: Sequence[Tensor]) -> None:
+    def _set_out(self, known: Mapping[str, Any]) -> None:
         """The mapper, from a calibration's tensors or without any, and who moves it."""
         basis, config = self.basis, self.config
+        calibrated = {name: known[name] for name in (*CALIBRATED, "correction") if name in known}
         self.mapper = (
-            CalibratedMapper((basis.k, basis.p), *calibrated)
+            CalibratedMapper((basis.k, basis.p), **calibrated)
             if calibrated
             else CoefficientMapper(basis, config.norm, config.seed)
         ).to(self.models.device)
@@ -157,7 +158,7 @@ class _Training:
             if self.config.max_seconds is not None:
                 left = max(0.0, min(left, self.config.max_seconds - self.seconds()))
         # Rounded as the file rounds it: what is previewed is what is saved.
-        coefficients = (self.kept * self._share()).half().float().cpu()
+        coefficients = self._settled().half().float().cpu()
         settings = self._settings()
         return TrainStep(
             step=self.step,
@@ -219,11 +220,13 @@ class _Training:
             now: Tensor = self.mapper(self.faces)
         return now
 
-    def _share(self) -> float:
-        """Of what is kept, how much a person gets: `TrainConfig.shrink` in the end."""
+    def _settled(self) -> Tensor:
+        """What is kept, shrunk and corrected: the longer the training, the more of both."""
         if not isinstance(self.mapper, CalibratedMapper) or not self.config.steps:
-            return 1.0
-        return 1 - (1 - self.config.shrink) * self.step / self.config.steps
+            return self.kept
+        share = self.step / self.config.steps
+        shrunk = self.kept * (1 - (1 - self.config.shrink) * share)
+        return self.mapper.corrected(shrunk, share)
 
     def _first_kept(self) -> Tensor:
         now = self._now()
@@ -272,7 +275,7 @@ class _Training:
         tensors, metadata = load_checkpoint(path, self._fingerprint())
         saved = _under("mapper.", tensors)
         # of the calibration that there was, not of today's
-        self._set_out([saved[name] for name in CALIBRATED if name in saved])
+        self._set_out(saved)
         self.mapper.load_state_dict(saved)
         state: dict[int, dict[str, Tensor]] = {}
         for key, value in _under("optimizer.", tensors).items():

@@ -115,6 +115,9 @@ class Calibration:
     base_model: str
     recogniser: str
     framing: Framing = Framing()  # of the pictures
+    # (q, q + 1) float32: what is added along the directions to what a training finds there, linear
+    # in it and for everybody (`celeb_core.rehearsal`); none before a rehearsal
+    correction: Tensor | None = None
 
 
 @dataclass(frozen=True, eq=False)

@@ -114,12 +114,20 @@ def test_file_round_trip_and_what_does_not_fit(calibration, tmp_path, caplog):
     assert again.names == calibration.names and again.framing == calibration.framing
     for part in ("face_embeddings", "down", "up", "bias"):
         assert torch.allclose(getattr(again, part), getattr(calibration, part), atol=4e-3)
+    assert again.correction is None
     assert load_calibration(places, "another", fits[1]) is None
     assert "another recogniser" in caplog.text
     assert load_calibration(places, fits[0], "another") is None
     assert "another celeb basis" in caplog.text
     path.write_bytes(b"broken")
     assert load_calibration(places, *fits) is None
+
+
+def test_correction_is_kept(calibration, tmp_path):
+    correction = torch.arange(20.0).reshape(4, 5) / 16
+    save_calibration(replace(calibration, correction=correction), tmp_path / "c")
+    again = load_calibration([tmp_path / "c"], calibration.recogniser, calibration.basis_id)
+    assert torch.equal(again.correction, correction)
 
 
 def test_celebrities_cost_half_a_kilobyte_each(calibration, tmp_path):

@@ -56,3 +56,24 @@ def test_a_calibrated_mapper_moves_along_its_directions_alone(calibrated, calibr
     assert moved.norm() > 1
     assert torch.allclose(along @ moved, moved, atol=1e-3)
     assert [name for name, _ in calibrated.named_parameters()] == ["linear.weight"]
+
+
+def test_a_correction_is_added_along_the_directions(basis, calibration, face):
+    count = calibration.directions.shape[1]
+    correction = torch.cat([-0.2 * torch.eye(count), torch.arange(count)[:, None] / 10], 1)
+    tensors = [getattr(calibration, name) for name in CALIBRATED]
+    mapper = CalibratedMapper((basis.k, basis.p), *tensors, correction)
+    found = mapper(face)
+    along = torch.linalg.pinv(calibration.directions)  # coordinates of (k * p,)
+    before, half, whole = (
+        mapper.corrected(found, share).flatten(1) @ along.T for share in (0.0, 0.5, 1.0)
+    )
+    assert torch.allclose(whole, 0.8 * before + torch.arange(count) / 10, atol=1e-4)
+    assert torch.allclose(half, (before + whole) / 2, atol=1e-4)
+    rest = (mapper.corrected(found, 1.0) - found).flatten(1)
+    assert torch.allclose(rest @ along.T @ calibration.directions.T, rest, atol=1e-4)
+
+
+def test_without_a_correction_nothing_is_added(calibrated, face):
+    found = calibrated(face)
+    assert torch.equal(calibrated.corrected(found, 1.0), found)

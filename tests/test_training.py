@@ -167,6 +167,28 @@ def test_a_calibrated_training_ends_with_smaller_coefficients(person, models, ba
     assert torch.equal(coefficients(0.8, None)[-1], coefficients(1.0, None)[-1])
 
 
+def test_a_correction_is_added_more_with_every_step(person, models, basis, calibration, tmp_path):
+    count = calibration.directions.shape[1]
+    correction = torch.cat([-0.3 * torch.eye(count), torch.ones(count, 1)], 1)
+    known = replace(calibration, correction=correction)
+    along = torch.linalg.pinv(calibration.directions)
+
+    def found(config, which):
+        rows = fit_identities([person], models, basis, config, calibration=which)
+        return [along @ row.people[0].coefficients.flatten() for row in rows]
+
+    plain, ours = found(FAST, calibration), found(FAST, known)
+    for step, (a, b) in enumerate(zip(plain, ours, strict=True)):
+        assert torch.allclose(a + step / FAST.steps * (1 - 0.3 * a), b, atol=2e-2)
+    first = _Training([person], models, basis, FAST, known, "")
+    first.update()
+    save_checkpoint(first.report({}), tmp_path / "half")
+    second = _Training([person], models, basis, FAST, calibration, "")
+    second.restore(tmp_path / "half")
+    a, b = (each.report({}).people[0].coefficients for each in (first, second))
+    assert torch.equal(a, b)
+
+
 def test_another_basis_calibration_is_refused(person, models, basis, calibration):
     other = replace(calibration, basis_id="another")
     with pytest.raises(BasisMismatch, match="another"):

@@ -7,6 +7,7 @@ import os
 import sys
 import time
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,7 @@ from celeb_core.models import Studio, calibration_path, find_basis
 from celeb_core.names_report import as_html
 from celeb_core.packs import PACKS, fetch_pack
 from celeb_core.refinement import RefineConfig, refine_start
+from celeb_core.rehearsal import FEWEST_PEOPLE, PEOPLE, rehearse
 from celeb_core.types import Calibration, Face
 from celeb_core.verdicts import judge_names
 
@@ -47,7 +49,7 @@ def add_commands(commands: Any) -> None:
     sub.add_argument(
         "--keep-start",
         action="store_true",
-        help="renew faces and directions only: what refine made stays; needs no mixtures",
+        help="renew faces and directions: what refine made stays; no mixtures needed",
     )
     sub = add_command(
         commands, "refine", refine, "calibration to write; the model's own by default"
@@ -55,6 +57,11 @@ def add_commands(commands: Any) -> None:
     sub.add_argument("photos", type=Path, help="folder of photos, one of each person, thousands")
     sub.add_argument("--steps", type=int, default=RefineConfig.steps)
     sub.add_argument("--people", type=int, default=RefineConfig.people, help="photos per step")
+    sub = add_command(
+        commands, "rehearse", rehearsal, "calibration to write; the model's own by default"
+    )
+    sub.add_argument("photos", type=Path, help="folder of photos, one of each person")
+    sub.add_argument("--people", type=int, default=PEOPLE, help="how many of them")
     sub = add_command(
         commands, "filter-names", filter_names, "folder for names.txt and report.html (names)"
     )
@@ -115,6 +122,23 @@ def refine(options: argparse.Namespace) -> None:
                 save_calibration(step.result(), out)
                 last = time.monotonic()
     print(f"{out}: refined with {len(photos)} photos")
+
+
+def rehearsal(options: argparse.Namespace) -> None:
+    """Trainings on pictures of known words -> what is added to the words of later trainings."""
+    studio = studio_of(options)
+    start = _calibration_of(studio)
+    out = options.out or calibration_path(studio.models, studio.faces, cache_of(options))
+    photos = list(islice(_faces_in(options.photos, studio), options.people))
+    last = time.monotonic()
+    with tqdm(desc="rehearsing", unit="person", total=len(photos)) as bar:
+        for step in rehearse(start, photos, studio, options.seed):
+            bar.update()
+            if step.people >= FEWEST_PEOPLE and time.monotonic() - last > KEEP_EVERY:
+                save_calibration(step.result(), out)
+                last = time.monotonic()
+    save_calibration(step.result(), out)
+    print(f"{out}: corrected with {step.people} people")
 
 
 def _calibration_of(studio: Studio) -> Calibration:
