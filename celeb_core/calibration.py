@@ -136,11 +136,18 @@ def calibration_of(
         up,
         bias,
         directions,
+        no_correction(directions),
         studio.basis.id,
         studio.models.id,
         studio.faces.id,
         framing,
     )
+
+
+def no_correction(directions: Tensor) -> Tensor:
+    """`Calibration.correction` along directions (k * p, q) before a rehearsal."""
+    count = directions.shape[1]
+    return torch.zeros(count, count + 1)
 
 
 def _words(row: int, names: Sequence[str], seed: int, studio: Studio) -> Tensor:
@@ -213,8 +220,6 @@ def save_calibration(calibration: Calibration, path: Path) -> None:
         "framing": json.dumps(vars(calibration.framing)),
     }
     tensors = {name: getattr(calibration, name).half().contiguous() for name in CALIBRATED}
-    if calibration.correction is not None:
-        tensors["correction"] = calibration.correction.half()
     largest_entries = calibration.face_embeddings.abs().amax(1, keepdim=True).clamp_min(1e-6)
     tensors["face_embeddings"] = (
         (calibration.face_embeddings / largest_entries * 127).round().char()
@@ -230,6 +235,7 @@ def load_calibration(places: Sequence[Path], recogniser: str, basis_id: str) -> 
             continue
         tensors, metadata = content
         tensors["face_embeddings"] = functional.normalize(tensors["face_embeddings"], dim=1)
+        tensors.setdefault("correction", no_correction(tensors["directions"]))
         made_with = metadata["recogniser"], metadata["basis_id"]
         if made_with != (recogniser, basis_id):
             what = "recogniser" if made_with[0] != recogniser else "celeb basis"

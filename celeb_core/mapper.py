@@ -9,7 +9,7 @@ from torch.nn import functional
 from celeb_core.types import CelebBasis, Norm
 
 FACE_WIDTH = 512
-CALIBRATED = ("down", "up", "bias", "directions")  # tensors of a Calibration
+CALIBRATED = ("down", "up", "bias", "directions", "correction")  # tensors of a Calibration
 
 
 class CoefficientMapper(nn.Module):
@@ -72,7 +72,8 @@ class CalibratedMapper(nn.Module):
     up: Tensor
     bias: Tensor
     directions: Tensor
-    correction: Tensor | None
+    correction: Tensor
+    along: Tensor
 
     def __init__(
         self,
@@ -81,14 +82,15 @@ class CalibratedMapper(nn.Module):
         up: Tensor,
         bias: Tensor,
         directions: Tensor,
-        correction: Tensor | None = None,
+        correction: Tensor,
     ) -> None:
         """Coefficients' shape (k, p), and the tensors of a `Calibration`."""
         super().__init__()
         self.shape = shape
-        for name, value in zip(CALIBRATED, (down, up, bias, directions), strict=True):
+        tensors = (down, up, bias, directions, correction)
+        for name, value in zip(CALIBRATED, tensors, strict=True):
             self.register_buffer(name, value.float().clone())
-        self.register_buffer("correction", None if correction is None else correction.float())
+        self.register_buffer("along", torch.linalg.pinv(self.directions), persistent=False)
         self.linear = nn.Linear(down.shape[1], directions.shape[1], bias=False)
         nn.init.zeros_(self.linear.weight)
 
@@ -100,11 +102,8 @@ class CalibratedMapper(nn.Module):
         return coefficients
 
     def corrected(self, coefficients: Tensor, share: float) -> Tensor:
-        """Found coefficients (b, k, p) -> with `share`, 0 to 1, of the correction, if there is
-        one."""
-        if self.correction is None:
-            return coefficients
-        found = coefficients.flatten(1) @ torch.linalg.pinv(self.directions).T  # (b, q)
+        """What a training found (b, k, p) -> with `share`, 0 to 1, of the correction."""
+        found = coefficients.flatten(1) @ self.along.T  # (b, q)
         added = found @ self.correction[:, :-1].T + self.correction[:, -1]
         further: Tensor = (added @ self.directions.T).view_as(coefficients)
         return coefficients + share * further

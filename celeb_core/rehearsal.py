@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from celeb_core.basis import compose
-from celeb_core.calibration import PORTRAIT, largest
+from celeb_core.calibration import PORTRAIT, largest, no_correction
 from celeb_core.errors import FeatureMissing
 from celeb_core.presets import PRESETS
 from celeb_core.prompt import parse_prompt
@@ -57,7 +57,7 @@ def rehearse(
             "needed, and a hundred are better. Add photos of other people."
         )
     models, basis = studio.models, studio.basis
-    plain = replace(calibration, correction=None)
+    plain = replace(calibration, correction=no_correction(calibration.directions))
     config = replace(PRESETS["best"], seed=seed)
     along = torch.linalg.pinv(calibration.directions)  # (q, k * p)
     faces = torch.stack([face.embedding for face in photos])
@@ -68,7 +68,10 @@ def rehearse(
 
     def result() -> Calibration:
         if len(pairs) < FEWEST_PEOPLE:
-            raise FeatureMissing(f"{len(pairs)} of {FEWEST_PEOPLE} people are trained so far.")
+            raise FeatureMissing(
+                f"{len(pairs)} people were drawn with a face and trained; {FEWEST_PEOPLE} are "
+                "needed. Add photos of other people."
+            )
         found, wanted = (torch.stack(side) for side in zip(*pairs, strict=True))
         return replace(calibration, correction=fit_correction(found, wanted))
 

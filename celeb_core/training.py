@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -101,21 +101,20 @@ class _Training:
         )
         self.faces = functional.normalize(embeddings.float(), dim=-1).to(models.device)
         self.denoising = Denoising(people, models, config)
-        known: Mapping[str, Any] = {}
+        known: Sequence[Tensor] = ()
         if config.calibrated and calibration is not None and config.norm == "free":
             check_basis(calibration, basis)
-            known = vars(calibration)
+            known = [getattr(calibration, name) for name in CALIBRATED]
         self._set_out(known)
         self.scaler = loss_scaler(models.device, models.unet.dtype)
         self.step, self.earlier, self.pace = 0, 0.0, 0.0
         self.kept = self._first_kept()
 
-    def _set_out(self, known: Mapping[str, Any]) -> None:
+    def _set_out(self, calibrated: Sequence[Tensor]) -> None:
         """The mapper, from a calibration's tensors or without any, and who moves it."""
         basis, config = self.basis, self.config
-        calibrated = {name: known[name] for name in (*CALIBRATED, "correction") if name in known}
         self.mapper = (
-            CalibratedMapper((basis.k, basis.p), **calibrated)
+            CalibratedMapper((basis.k, basis.p), *calibrated)
             if calibrated
             else CoefficientMapper(basis, config.norm, config.seed)
         ).to(self.models.device)
@@ -275,7 +274,7 @@ class _Training:
         tensors, metadata = load_checkpoint(path, self._fingerprint())
         saved = _under("mapper.", tensors)
         # of the calibration that there was, not of today's
-        self._set_out(saved)
+        self._set_out([saved[name] for name in CALIBRATED if name in saved])
         self.mapper.load_state_dict(saved)
         state: dict[int, dict[str, Tensor]] = {}
         for key, value in _under("optimizer.", tensors).items():

@@ -111,13 +111,13 @@ class Calibration:
     up: Tensor  # (k * p, r) float32
     bias: Tensor  # (k * p,) float32
     directions: Tensor  # (k * p, q) float32: what a word says of a face, one spread of faces each
+    # (q, q + 1) float32: what is added along the directions to what a training finds there, linear
+    # in it and for everybody; zeros before a rehearsal (`celeb_core.rehearsal`)
+    correction: Tensor
     basis_id: str
     base_model: str
     recogniser: str
     framing: Framing = Framing()  # of the pictures
-    # (q, q + 1) float32: what is added along the directions to what a training finds there, linear
-    # in it and for everybody (`celeb_core.rehearsal`); none before a rehearsal
-    correction: Tensor | None = None
 
 
 @dataclass(frozen=True, eq=False)

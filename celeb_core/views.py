@@ -64,7 +64,10 @@ def _view(
         canvas = np.pad(small, (*margins, (0, 0)))
     else:
         canvas = np.pad(small, (*margins, (0, 0)), mode="edge")
-    head = config.features * _hills(face, (left, top), side, (height, width))
+    scale = side / (face.crop[2] - face.crop[0])
+    places = (face.landmarks - face.crop[:2]) * scale + (left, top)
+    deviation = FEATURE * scale * max(face.box[2] - face.box[0], face.box[3] - face.box[1])
+    head = config.features * hills(places, deviation, (height, width))
     x0, y0, x1, y1 = _head_in_crop(face)
     rows = slice(max(0, round(top + y0 * side)), max(0, round(top + y1 * side)))
     columns = slice(max(0, round(left + x0 * side)), max(0, round(left + x1 * side)))
@@ -74,20 +77,17 @@ def _view(
     return np.ascontiguousarray(canvas), np.ascontiguousarray(head)
 
 
-def _hills(face: Face, corner: tuple[int, int], side: int, shape: tuple[int, int]) -> Mask:
-    """Bell curves of height 1 on the landmarks, (h, w) of `shape`, where the crop's left upper
-    corner is at (x, y) and its side is `side`."""
-    left, top, right, _ = face.crop
-    scale = side / (right - left)
-    x, y = ((face.landmarks - (left, top)) * scale + corner).T
-    x0, y0, x1, y1 = face.box
-    deviation = FEATURE * scale * max(x1 - x0, y1 - y0)
+def hills(points: npt.NDArray[np.floating], deviation: float, shape: tuple[int, int]) -> Mask:
+    """Bell curves of height 1 and standard `deviation` on points (..., n, 2), x and y in pixels:
+    the highest at each place, (..., h, w) of `shape`."""
+    height, width = shape
+    x, y = np.moveaxis(points.astype(np.float32), -1, 0)
     across, down = (
-        np.exp(-0.5 * ((np.arange(length) + 0.5 - place[:, None]) / deviation) ** 2)
-        for length, place in ((shape[1], x), (shape[0], y))
+        np.exp(-(((np.arange(side, dtype=np.float32) + 0.5 - at[..., None]) / deviation) ** 2) / 2)
+        for side, at in ((width, x), (height, y))
     )
-    hills: Mask = (down[:, :, None] * across[:, None, :]).max(0).astype(np.float32)
-    return hills
+    highest: Mask = (down[..., None] * across[..., None, :]).max(-3)
+    return highest
 
 
 def _head_in_crop(face: Face) -> tuple[float, float, float, float]:

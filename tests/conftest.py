@@ -82,6 +82,7 @@ def calibration(models, studio, basis) -> Calibration:
         up=random(numbers, 5) / 5,
         bias=random(numbers) / 5,
         directions=random(numbers, 4) / 5,
+        correction=torch.zeros(4, 5),
         basis_id=basis.id,
         base_model=models.id,
         recogniser=studio.faces.id,

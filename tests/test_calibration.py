@@ -6,6 +6,8 @@ import pytest
 import torch
 from conftest import celebrity_names, portrait
 from PIL import Image
+from safetensors import safe_open
+from safetensors.torch import save_file
 
 from celeb_core import calibration as module
 from celeb_core import (
@@ -90,11 +92,11 @@ def test_calibration_of_rows(studio, easel):
 
 def test_start_can_be_kept(studio, easel, calibration):
     rows = last(look_at_people(studio, mixtures=8, names=NAMES))
-    start = replace(calibration, basis_id=studio.basis.id)
+    start = replace(calibration, basis_id=studio.basis.id, correction=torch.ones(4, 5))
     new, result = calibration_of(rows, studio), calibration_of(rows, studio, start)
     for part in ("down", "up", "bias"):
         assert torch.equal(getattr(result, part), getattr(start, part))
-    for part in ("face_embeddings", "directions"):
+    for part in ("face_embeddings", "directions", "correction"):
         assert torch.equal(getattr(result, part), getattr(new, part))
     with pytest.raises(BasisMismatch, match="calibration"):
         calibration_of(rows, studio, replace(start, basis_id="another"))
@@ -114,7 +116,6 @@ def test_file_round_trip_and_what_does_not_fit(calibration, tmp_path, caplog):
     assert again.names == calibration.names and again.framing == calibration.framing
     for part in ("face_embeddings", "down", "up", "bias"):
         assert torch.allclose(getattr(again, part), getattr(calibration, part), atol=4e-3)
-    assert again.correction is None
     assert load_calibration(places, "another", fits[1]) is None
     assert "another recogniser" in caplog.text
     assert load_calibration(places, fits[0], "another") is None
@@ -126,8 +127,15 @@ def test_file_round_trip_and_what_does_not_fit(calibration, tmp_path, caplog):
 def test_correction_is_kept(calibration, tmp_path):
     correction = torch.arange(20.0).reshape(4, 5) / 16
     save_calibration(replace(calibration, correction=correction), tmp_path / "c")
-    again = load_calibration([tmp_path / "c"], calibration.recogniser, calibration.basis_id)
+    fits = (calibration.recogniser, calibration.basis_id)
+    again = load_calibration([tmp_path / "c"], *fits)
     assert torch.equal(again.correction, correction)
+    with safe_open(tmp_path / "c", framework="pt") as file:
+        tensors = {name: file.get_tensor(name) for name in file.keys() if name != "correction"}
+        save_file(tensors, tmp_path / "before", metadata=file.metadata())
+    # as it was written when there were no rehearsals
+    again = load_calibration([tmp_path / "before"], *fits)
+    assert torch.equal(again.correction, torch.zeros(4, 5))
 
 
 def test_celebrities_cost_half_a_kilobyte_each(calibration, tmp_path):

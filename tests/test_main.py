@@ -63,7 +63,7 @@ def test_interpolate_celebrities_and_identities(run, capsys):
     ]
 
 
-def test_basis_and_calibrate(run, tmp_path, monkeypatch, capsys):
+def test_basis_and_calibrate(run, world, tmp_path, monkeypatch, capsys):
     from celeb_core import calibration as module
 
     assert run("basis", "--out", "basis.pt", "-p", "4") == 0
@@ -81,6 +81,13 @@ def test_basis_and_calibrate(run, tmp_path, monkeypatch, capsys):
     assert not Path("c.rows").exists()
     assert run(*few, "--keep-start") == 1  # there is none yet
     assert "celeb_core calibrate" in capsys.readouterr().err
+    place = world / "calibration.safetensors"
+    Path("c.safetensors").rename(place)
+    try:
+        assert run(*few, "--keep-start") == 0
+    finally:
+        place.unlink()
+    assert "of 12 pictures" in capsys.readouterr().out  # mixtures are not for these
 
 
 def test_filter_names_in_two_shares(run, tmp_path, monkeypatch, capsys):

@@ -49,7 +49,7 @@ def test_what_is_too_loud_is_turned_down(studio, basis, calibration, photos, mon
     known = replace(
         calibration,
         directions=torch.linalg.qr(calibration.up)[0],
-        correction=torch.zeros(5, 6),
+        correction=torch.ones(5, 6),
     )
     start = start_coefficients(faces, known, basis)
     meant = start.mean(0) + SPREAD * (start - start.mean(0))
@@ -62,7 +62,7 @@ def test_what_is_too_loud_is_turned_down(studio, basis, calibration, photos, mon
         return [Image.new("RGB", (128, 128)) if len(asked) == 3 else portrait()]
 
     def train(people, models, basis, config, calibration):
-        assert calibration.correction is None and config.preset == "best"
+        assert not calibration.correction.any() and config.preset == "best"
         return {"x": Identity("x", 1.5 * meant[len(asked) - 1], basis.id)}
 
     monkeypatch.setattr(module, "generate", draw)
@@ -72,7 +72,7 @@ def test_what_is_too_loud_is_turned_down(studio, basis, calibration, photos, mon
     correction = steps[-1].result().correction
     assert torch.allclose(correction[:, :5], -torch.eye(5) / 3, atol=0.05)
     asked.clear()
-    with pytest.raises(FeatureMissing, match="1 of 8 people"):
+    with pytest.raises(FeatureMissing, match="1 people .* 8 are"):
         next(rehearse(known, people, studio)).result()
 
 

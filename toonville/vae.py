@@ -11,6 +11,7 @@ from diffusers import AutoencoderKL
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from celeb_core.views import hills
 from toonville.dataset import Store, draw_rows, load_store, rare_rows
 from toonville.trainer import Budget, train
 
@@ -133,11 +134,9 @@ def features(masks: NDArray[np.uint8], landmarks: NDArray[np.float32]) -> Tensor
     """
     face = torch.from_numpy(masks[:, None]).float().div_(255)
     face = F.interpolate(face, scale_factor=8)
-    x, y = torch.from_numpy(landmarks).flatten(1, 2).unbind(-1)  # (N, 5 P)
-    across = (torch.arange(face.shape[3]) + 0.5 - x[..., None]) / FEATURE_SIZE
-    down = (torch.arange(face.shape[2]) + 0.5 - y[..., None]) / FEATURE_SIZE
-    hills = torch.exp(-0.5 * (across[..., None, :] ** 2 + down[..., None] ** 2))
-    return face + FEATURE_WEIGHT * hills.amax(1, keepdim=True)
+    points = landmarks.reshape(len(landmarks), -1, 2)
+    weights = hills(points, FEATURE_SIZE, (face.shape[2], face.shape[3]))
+    return face + FEATURE_WEIGHT * torch.from_numpy(weights)[:, None]
 
 
 def crops(store: Store, size: int, n: int, rng: np.random.Generator) -> tuple[Tensor, Tensor]:

@@ -49,7 +49,7 @@ def add_commands(commands: Any) -> None:
     sub.add_argument(
         "--keep-start",
         action="store_true",
-        help="renew faces and directions: what refine made stays; no mixtures needed",
+        help="renew faces and directions alone, without mixtures: what refine made stays",
     )
     sub = add_command(
         commands, "refine", refine, "calibration to write; the model's own by default"
@@ -89,8 +89,10 @@ def calibration(options: argparse.Namespace) -> None:
     start = _calibration_of(studio) if options.keep_start else None
     out = options.out or calibration_path(studio.models, studio.faces, cache_of(options))
     kept = out.with_suffix(".rows")
+    # Mixtures are for the start: the directions are the celebrities' alone.
+    mixtures = 0 if options.keep_start else options.mixtures
     rows = look_at_people(
-        studio, options.mixtures, options.seed, steps=options.steps, so_far=load_sightings(kept)
+        studio, mixtures, options.seed, steps=options.steps, so_far=load_sightings(kept)
     )
     last = time.monotonic()
     with tqdm(desc="calibrating", unit="picture") as bar:
