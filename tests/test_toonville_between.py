@@ -17,6 +17,7 @@ from toonville.between import (
     PLACEHOLDERS,
     REST_RADIUS,
     SMALL_RADIUS,
+    SMALL_SHARE,
     Between,
     TraitProbe,
     between_example,
@@ -65,7 +66,8 @@ def test_of_a_share_of_people_words_say_little_but_the_face(
     numbers = torch.cat([(w - mean) @ torch.linalg.pinv(axes) for w, (mean, axes) in places], 1)
     rest = numbers - numbers @ probe.faces @ probe.faces.T
     spread = rest.norm(dim=1) / (rest.shape[1] - NUM_TRAITS) ** 0.5  # 1: as a celebrity's
-    assert 0.2 < (spread < 1.1 * SMALL_RADIUS[1]).float().mean() < 0.6
+    small = (spread < 1.1 * SMALL_RADIUS[1]).float().mean()
+    assert abs(small - SMALL_SHARE) < 0.2 and 0.4 < small < 0.9
     assert spread.max() < 1.1 * REST_RADIUS[1]
 
 

@@ -32,7 +32,7 @@ BETWEEN_FILE = "between.npz"
 # which says nothing in a name and is next to nothing in the words of a new person: of a share of
 # people the rest is as small.
 FACE_RADIUS, REST_RADIUS, SMALL_RADIUS = (0.7, 1.7), (0.0, 1.3), (0.0, 0.2)
-SMALL_SHARE = 0.375
+SMALL_SHARE = 0.65
 PLACEHOLDERS = ("<x>", "<y>")
 BETWEEN_SHARE = 0.75  # of the people in pictures of two; the others are celebrities
 AT_ONCE = 64
