@@ -1,16 +1,17 @@
-# make run: set up and start the app. make test: set up and run every check. `make help` lists the rest.
+# make run: set up and start the studio. make test: set up and run every check. `make help` lists the rest.
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 ARGS ?=
 
-.PHONY: help run test lint unit e2e browser clean
+.PHONY: help run test lint unit e2e browser wheel clean
 
 help:
-	@echo "make run [ARGS='--port 7861']   set up .venv and start the app"
+	@echo "make run [ARGS='--port 7861']   set up .venv and start the studio"
 	@echo "make test                       lint, types, unit tests, browser tests"
 	@echo "make lint | unit | e2e          one of them"
-	@echo "make clean                      remove .venv"
+	@echo "make wheel                      build dist/*.whl, bundled model included"
+	@echo "make clean                      remove .venv and what was built"
 
 run: $(VENV)/app
 	$(BIN)/python app.py $(ARGS)
@@ -20,7 +21,7 @@ test: lint unit e2e
 lint: $(VENV)/dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy --strict celeb_core
+	$(BIN)/mypy --strict celeb_core ui app.py toonville bench
 
 unit: $(VENV)/dev
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --durations=15 tests --ignore=tests/e2e
@@ -28,11 +29,14 @@ unit: $(VENV)/dev
 e2e: $(VENV)/dev browser
 	$(BIN)/python -m pytest --durations=8 tests/e2e
 
+wheel: $(VENV)/app
+	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist .
+
 # onnxruntime and onnxruntime-gpu share a folder and must never both be installed.
-$(VENV)/app: requirements.txt
+$(VENV)/app: pyproject.toml requirements.txt constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet -r requirements.txt
+	$(BIN)/python -m pip install -qq -c constraints.txt -e .
 	if command -v nvidia-smi >/dev/null 2>&1 && [ "$$(uname -sm)" = "Linux x86_64" ]; then \
 		$(BIN)/python -m pip uninstall --quiet --yes onnxruntime; \
 		$(BIN)/python -m pip install --quiet --force-reinstall --no-deps onnxruntime-gpu; \
@@ -40,7 +44,7 @@ $(VENV)/app: requirements.txt
 	touch $@
 
 $(VENV)/dev: $(VENV)/app requirements-dev.txt
-	$(BIN)/python -m pip install --quiet -r requirements-dev.txt
+	$(BIN)/python -m pip install --quiet -c constraints.txt -r requirements-dev.txt
 	touch $@
 
 # A browser for the tests: the system's, else Debian's package, else Playwright's own download.
@@ -50,4 +54,4 @@ browser: $(VENV)/dev
 		|| $(BIN)/playwright install chromium
 
 clean:
-	rm -rf $(VENV)
+	rm -rf $(VENV) build dist *.egg-info

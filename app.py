@@ -12,27 +12,32 @@ import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
-from starlette.middleware import Middleware
-
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # read by gradio when it is imported
 
 from celeb_core import CelebError, load_studio  # noqa: E402
-from celeb_core.devices import DTYPES  # noqa: E402
-from celeb_core.memory import MODES  # noqa: E402
-from ui.doorway import Doorway  # noqa: E402
-from ui.pace import PaceJob  # noqa: E402
+from celeb_core.device import DTYPES, MODES  # noqa: E402
+from celeb_core.identity import add_samples  # noqa: E402
 from ui.page import Page  # noqa: E402
 from ui.studio import Shared  # noqa: E402
 from ui.theme import CSS, SCRIPT, THEME  # noqa: E402
+from ui.time_estimate import EstimateJob  # noqa: E402
 from ui.workspace import PRIVATE_FOLDER  # noqa: E402
 
 CACHE = Path("~/.cache/celeb-basis-studio").expanduser()
+LIBRARY = Path("identities")  # in the folder where the app is started
 AT_HOME = ("127.0.0.1", "localhost", "::1")
 LARGEST_UPLOAD = "100mb"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Load the models and serve the page until interrupted -> exit code."""
+    """Load the models and serve the page until interrupted.
+
+    Args:
+        arguments: Of the command line; those of the process by default.
+
+    Returns:
+        The exit code.
+    """
     options = parser().parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     for noisy in ("httpx", "transformers", "diffusers"):
@@ -47,13 +52,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
             compiled=options.compile,
             cache=CACHE,
         )
+        if options.identities == LIBRARY:
+            add_samples(LIBRARY)
     except CelebError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     logging.info(core.models.note)
     at_home = options.host in AT_HOME and not options.share
     shared = Shared(core, options.identities, apart=not at_home)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: store, then go
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: store, then exit
     try:
         launch(shared, options)
     finally:
@@ -63,11 +70,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def launch(shared: Shared, options: argparse.Namespace) -> None:
     """Serve the page. Away from home every browser session is on its own."""
-    if not shared.pace.measured:
-        shared.runner.submit(PaceJob(owner="", pace=shared.pace))
-    page = Page(shared)
-    doorway = Middleware(Doorway, ring=shared.runner.make_way, look=page.first_look)
-    page.build().queue(max_size=32, api_open=False).launch(
+    if not shared.estimates.measured:
+        shared.runner.submit(EstimateJob(owner="", estimates=shared.estimates))
+    Page(shared).build().queue(max_size=32, api_open=False).launch(
         server_name=options.host,
         server_port=options.port,
         share=options.share,
@@ -76,7 +81,7 @@ def launch(shared: Shared, options: argparse.Namespace) -> None:
         css=CSS,
         js=SCRIPT,
         max_file_size=LARGEST_UPLOAD,
-        allowed_paths=[] if shared.apart else outside([shared.pictures, shared.library]),
+        allowed_paths=[] if shared.apart else outside([shared.images, shared.library]),
         blocked_paths=[str(shared.library.resolve() / PRIVATE_FOLDER)],
         run_history=False,
         enable_monitoring=False,
@@ -85,18 +90,17 @@ def launch(shared: Shared, options: argparse.Namespace) -> None:
         strict_cors=True,
         ssr_mode=False,
         pwa=False,
-        app_kwargs={"middleware": [doorway]},
     )
 
 
 def outside(folders: Sequence[Path]) -> list[str]:
-    """Those of the folders that gradio would not show pictures from unasked."""
+    """Return those of the folders that gradio would not serve images from unasked."""
     known = Path.cwd()
     return [str(folder) for folder in folders if not folder.resolve().is_relative_to(known)]
 
 
 def credentials(options: argparse.Namespace) -> tuple[str, str] | None:
-    """Name and password. A share link is open to the world, so it never goes without."""
+    """Return name and password; a share link is open to the world, so it never goes without."""
     if options.auth:
         name, _, password = options.auth.partition(":")
         return name, password
@@ -108,16 +112,14 @@ def credentials(options: argparse.Namespace) -> tuple[str, str] | None:
 
 
 def parser() -> argparse.ArgumentParser:
-    """The options."""
-    options = argparse.ArgumentParser(prog="python app.py", description=__doc__)
+    """Return the parser of the options."""
+    options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--model", default="auto", help="auto, toonville, a folder or a hub id")
     options.add_argument("--host", default="127.0.0.1", help="0.0.0.0: for the whole network")
     options.add_argument("--port", type=int, help="7860 or the next free one by default")
     options.add_argument("--share", action="store_true", help="a public link, with a password")
     options.add_argument("--auth", metavar="NAME:PASSWORD", help="ask for these")
-    options.add_argument(
-        "--identities", type=Path, default=Path("identities"), help="folder of your people"
-    )
+    options.add_argument("--identities", type=Path, default=LIBRARY, help="folder of your people")
     options.add_argument("--device", help="cuda, mps or cpu; the best there is by default")
     options.add_argument("--dtype", choices=DTYPES, help="of the UNet; the device's by default")
     options.add_argument("--memory", choices=MODES, help="how lean; by the free memory by default")

@@ -1,6 +1,10 @@
-"""What a training step costs at Stable Diffusion 1.5's full size, beside what others do.
+"""Measurements beside other trainings, and experiments that the docs refer to.
 
-python -m bench            one step and one picture, in turns: ours, Textual Inversion, the paper's
-python -m bench --shares   what each ingredient of ours is worth, and a profile
-python -m bench.training   steps of ours that reach the official recipe's score, on Toonville
+python -m bench                      a step and an image at Stable Diffusion 1.5's full size, in
+                                     turns: ours, Textual Inversion, the official recipe
+python -m bench --ingredients        ours with and without each ingredient; --profile: one step
+python -m bench.training             steps of ours that reach the official recipe's score
+python -m bench.claims               joint training and interpolation between celebrities
+python -m bench.guidance_correction  learn what guidance adds to the result of every training
+python -m bench.dlib_judge           compare photographs by a second face network
 """

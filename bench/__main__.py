@@ -1,4 +1,4 @@
-"""python -m bench: a table of seconds per step, peak memory and ratios; see the package."""
+"""A table of seconds per step, peak memory and their ratios; see the package."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from bench.variants import CHANGES
+from bench.variants import INGREDIENTS
 from bench.worker import measure, profile
-from celeb_core.devices import best_device
+from celeb_core.device import best_device
 
 COMPARED = ("ours", "textual-inversion", "official")
 GOALS = {"textual-inversion": (0.55, 0.6), "official": (0.4, None)}  # of time and of peak memory
 
 
 def main() -> int:
-    """Measure in turns, one process per variant and round -> exit code."""
+    """Measure in turns, one process per variant and round; return the exit code."""
     options = _parser().parse_args()
     if options.worker:
         print(json.dumps(measure(**json.loads(options.worker))))
@@ -28,27 +28,29 @@ def main() -> int:
         print(profile(options.profile, options.device, options.batch))
         return 0
     names = options.variants or list(COMPARED)
-    if options.shares:
-        names = ["ours", *(f"ours+{change}" for change in CHANGES)]
-    found: dict[str, list[dict[str, Any]]] = {name: [] for name in names}
-    for round_ in range(options.rounds):
+    if options.ingredients:
+        names = ["ours", *(f"ours+{change}" for change in INGREDIENTS)]
+    runs: dict[str, list[dict[str, Any]]] = {name: [] for name in names}
+    for number in range(options.rounds):
         for name in names:
-            picture = round_ == 0 and not options.shares and options.picture and name != "official"
-            found[name].append(_in_a_process(name, options, picture))
-    rows = [_summary(results) for results in found.values()]
+            first = number == 0 and name != "official"
+            image = first and options.image and not options.ingredients
+            runs[name].append(run_worker(name, options, image))
+    rows = [_summary(results) for results in runs.values()]
     print(_table(rows))
     if options.json:
-        options.json.write_text(json.dumps({"rows": rows, "runs": found}, indent=1))
+        options.json.write_text(json.dumps({"rows": rows, "runs": runs}, indent=1))
     return 0
 
 
-def _in_a_process(name: str, options: argparse.Namespace, picture: bool) -> dict[str, Any]:
+def run_worker(name: str, options: argparse.Namespace, image: bool) -> dict[str, Any]:
+    """Run `bench.worker.measure` in a process of its own; nan where it failed."""
     task = {
         "name": name,
         "device": options.device,
         "batch": options.batch,
         "steps": options.steps,
-        "picture": picture,
+        "image": image,
     }
     command = [sys.executable, "-m", "bench", "--worker", json.dumps(task)]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True)
@@ -62,7 +64,7 @@ def _in_a_process(name: str, options: argparse.Namespace, picture: bool) -> dict
 
 
 def _summary(results: list[dict[str, Any]]) -> dict[str, Any]:
-    """The median over all steps of all rounds; ours with its share of the encoded views."""
+    """The median over all steps of all rounds; ours with a share of encoding the views."""
     first = results[0]
     step = statistics.median(s for result in results for s in result["steps"])
     return {
@@ -71,8 +73,8 @@ def _summary(results: list[dict[str, Any]]) -> dict[str, Any]:
         "step": step,
         "with_share": step + first.get("once_share", 0.0) * first.get("once", 0.0),
         "peak": max(result["peak"] for result in results),
-        "picture": first.get("picture"),
-        "picture_peak": first.get("picture_peak"),
+        "image": first.get("image"),
+        "image_peak": first.get("image_peak"),
     }
 
 
@@ -80,17 +82,17 @@ def _table(rows: list[dict[str, Any]]) -> str:
     """Markdown; ratios are those of the first row to the others."""
     ours = rows[0]
     lines = [
-        "| variant | s per step | peak GiB | time of ours | memory of ours | picture s, GiB |",
+        "| variant | s per step | peak GiB | time of ours | memory of ours | image s, GiB |",
         "|---|---|---|---|---|---|",
     ]
     for row in rows:
         goals = GOALS.get(row["variant"], (None, None))
         time = _ratio(ours["with_share"] / row["with_share"], goals[0])
         memory = _ratio(ours["peak"] / row["peak"], goals[1])
-        drawn = f"{row['picture']:.1f}, {row['picture_peak']:.1f}" if row["picture"] else ""
+        image = f"{row['image']:.1f}, {row['image_peak']:.1f}" if row["image"] else ""
         lines.append(
             f"| {row['variant']} ({row['about']}) | {row['with_share']:.2f} | {row['peak']:.2f} "
-            f"| {time} | {memory} | {drawn} |"
+            f"| {time} | {memory} | {image} |"
         )
     return "\n".join(lines)
 
@@ -102,13 +104,13 @@ def _ratio(value: float, goal: float | None) -> str:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument("--device", default=best_device())
-    parser.add_argument("--batch", type=int, default=1, help="pictures per step")
+    parser.add_argument("--batch", type=int, default=1, help="images per step")
     parser.add_argument("--steps", type=int, default=3, help="per process; the first is slower")
     parser.add_argument("--rounds", type=int, default=2, help="processes per variant, in turns")
-    parser.add_argument("--variants", nargs="+", help="ours, ours+CHANGE, textual-inversion, ...")
-    parser.add_argument("--shares", action="store_true", help="ours with and without ingredients")
+    parser.add_argument("--variants", nargs="+", help="ours, ours+INGREDIENT, official, ...")
+    parser.add_argument("--ingredients", action="store_true", help="ours, changed by each of them")
     parser.add_argument("--profile", metavar="VARIANT", help="where a step's time goes")
-    parser.add_argument("--no-picture", dest="picture", action="store_false")
+    parser.add_argument("--no-image", dest="image", action="store_false")
     parser.add_argument("--json", type=Path, help="write the numbers here")
     parser.add_argument("--worker", help=argparse.SUPPRESS)
     return parser

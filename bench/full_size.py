@@ -7,16 +7,18 @@ from typing import Any
 import torch
 from torch import nn
 
-from celeb_core.pipelines import CONFIGS
-from celeb_core.places import ASSETS, BUNDLED
+from celeb_core.loading import ASSETS, BUNDLED, CONFIGS
 
 SD1 = CONFIGS / "sd1"
 
 
 def random_pipeline(dtype: torch.dtype) -> Any:
-    """A StableDiffusionPipeline; the UNet and the VAE in `dtype`, the text encoder in float32.
+    """Build a StableDiffusionPipeline with the bundled model's tokenizer.
 
-    With the bundled model's tokenizer, which knows fewer words: what they are costs nothing.
+    Its smaller vocabulary changes no cost.
+
+    Args:
+        dtype: Of the UNet and the VAE; the text encoder is in float32.
     """
     from diffusers import (
         AutoencoderKL,
@@ -30,13 +32,12 @@ def random_pipeline(dtype: torch.dtype) -> Any:
         unet = UNet2DConditionModel.from_config(UNet2DConditionModel.load_config(SD1 / "unet"))
         vae = AutoencoderKL.from_config(AutoencoderKL.load_config(SD1 / "vae"))
     text_encoder = CLIPTextModel(AutoConfig.from_pretrained(SD1 / "text_encoder"))
+    tokenizer = CLIPTokenizer.from_pretrained(ASSETS / BUNDLED / "tokenizer", model_max_length=77)
     pipeline = StableDiffusionPipeline(
         unet=_filled(unet, dtype),
         vae=_filled(vae, dtype),
         text_encoder=text_encoder.float(),
-        tokenizer=CLIPTokenizer.from_pretrained(
-            ASSETS / BUNDLED / "tokenizer", model_max_length=77
-        ),
+        tokenizer=tokenizer,
         scheduler=PNDMScheduler.from_config(PNDMScheduler.load_config(SD1 / "scheduler")),
         safety_checker=None,
         feature_extractor=None,
@@ -47,7 +48,7 @@ def random_pipeline(dtype: torch.dtype) -> Any:
 
 
 def _filled(network: nn.Module, dtype: torch.dtype) -> nn.Module:
-    """Random weights that keep the size of what passes through, without a float32 copy."""
+    """Fill with random weights that preserve the scale of activations; no float32 copy is made."""
     network = network.to(dtype).to_empty(device="cpu")
     generator = torch.Generator().manual_seed(0)
     for name, weight in network.named_parameters():

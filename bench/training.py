@@ -1,4 +1,4 @@
-"""Whole trainings: steps of ours until the official recipe's score on Toonville, times full size.
+"""Whole trainings: steps of ours until the official recipe's score, times the full-size cost.
 
 python -m bench.training [--people 8] [--full-size FILE]   FILE: what `python -m bench --json` wrote
 """
@@ -9,37 +9,33 @@ import argparse
 import json
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from celeb_core.evaluation import Bench, _score, load_bench
+from celeb_core.evaluation import EvaluationSet, load_evaluation_set, score_people
 from celeb_core.files import write_atomically
-from celeb_core.models import Studio, load_studio
-from celeb_core.presets import PRESETS
+from celeb_core.studio import Studio, load_studio
 from celeb_core.training import fit_identities
-from celeb_core.types import Identity, TrainConfig
+from celeb_core.types import PRESETS, Identity, TrainConfig
 
-LOOKS = (0, 1, 2, 3, 5, 8, 12, 20, 40, 60)
-"""Steps of ours at which people are scored, until they are as alike as the official recipe's."""
+SCORED_STEPS = (0, 1, 2, 3, 5, 8, 12, 20, 40, 60)
+"""Steps of ours after which people are scored, until they reach the official recipe's score."""
 
 
 def main() -> int:
-    """Measure and print -> exit code."""
+    """Measure and print; return the exit code."""
     options = _parser().parse_args()
     studio = load_studio(options.model, device=options.device)
-    bench = load_bench(studio, options.seed, options.people)
-    # Its last coefficients count, not its moving average, which is still noise (METHOD.md §2).
-    official = replace(
-        PRESETS["paper"], steps=options.official_steps, ema=0.0, ema_from_noise=False
-    )
-    _, people = next(_looks(studio, bench, official, (official.steps,)))
-    goal = _score_of(studio, bench, people)
-    print(f"official, {official.steps} steps of {official.batch_size}: {_said(goal)}", flush=True)
-    reached, scores = None, {}
-    for steps, people in _looks(studio, bench, PRESETS["best"], LOOKS):
-        scores[steps] = score = _score_of(studio, bench, people)
-        print(f"ours, {steps} steps of {PRESETS['best'].batch_size}: {_said(score)}", flush=True)
+    data = load_evaluation_set(studio, options.seed, options.people)
+    # The moving average would still be noise, so the last coefficients count.
+    official = PRESETS["paper"].changed(steps=options.official_steps, ema=0.0)
+    _, people = next(train_until(studio, data, official, (official.steps,)))
+    goal = score_people(studio, data, people)
+    print(f"official, {official.steps} steps of {official.batch_size}: {_text(goal)}", flush=True)
+    reached, scores, best = None, {}, PRESETS["best"]
+    for steps, people in train_until(studio, data, best, SCORED_STEPS):
+        scores[steps] = score = score_people(studio, data, people)
+        print(f"ours, {steps} steps of {best.batch_size}: {_text(score)}", flush=True)
         if score["identity"] >= goal["identity"]:
             reached = steps
             break
@@ -56,49 +52,53 @@ def main() -> int:
     return 0
 
 
-def _looks(
-    studio: Studio, bench: Bench, config: TrainConfig, looks: Sequence[int]
+def train_until(
+    studio: Studio, data: EvaluationSet, config: TrainConfig, stops: Sequence[int]
 ) -> Iterator[tuple[int, dict[str, Identity]]]:
-    """All people after each of some rising numbers of steps of one training each, which goes on
-    only as far as is asked for."""
+    """Train each person alone, no further than is asked for.
+
+    Args:
+        studio: The model.
+        data: The people.
+        config: Of the trainings.
+        stops: Numbers of steps, rising.
+
+    Yields:
+        Each of the stops and all people after as many steps.
+    """
     trainings = [
         fit_identities(
             [person], studio.models, studio.basis, config, calibration=studio.calibration
         )
-        for person in bench.people
+        for person in data.people
     ]
-    for steps in looks:
+    for steps in stops:
         people: dict[str, Identity] = {}
         for training in trainings:
             people |= next(step for step in training if step.step == steps).identities
         yield steps, people
 
 
-def _score_of(studio: Studio, bench: Bench, people: dict[str, Identity]) -> dict[str, float]:
-    names = [f"<{person.name}>" for person in bench.people]
-    return _score(studio, bench, names, people, bench.gallery[bench.index])
-
-
 def _ratio(path: Path, steps: int, official: TrainConfig) -> float:
     """Seconds of a whole training of ours over those of the official recipe.
 
-    A step's seconds were measured with one picture; both take several, one after the other.
+    A step's seconds were measured with one image; both take several, one after the other.
     """
-    rows = {row["variant"]: row for row in json.loads(path.read_text())["rows"]}
-    runs = json.loads(path.read_text())["runs"]["ours"]
-    best = PRESETS["best"]
-    once = runs[0]["once"] * best.views
-    ours = once + steps * best.batch_size * rows["ours"]["step"]
-    theirs = official.steps * official.batch_size * rows["official"]["step"]
+    measured, best = json.loads(path.read_text()), PRESETS["best"]
+    seconds = {row["variant"]: row["step"] for row in measured["rows"]}
+    once = measured["runs"]["ours"][0]["once"] * best.augmentation.views
+    ours = once + steps * best.batch_size * seconds["ours"]
+    theirs = official.steps * official.batch_size * seconds["official"]
     return float((ours if steps else 0.0) / theirs)
 
 
-def _said(score: dict[str, float]) -> str:
-    return ", ".join(f"{name} {value:.3f}" for name, value in score.items())
+def _text(scores: dict[str, float]) -> str:
+    return ", ".join(f"{name} {value:.3f}" for name, value in scores.items())
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m bench.training", description=__doc__)
+    about = (__doc__ or "").splitlines()[0]
+    parser = argparse.ArgumentParser(prog="python -m bench.training", description=about)
     parser.add_argument("--model", default="toonville")
     parser.add_argument("--device")
     parser.add_argument("--people", type=int, default=8)

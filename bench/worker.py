@@ -1,4 +1,4 @@
-"""One variant in a process of its own, so that its peak of memory is its own."""
+"""One variant in a process of its own, for its own peak of memory."""
 
 from __future__ import annotations
 
@@ -15,8 +15,16 @@ import torch
 from bench.variants import Variant, build
 
 
-def measure(name: str, device: str, batch: int, steps: int, picture: bool) -> dict[str, Any]:
-    """Build a variant and make `steps` steps -> seconds of each part, peak memory in GiB."""
+def measure(name: str, device: str, batch: int, steps: int, image: bool) -> dict[str, Any]:
+    """Build a variant and make some steps; return seconds of each part and peak memory in GiB.
+
+    Args:
+        name: Of `bench.variants.build`.
+        device: See there.
+        batch: See there.
+        steps: How many.
+        image: Generate an image, too.
+    """
     torch.manual_seed(0)
     began = time.perf_counter()
     variant = build(name, device, batch)
@@ -37,25 +45,25 @@ def measure(name: str, device: str, batch: int, steps: int, picture: bool) -> di
         "steps": each,
         "peak": peak(device),
     }
-    if picture:
+    if image:
         _forget_peak(device)
-        result["picture"] = _timed(lambda: _draw(variant), device)
-        result["picture_peak"] = peak(device)
+        result["image"] = _timed(lambda: _generate(variant), device)
+        result["image_peak"] = peak(device)
     return result
 
 
 def profile(name: str, device: str, batch: int) -> str:
-    """The operations that a step of a variant spends its time in, as a table."""
+    """Return a table of the operations that a step of a variant spends its time in."""
     variant = build(name, device, batch)
     variant.once()
-    with torch.profiler.profile() as seen:
+    with torch.profiler.profile() as recorded:
         variant.step()
     by = "self_cuda_time_total" if device.startswith("cuda") else "self_cpu_time_total"
-    return str(seen.key_averages().table(sort_by=by, row_limit=15, max_name_column_width=40))
+    return str(recorded.key_averages().table(sort_by=by, row_limit=15, max_name_column_width=40))
 
 
 def peak(device: str) -> float:
-    """GiB: of CUDA what was allocated; else of the whole process, libraries included."""
+    """Return the peak in GiB: allocated on CUDA, else of the whole process, libraries included."""
     if device.startswith("cuda"):
         return torch.cuda.max_memory_allocated() / 2**30
     status = Path("/proc/self/status")
@@ -67,7 +75,7 @@ def peak(device: str) -> float:
 
 
 def resident(device: str) -> float:
-    """GiB in use now."""
+    """Return the GiB in use now."""
     if device.startswith("cuda"):
         return torch.cuda.memory_allocated() / 2**30
     return float(psutil.Process().memory_info().rss) / 2**30
@@ -93,6 +101,18 @@ def _wait(device: str) -> None:
         torch.cuda.synchronize()
 
 
-def _draw(variant: Variant) -> None:
-    """A picture of one step with guidance: two passes of the UNet and the VAE's decoder."""
-    variant.pipeline("a photo", num_inference_steps=1, guidance_scale=7.5)
+def _generate(variant: Variant) -> None:
+    """Generate an image in one step with guidance: two passes of the UNet, the VAE's decoder."""
+    pipeline = variant.pipeline
+    embeds = pipeline.encode_prompt("a photo", pipeline.device, 1, True)
+    positive, negative = (one.to(pipeline.unet.dtype) for one in embeds)
+    # A text encoder in float32 would take the latents into float32, too.
+    parts = {**pipeline.components, "text_encoder": None, "tokenizer": None}
+    bare = type(pipeline)(**parts, requires_safety_checker=False)
+    bare.set_progress_bar_config(disable=True)
+    bare(
+        prompt_embeds=positive,
+        negative_prompt_embeds=negative,
+        num_inference_steps=1,
+        guidance_scale=7.5,
+    )

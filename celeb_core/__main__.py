@@ -1,26 +1,133 @@
-"""The command line over the same functions: python -m celeb_core COMMAND --help.
+"""Celeb Basis Studio on the command line: celeb-basis COMMAND, or python -m celeb_core COMMAND.
 
-Exit codes: 0 done, 1 something that the message says how to put right, 2 wrong usage,
-130 interrupted.
+Exit codes: 0 done, 1 with a message that says what to do, 2 wrong usage, 130 interrupted.
 """
-
-from __future__ import annotations
 
 import argparse
 import logging
 import sys
 import warnings
 from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
-from celeb_core.cli import measure, model, people, pictures
+import diffusers.utils.logging
+import transformers.utils.logging
+
+from celeb_core import cli, device, face_packs, prompt, sampling, types
 from celeb_core.errors import CelebError
+from celeb_core.evaluation import ROWS
+from celeb_core.prepare.calibration import MIXTURES
+from celeb_core.textual_inversion import FORMATS
+
+CACHE = Path("~/.cache/celeb-basis-studio").expanduser()
+
+
+def shard(text: str) -> tuple[int, int]:
+    """Parse “1/4”, the first of four."""
+    index, count = map(int, text.split("/"))
+    return range(1, count + 1).index(index), count  # ValueError unless 1 <= index <= count
+
+
+ARGUMENTS: dict[str, dict[str, Any]] = {
+    "ends": {"nargs": 2, "metavar": "PERSON", "help": "celebrity, or <name> of your library"},
+    "file": {"type": Path, "help": "textual-inversion file"},
+    "folder": {"type": Path, "help": "of photos, one of each person, thousands"},
+    "images": {"type": Path, "nargs": "+", "help": "generated, or other photos"},
+    "pack": {"help": ", ".join(face_packs.PACKS)},
+    "person": {"help": "a name of your library, or an identity file"},
+    "photo": {"type": Path, "help": "of the person"},
+    "photos": {"type": Path, "nargs": "+", "help": "of one person, or one of each person"},
+    "prompt": {"help": "<name> in it stands for a person of your library"},
+    "--batch-size": {"type": int, "help": "photos per step"},
+    "--cache": {"type": Path, "default": CACHE, "help": "folder for bases and calibrations"},
+    "--checkpoint": {"type": Path, "help": "file for the state, to go on later"},
+    "--compile": {"action": "store_true", "dest": "compiled", "help": "compile the UNet's blocks"},
+    "--components": {"type": int, "default": 512, "help": "most per token embedding"},
+    "--device": {"help": "cuda, mps or cpu; the best there is by default"},
+    "--dtype": {"choices": device.DTYPES, "help": "of the UNet; the device's by default"},
+    "--face": {"type": int, "help": "which face of a photo, 1 is the leftmost"},
+    "--face-pack": {"help": "insightface pack: a name or a folder"},
+    "--fast-lora": {"help": "LCM or Turbo LoRA, a file or a hub id; sets steps and the like"},
+    "--format": {"choices": FORMATS, "help": "; ".join(map(": ".join, FORMATS.items()))},
+    "--guidance-scale": {"type": float, "help": "the model's by default"},
+    "--identities": {"type": Path, "default": "identities", "help": "folder of your people"},
+    "--json": {"type": Path, "help": "file for the numbers"},
+    "--keep-initialisation": {"action": "store_true", "help": "renew faces and directions only"},
+    "--max-seconds": {"type": float, "help": "no step is begun that would pass it"},
+    "--memory": {"choices": device.MODES, "help": "how lean; by the free memory by default"},
+    "--min-explained": {"type": float, "help": "least share, 0 to 1, within the celeb basis"},
+    "--mixtures": {"type": int, "default": MIXTURES, "help": "of two celebrities"},
+    "--model": {"default": "auto", "help": "auto, toonville, folder, .safetensors file or hub id"},
+    "--name": {"action": "append", "required": True, "help": "of one person, or once per photo"},
+    "--names": {"type": Path, "help": "text file with one celebrity per line"},
+    "--negative-prompt": {"help": "what should not be in the image"},
+    "--num-images": {"type": int, "help": "of the prompt (1), on the way (9), or of a name (4)"},
+    "--out": {"type": Path, "help": "folder or file for the result (default: %(default)s)"},
+    "--people": {"type": int, "default": 20, "help": "how many of the evaluation set"},
+    "--preset": {"choices": types.PRESETS, "default": "best", "help": "kind of training"},
+    "--quick": {"action": "store_true", "help": "no effect: the table is all that there is"},
+    "--resume": {"type": Path, "help": "go on from a file of --checkpoint"},
+    "--root": {"type": Path, "help": "folder whose models/PACK it goes to"},
+    "--rows": {"nargs": "+", "choices": ROWS, "default": ROWS, "help": "of the table"},
+    "--scheduler": {"choices": sampling.SCHEDULERS, "help": "the model's by default"},
+    "--seed": {"type": int, "default": 0, "help": "of everything random"},
+    "--shard": {"type": shard, "help": "1/4: the first of four shards of the names"},
+    "--steps": {"type": int, "help": "of the training, or of sampling"},
+    "--template": {"default": prompt.PORTRAIT, "help": "prompt; {} is the person"},
+    "--token": {"help": "trigger word and file name; the person's name by default"},
+    "--vae": {"help": "tiny, or an AutoencoderTiny's folder or hub id: coarser, sooner"},
+}
+"""Positional argument or option -> what argparse has to know; they are alike in all commands."""
+
+MODEL = ("--model", "--device", "--dtype", "--memory", "--names", "--cache")
+FILES = (*MODEL, "--out")
+STUDIO = ("--seed", *MODEL, "--compile", "--face-pack")
+STEPS = ("--steps", *STUDIO, "--out")
+TRAIN = ("--name", "--face", "--preset", "--max-seconds", "--checkpoint", "--resume", *STEPS)
+LOOK = ("--guidance-scale", "--negative-prompt", "--scheduler", "--fast-lora", "--vae", *STEPS)
+SAMPLE = ("--num-images", "--identities", *LOOK)
+COMMANDS: dict[str, tuple[Any, ...]] = {
+    "train": (cli.train, "identities", "photos", *TRAIN),
+    "generate": (cli.generate, "images", "prompt", *SAMPLE),
+    "interpolate": (cli.interpolate_people, "images", "ends", "--template", *SAMPLE),
+    "export": (cli.export, "embeddings", "person", "--format", "--token", "--identities", *FILES),
+    "import": (cli.import_file, "identities", "file", "--min-explained", *FILES),
+    "score": (cli.score, None, "photo", "images", "--face", *STUDIO),
+    "basis": (cli.basis, None, "--components", *FILES),
+    "calibrate": (cli.calibrate, None, "--mixtures", "--keep-initialisation", *STEPS),
+    "refine": (cli.refine, None, "folder", "--batch-size", *STEPS),
+    "filter-names": (cli.find_known_names, "names", "--num-images", "--shard", *STEPS),
+    "pack": (cli.pack, None, "pack", "--root"),
+    "evaluate": (cli.evaluate, None, "--quick", "--people", "--rows", "--json", *STUDIO),
+}
+"""Name -> function, default of --out, and the arguments that it takes."""
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Build the parser of all commands; the function of the one that was given is `run`."""
+    parser = argparse.ArgumentParser(prog="celeb-basis", description=__doc__)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    for name, (run, out, *arguments) in COMMANDS.items():
+        command = commands.add_parser(name, help=run.__doc__, description=run.__doc__)
+        for argument in arguments:
+            command.add_argument(argument, **ARGUMENTS[argument])
+        command.set_defaults(run=run, out=out)
+    # Here it is one name, and need not be given.
+    commands.choices["import"].add_argument("--name", help="of the person; the file's by default")
+    return parser
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command -> exit code."""
-    options = _parser().parse_args(arguments)
+    """Run one command and return the exit code."""
+    options = build_parser().parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
-    _hush()
+    # Libraries' notices and bars of their own would hide ours.
+    for library in (transformers.utils.logging, diffusers.utils.logging):
+        library.set_verbosity_error()
+        library.disable_progress_bar()
+    logging.getLogger("httpx").setLevel(logging.ERROR)
+    warnings.simplefilter("ignore", FutureWarning)
     try:
         options.run(options)
     except CelebError as error:
@@ -30,26 +137,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("interrupted", file=sys.stderr)
         return 130
     return 0
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m celeb_core", description=__doc__)
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for module in (people, pictures, model, measure):
-        module.add_commands(commands)
-    return parser
-
-
-def _hush() -> None:
-    """Libraries' notices and bars of their own would drown ours."""
-    import diffusers.utils.logging
-    import transformers.utils.logging
-
-    for library in (transformers.utils.logging, diffusers.utils.logging):
-        library.set_verbosity_error()
-        library.disable_progress_bar()
-    logging.getLogger("httpx").setLevel(logging.ERROR)
-    warnings.simplefilter("ignore", FutureWarning)
 
 
 if __name__ == "__main__":

@@ -1,26 +1,6 @@
-"""Everything that can go wrong in a way the user can put right.
+"""All errors that the user can put right: every message says what was wrong and what to do."""
 
-    CelebError
-    ├── PhotoError          PhotoUnreadable, PhotoTooLarge, NoFaceFound, SeveralFaces
-    ├── PromptError         PromptTooLong, UnknownName
-    ├── IdentityError       BadName, IdentityNotFound, IdentityUnreadable, BasisMismatch,
-    │                       EmbeddingUnusable
-    ├── ModelError          ModelNotFound, ModelUnsupported, FacePackMissing, FeatureMissing,
-    │                       MemoryShort
-    ├── TrainingError       TrainingDiverged, ResumeMismatch
-    └── SaveFailed
-
-Every message says what happened and what to do next; the data behind it is on the exception.
-Bugs are not wrapped: whatever is not a `CelebError` is ours to fix.
-"""
-
-from __future__ import annotations
-
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from celeb_core.types import Face
+from celeb_core.types import Face
 
 
 class CelebError(Exception):
@@ -32,31 +12,23 @@ class PhotoError(CelebError):
 
 
 class PhotoUnreadable(PhotoError):
-    """The file is no picture, or only a part of one."""
+    """The file is no image, or only a part of one."""
 
 
 class PhotoTooLarge(PhotoError):
-    """The picture has more pixels than we are willing to decode."""
+    """The image has more pixels than are decoded."""
 
 
 class NoFaceFound(PhotoError):
-    """The detector saw no face in the photo."""
-
-    def __init__(self, note: str = "") -> None:
-        self.note = note
-        advice = "Try a photo where the face fills more of the frame, looks at the camera, is lit."
-        super().__init__(" ".join(part for part in ("No face found.", advice, note) if part))
+    """The detector found no face in the photo."""
 
 
 class SeveralFaces(PhotoError):
-    """The photo shows several people and nobody chose one; `faces` is left to right."""
+    """The photo shows several people and none was chosen; `faces` is left to right."""
 
-    def __init__(self, faces: Sequence[Face]) -> None:
-        self.faces = tuple(faces)
-        super().__init__(
-            f"Found {len(self.faces)} faces. Choose one by its number, 1 to {len(self.faces)} "
-            "from left to right, or crop the photo to one person."
-        )
+    def __init__(self, faces: list[Face]) -> None:
+        self.faces, n = tuple(faces), len(faces)
+        super().__init__(f"Found {n} faces. Choose 1 to {n} from left to right, or crop the photo.")
 
 
 class PromptError(CelebError):
@@ -64,27 +36,24 @@ class PromptError(CelebError):
 
 
 class PromptTooLong(PromptError):
-    """The text encoder takes `limit` tokens; `overflow` is the text that no longer fits."""
+    """The text encoder takes `limit` tokens; `overflow` is the text that does not fit."""
 
     def __init__(self, tokens: int, limit: int, overflow: str) -> None:
-        self.tokens, self.limit, self.overflow = tokens, limit, overflow
+        self.tokens, self.overflow = tokens, overflow
         super().__init__(
-            f"The prompt has {tokens} tokens, the model reads {limit}. These words do not fit: "
-            f"“{overflow}”. Shorten the prompt."
+            f"The words “{overflow}” do not fit: {tokens} tokens of {limit}. Shorten the prompt."
         )
 
 
 class UnknownName(PromptError):
-    """A placeholder `<name>` (or a celebrity name) that nobody has; `nearest` are look-alikes."""
+    """No identity, or no celebrity, has this name; `nearest` are similar names that exist."""
 
-    def __init__(self, name: str, nearest: Sequence[str] = (), known: int = 0) -> None:
-        self.name, self.nearest = name, tuple(nearest)
-        if self.nearest:
-            hint = "Did you mean " + " or ".join(f"<{near}>" for near in self.nearest) + "?"
-        elif known:
-            hint = "Pick one of the people in your library, or train this one first."
-        else:
-            hint = "The library is empty: train a person first."
+    def __init__(self, name: str, nearest: list[str] | tuple[()] = (), known: int = 0) -> None:
+        self.nearest = tuple(nearest)
+        hint = f"Did you mean {' or '.join(f'<{near}>' for near in nearest)}?"
+        if not nearest:
+            pick = "Pick one of the people in your library, or train this one first."
+            hint = pick if known else "The library is empty: train a person first."
         super().__init__(f"Nobody here is called <{name}>. {hint}")
 
 
@@ -105,19 +74,19 @@ class IdentityUnreadable(IdentityError):
 
 
 class BasisMismatch(IdentityError):
-    """The identity's numbers belong to another celeb basis than the one loaded."""
+    """The coefficients belong to the basis `got`, the loaded one is `expected`."""
 
     def __init__(self, name: str, expected: str, got: str, made_for: str = "") -> None:
-        self.name, self.expected, self.got = name, expected, got
-        maker = f" (made for the model “{made_for}”)" if made_for else ""
+        self.expected, self.got = expected, got
+        model = f" (made for the model “{made_for}”)" if made_for else ""
         super().__init__(
-            f"<{name}> belongs to another celeb basis{maker}: it says {got}, this model's is "
-            f"{expected}. Load the model it was made for, or train the person again on this one."
+            f"<{name}> belongs to another celeb basis{model}: {got}, this model's is {expected}. "
+            "Load the model it was made for, or train the person again on this one."
         )
 
 
 class EmbeddingUnusable(IdentityError):
-    """Another tool's embedding that cannot be said in this basis' coefficients."""
+    """Another tool's embedding that has no coefficients in this basis."""
 
 
 class ModelError(CelebError):
@@ -125,15 +94,15 @@ class ModelError(CelebError):
 
 
 class ModelNotFound(ModelError):
-    """There is no model at that place."""
+    """The model is missing, incomplete or out of reach."""
 
 
 class ModelUnsupported(ModelError):
-    """A model of an architecture that the method does not cover yet."""
+    """A model of an architecture that the method does not cover."""
 
 
 class FacePackMissing(ModelError):
-    """The face pack (detector and recogniser) is not where it should be."""
+    """The face pack (detector and recogniser) is missing or damaged."""
 
 
 class FeatureMissing(ModelError):
@@ -141,26 +110,20 @@ class FeatureMissing(ModelError):
 
 
 class MemoryShort(ModelError):
-    """Memory ran out in the leanest mode too."""
+    """Memory ran out in the leanest mode."""
 
     def __init__(self, reason: str) -> None:
-        self.reason = reason
         super().__init__(
             f"There is not enough memory, even in the leanest mode ({reason}). Close other "
-            "programs that use the device, choose smaller pictures or a smaller model, or use "
-            "--device cpu."
+            "programs on the device, choose smaller images or a smaller model, or use --device cpu."
         )
 
 
-class TrainingError(CelebError):
-    """Training cannot go on."""
-
-
-class TrainingDiverged(TrainingError):
+class TrainingDiverged(CelebError):
     """The loss is no longer a finite number."""
 
 
-class ResumeMismatch(TrainingError):
+class ResumeMismatch(CelebError):
     """The checkpoint was written with other settings, people or models."""
 
 

@@ -1,19 +1,17 @@
-"""How good are new people, beside celebrities whom the model knows by name?
+"""How good are new people, beside celebrities that the model knows by name?
 
-On a model folder with `evaluation/` (held-out people, their galleries, edit prompts), a judge and
-an attribute reader. The judge was never trained on, nothing is left out: a picture without the
-wanted face scores zero (METHOD.md §4).
+A model folder brings `evaluation/` (held-out people, their gallery, edit prompts), a judge and an
+attribute reader. No training uses the judge. An image without the wanted face scores zero.
 """
 
-from __future__ import annotations
-
 import json
+import logging
 import random
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,277 +19,180 @@ from PIL import Image
 from safetensors.torch import load_file
 from torch import Tensor
 
-from celeb_core.basis import interpolate
-from celeb_core.calibration import PORTRAIT, largest
 from celeb_core.errors import FeatureMissing
-from celeb_core.faces import find_face
-from celeb_core.presets import PRESETS
-from celeb_core.prompt import parse_prompt
+from celeb_core.faces import find_face, largest_face
+from celeb_core.prompt import PORTRAIT, parse_prompt
 from celeb_core.sampling import generate_each
-from celeb_core.scoring import Judge, Reader, match_faces
+from celeb_core.scoring import AttributeReader, Judge, match_faces
+from celeb_core.studio import Studio
 from celeb_core.training import fit
-from celeb_core.types import Identity, Person, Prompt, SampleConfig, TrainConfig
+from celeb_core.types import PRESETS, Identity, Person, SampleConfig, TrainConfig
 
-if TYPE_CHECKING:
-    from celeb_core.models import Studio
-
-PER_ROW = 20  # pictures per row of people.png
-SIDE = 128
-PAPER_PEOPLE = 5  # whom the paper's recipe gets: it is far off, and as slow as all the others
-GALLERY = 100  # people among whom rank-1 is asked
-PAIR = "a photo of {} and {}"
+SIDE, PER_ROW = 128, 20  # pixels of a photo in people.png, photos in a row
 ROWS = ("instant", "trained", "paper")
-SEED = 7_000  # of the pictures, so that no calibration picture is drawn again
+PAPER_PEOPLE = 5  # trained by the paper's recipe, which is far off and slow
+GALLERY = 100  # people among whom the right one must be nearest
+SEED = 7_000  # of the images; far from a calibration's
 
-Report = Callable[[str], None]
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, eq=False)
-class Bench:
-    """What a model folder has to be measured with."""
+class EvaluationSet:
+    """What people are evaluated with."""
 
     people: list[Person]  # held-out, one photo each
-    gallery: Tensor  # (M, 128) the judge's view of other pictures of them
-    index: list[int]  # of `people` in the gallery
+    index: list[int]  # of these people in the gallery
+    gallery: Tensor  # (m, 128) the judge's embeddings of other images of held-out people
     celebrities: list[str]
-    celebrity_gallery: Tensor  # (C, 128) in the order of the model's names
-    prompts: list[dict[str, Any]]
+    celebrity_embeddings: Tensor  # (c, 128) the judge's, of these celebrities
+    prompts: list[dict[str, Any]]  # "prompt" with {}, and "expects": attribute group -> label
     judge: Judge
-    reader: Reader
+    reader: AttributeReader
 
 
-def load_bench(studio: Studio, seed: int, people: int) -> Bench:
-    """Draw `people` held-out people and as many celebrities. Raises FeatureMissing."""
-    folder, examiners = studio.models.folder, studio.examiners
+def load_evaluation_set(studio: Studio, seed: int, people: int) -> EvaluationSet:
+    """Load random held-out people and as many celebrities; FeatureMissing if the model has none."""
+    folder, scorers = studio.models.folder, studio.scorers
     files = (folder or Path()) / "evaluation"
-    if folder is None or not files.is_dir() or not examiners.judge or not examiners.reader:
+    if folder is None or not files.is_dir() or not scorers.judge or not scorers.reader:
         raise FeatureMissing(
             f"{studio.models.title} has no evaluation set (evaluation/, judge.onnx, reader.onnx). "
             "Use the bundled model: --model toonville."
         )
-    stored = load_file(files / "people.safetensors")
-    tensors = {name: numbers.float() for name, numbers in stored.items()}
+    tensors = {name: t.float() for name, t in load_file(files / "people.safetensors").items()}
+    gallery, names = tensors["judge_embedding"], studio.models.names
     grid = Image.open(files / "people.png").convert("RGB")
-    draw = random.Random(seed)
-    order = list(range(len(tensors["judge_embedding"])))
-    draw.shuffle(order)
-    chosen = order[:people]
+    rng, index = random.Random(seed), list(range(len(gallery)))
+    rng.shuffle(index)
+    del index[people:]
     persons = []
-    for index in chosen:
-        x, y = index % PER_ROW * SIDE, index // PER_ROW * SIDE
+    for number in index:
+        y, x = (SIDE * at for at in divmod(number, PER_ROW))
         photo = grid.crop((x, y, x + SIDE, y + SIDE))
-        persons.append(Person(f"p{index}", (find_face(photo, studio.faces, choose=1),)))
-    return Bench(
-        people=persons,
-        gallery=tensors["judge_embedding"],
-        index=chosen,
-        celebrities=draw.sample(list(studio.models.names), people),
-        celebrity_gallery=tensors["celebrity_judge_embedding"],
-        prompts=json.loads((files / "prompts.json").read_text(encoding="utf-8")),
-        judge=examiners.judge,
-        reader=examiners.reader,
-    )
+        persons.append(Person(f"p{number}", (find_face(photo, studio.faces, choose=1),)))
+    celebrities = rng.sample(list(names), people)
+    known = tensors["celebrity_judge_embedding"][[names.index(name) for name in celebrities]]
+    prompts = json.loads((files / "prompts.json").read_text(encoding="utf-8"))
+    tools = scorers.judge, scorers.reader
+    return EvaluationSet(persons, index, gallery, celebrities, known, prompts, *tools)
 
 
-def evaluate_quick(
-    studio: Studio,
-    seed: int = 0,
-    people: int = 20,
-    report: Report = lambda line: None,
-    rows: Sequence[str] = ROWS,
+def evaluate(
+    studio: Studio, seed: int = 0, people: int = 20, rows: Sequence[str] = ROWS
 ) -> dict[str, Any]:
-    """Celebrities by name, then new people: instant, trained, and by the paper's recipe.
+    """Evaluate celebrities by name, then new people, trained as each of `rows` is.
 
-    -> {celebrities, instant, trained, paper: {identity, identity_edits, prompt, seconds},
-    pairs, pairs_with_celebrity: {found, rank1}}, of `rows` only; pairs go with `trained`. The
-    paper's recipe gets the first PAPER_PEOPLE and the seconds that `trained` took, and its last
-    coefficients are taken: its biased moving average would still be noise by then (METHOD.md §2).
+    “paper” is its recipe for PAPER_PEOPLE in the time that “trained” took, with the last
+    coefficients: the moving average would still be noise.
+
+    Returns:
+        Row -> seconds and the scores of `score_people`; with “trained” also pairs and
+        pairs_with_celebrity -> those of `evaluate_pairs`.
     """
-    bench = load_bench(studio, seed, people)
-    few = replace(bench, people=bench.people[:PAPER_PEOPLE], index=bench.index[:PAPER_PEOPLE])
-    result: dict[str, Any] = {}
-    at = {name: i for i, name in enumerate(studio.models.names)}
-    targets = bench.celebrity_gallery[[at[name] for name in bench.celebrities]]
-    known: dict[str, Identity] = {}
-    report("celebrities by name")
-    result["celebrities"] = {**_score(studio, bench, bench.celebrities, known, targets)}
-    result["celebrities"]["seconds"] = 0.0
-    trained: dict[str, Identity] = {}
+    data = load_evaluation_set(studio, seed, people)
+    log.info("celebrities by name")
+    result: dict[str, Any] = {"celebrities": {**score_people(studio, data), "seconds": 0.0}}
+    fitted: dict[str, dict[str, Identity]] = {}
     for row in rows:
-        asked = few if row == "paper" else bench
-        report(f"{row}: {len(asked.people)} people")
-        config = PRESETS["best" if row == "trained" else row]
+        part, config = data, PRESETS["best" if row == "trained" else row]
         if row == "paper":
-            limit = result["trained"]["seconds"] if trained else None
-            config = replace(config, ema=0.0, ema_from_noise=False, max_seconds=limit)
-        identities, seconds = _fit_each(studio, asked, config)
-        names = [f"<{person.name}>" for person in asked.people]
-        result[row] = _score(studio, asked, names, identities, asked.gallery[asked.index])
-        result[row]["seconds"] = seconds
-        trained = identities if row == "trained" else trained
-    if not trained:
-        return result
-    report("pairs")
-    result["pairs"] = evaluate_pairs(studio, bench, trained)
-    result["pairs_with_celebrity"] = evaluate_pairs(studio, bench, trained, celebrity=True)
+            part = replace(data, people=data.people[:PAPER_PEOPLE], index=data.index[:PAPER_PEOPLE])
+            config = config.changed(ema=0.0, max_seconds=result.get("trained", {}).get("seconds"))
+        log.info("%s: %d people", row, len(part.people))
+        fitted[row], seconds = fit_each(studio, part.people, config)
+        result[row] = {**score_people(studio, part, fitted[row]), "seconds": seconds}
+    if trained := fitted.get("trained"):
+        log.info("pairs")
+        result["pairs"] = evaluate_pairs(studio, data, trained)
+        result["pairs_with_celebrity"] = evaluate_pairs(studio, data, trained, celebrity=True)
     return result
 
 
 def evaluate_pairs(
-    studio: Studio, bench: Bench, trained: Mapping[str, Identity], celebrity: bool = False
+    studio: Studio, data: EvaluationSet, trained: Mapping[str, Identity], celebrity: bool = False
 ) -> dict[str, float]:
-    """Two people in one picture -> share of pictures with both found, and with each the right
-    one: nearest to its own gallery entry among GALLERY people."""
-    at = {name: i for i, name in enumerate(studio.models.names)}
+    """Evaluate images of two people, or of each person and a celebrity.
+
+    Returns:
+        Shares of the images: found, with two faces; rank1, with both of them nearest to their own
+        gallery entries among GALLERY people.
+    """
     prompts, galleries = [], []
-    for place, index in enumerate(bench.index):
-        other = (place + 1) % len(bench.index)
-        others = [i for i in range(len(bench.gallery)) if i not in (index, bench.index[other])]
-        rest = bench.gallery[others[: GALLERY - 2]]
+    for i, first in enumerate(data.index):
+        j = (i + 1) % len(data.index)
+        others = [one for row, one in enumerate(data.gallery) if row not in (first, data.index[j])]
+        name, second = f"<{data.people[j].name}>", data.gallery[data.index[j]]
         if celebrity:
-            name = bench.celebrities[other]
-            second = bench.celebrity_gallery[at[name]]
-        else:
-            name, second = f"<{bench.people[other].name}>", bench.gallery[bench.index[other]]
-        text = PAIR.format(f"<{bench.people[place].name}>", name)
-        prompts.append(parse_prompt(text, trained))
-        galleries.append(torch.cat([bench.gallery[[index]], second[None], rest]))
+            name, second = data.celebrities[j], data.celebrity_embeddings[j]
+        prompts.append(parse_prompt(f"a photo of <{data.people[i].name}> and {name}", trained))
+        galleries.append(torch.stack([data.gallery[first], second, *others[: GALLERY - 2]]))
+    images = generate_each(prompts, studio.models, studio.basis, SampleConfig(seed=SEED))
     found = right = 0
-    for picture, gallery in zip(_draw(studio, prompts, SEED), galleries, strict=True):
-        seen = bench.judge.embed(picture, studio.faces.find(picture))
-        pairs = match_faces(list(seen), list(gallery[:2]))
+    for image, gallery in zip(images, galleries, strict=True):
+        embeddings = data.judge.embed(image, studio.faces.find(image))
+        pairs = match_faces(list(embeddings), list(gallery[:2]))
         found += len(pairs) == 2
-        nearest = {wanted: int((gallery @ seen[face]).argmax()) for wanted, face in pairs.items()}
+        nearest = {i: int((gallery @ embeddings[face]).argmax()) for i, face in pairs.items()}
         right += nearest == {0: 0, 1: 1}
     return {"found": found / len(prompts), "rank1": right / len(prompts)}
 
 
-def evaluate_joint(studio: Studio, seed: int = 0, people: int = 10) -> dict[str, float]:
-    """People trained jointly beside the same people trained one by one."""
-    bench = load_bench(studio, seed, people)
-    names = [f"<{person.name}>" for person in bench.people]
-    single, seconds = _fit_each(studio, bench, PRESETS["best"])
-    began = time.perf_counter()
-    joint = fit(
-        bench.people,
-        studio.models,
-        studio.basis,
-        PRESETS["best"],
-        calibration=studio.calibration,
-    )
-    joint_seconds = time.perf_counter() - began
-    targets = bench.gallery[bench.index]
-    alone = _score(studio, bench, names, single, targets)
-    together = _score(studio, bench, names, joint, targets)
-    return {
-        "identity_single": alone["identity"],
-        "identity_joint": together["identity"],
-        "identity_edits_single": alone["identity_edits"],
-        "identity_edits_joint": together["identity_edits"],
-        "seconds_single": seconds,
-        "seconds_joint": joint_seconds,
-        "times_one": joint_seconds / seconds,
-    }
-
-
-def evaluate_interpolation(
-    studio: Studio, seed: int = 0, pairs: int = 5, steps: int = 9
+def score_people(
+    studio: Studio, data: EvaluationSet, identities: Mapping[str, Identity] | None = None
 ) -> dict[str, float]:
-    """lambda from 0 to 1 between two celebrities, at one seed.
+    """Score two portraits and all edit prompts of each person, or celebrity without identities.
 
-    -> share of pictures with a face; mean rank correlation of lambda with where the judge's
-    traits lie between those of the two ends.
+    Returns:
+        identity, identity_edits: mean cosine by the judge; prompt: share of the expected
+        attributes that the reader finds.
     """
-    from scipy.stats import spearmanr
+    known = identities or {}
+    names = data.celebrities if identities is None else [f"<{one.name}>" for one in data.people]
+    targets = data.celebrity_embeddings if identities is None else data.gallery[data.index]
 
-    bench = load_bench(studio, seed, pairs * 2)
-    lambdas = np.linspace(0, 1, steps)
-    faces, correlations = 0, []
-    for pair in range(pairs):
-        a, b = bench.celebrities[2 * pair : 2 * pair + 2]
-        mixtures = [interpolate(b, a, lam, studio.basis, studio.models) for lam in lambdas]
-        prompts = [parse_prompt(PORTRAIT.format("<mix>"), {"mix": words}) for words in mixtures]
-        pictures = _draw(studio, prompts, SEED + pair, same_seed=True)
-        traits, places = [], []
-        for lam, picture in zip(lambdas, pictures, strict=True):
-            if found := studio.faces.find(picture):
-                traits.append(bench.judge.look(picture, [largest(found).landmarks])["traits"][0])
-                places.append(lam)
-        faces += len(traits)
-        along = torch.stack(traits) @ (traits[-1] - traits[0])
-        correlations.append(float(spearmanr(places, along.numpy()).statistic))
-    return {"faces": faces / (pairs * steps), "rank_correlation": float(np.mean(correlations))}
+    def identity(image: Image.Image, target: Tensor) -> float:
+        if not (faces := studio.faces.find(image)):
+            return 0.0
+        return float(data.judge.embed(image, [largest_face(faces)])[0] @ target)
+
+    twice = [parse_prompt(PORTRAIT.format(name), known) for name in names for _ in (0, 1)]
+    images = generate_each(twice, studio.models, studio.basis, SampleConfig(seed=SEED))
+    portraits = [identity(image, targets[i // 2]) for i, image in enumerate(images)]
+    edits, right = [], []
+    for number, edit in enumerate(data.prompts, start=1):
+        prompts = [parse_prompt(edit["prompt"].format(name), known) for name in names]
+        config = SampleConfig(seed=SEED + 1000 * number)
+        images = generate_each(prompts, studio.models, studio.basis, config)
+        for image, target in zip(images, targets, strict=True):
+            edits.append(identity(image, target))
+            labels = data.reader.read(image)
+            right += [labels[group] == label for group, label in edit["expects"].items()]
+    means = {"identity": portraits, "identity_edits": edits, "prompt": right}
+    return {name: float(np.mean(values)) for name, values in means.items()}
 
 
-def as_table(result: Mapping[str, Any]) -> str:
-    """The numbers of `evaluate_quick` as text, shares of the celebrities' beside them."""
+def format_table(result: Mapping[str, Any]) -> str:
+    """Lay out the result of `evaluate` as text, with ratios to the celebrities' scores."""
     lines = [f"{'':14}{'identity':>16}{'over edits':>16}{'prompt':>9}{'seconds':>9}"]
     base = result["celebrities"]
     for row in filter(result.__contains__, ("celebrities", *ROWS)):
-        cells = result[row]
-        shares = [
-            f"{cells[key]:.3f} ({cells[key] / max(base[key], 1e-9):4.2f}x)"
-            for key in ("identity", "identity_edits")
-        ]
-        lines.append(
-            f"{row:14}{shares[0]:>16}{shares[1]:>16}{cells['prompt']:9.3f}{cells['seconds']:9.2f}"
-        )
+        cells, line = result[row], f"{row:14}"
+        for key in ("identity", "identity_edits"):
+            line += f"{cells[key]:8.3f} ({cells[key] / max(base[key], 1e-9):4.2f}x)"
+        lines.append(f"{line}{cells['prompt']:9.3f}{cells['seconds']:9.2f}")
     for row in filter(result.__contains__, ("pairs", "pairs_with_celebrity")):
         cells = result[row]
         lines.append(f"{row:22} both found {cells['found']:.2f}, each right {cells['rank1']:.2f}")
     return "\n".join(lines)
 
 
-def _fit_each(
-    studio: Studio, bench: Bench, config: TrainConfig
+def fit_each(
+    studio: Studio, people: Sequence[Person], config: TrainConfig
 ) -> tuple[dict[str, Identity], float]:
-    """Each person trained alone -> identities, mean seconds."""
+    """Train each person alone; return them by name and the mean seconds."""
     identities: dict[str, Identity] = {}
-    began = time.perf_counter()
-    for person in bench.people:
-        identities |= fit(
-            [person], studio.models, studio.basis, config, calibration=studio.calibration
-        )
-    return identities, (time.perf_counter() - began) / len(bench.people)
-
-
-def _score(
-    studio: Studio,
-    bench: Bench,
-    names: Sequence[str],
-    identities: Mapping[str, Identity],
-    targets: Tensor,
-) -> dict[str, float]:
-    """Portraits and edits of each name, judged: identity, identity_edits, prompt (attributes)."""
-    portraits = [parse_prompt(PORTRAIT.format(name), identities) for name in names for _ in (0, 1)]
-    pictures = _draw(studio, portraits, SEED)
-    identity = [_likeness(studio, bench, p, targets[i // 2]) for i, p in enumerate(pictures)]
-    edits, right = [], []
-    for number, edit in enumerate(bench.prompts):
-        asked = [parse_prompt(edit["prompt"].format(name), identities) for name in names]
-        for i, picture in enumerate(_draw(studio, asked, SEED + 1000 * (number + 1))):
-            edits.append(_likeness(studio, bench, picture, targets[i]))
-            shown = bench.reader.read(picture)
-            right += [float(shown[group] == label) for group, label in edit["expects"].items()]
-    return {
-        "identity": float(np.mean(identity)),
-        "identity_edits": float(np.mean(edits)),
-        "prompt": float(np.mean(right)),
-    }
-
-
-def _likeness(studio: Studio, bench: Bench, picture: Image.Image, target: Tensor) -> float:
-    """Judge's cosine of the largest face; 0 without a face."""
-    faces = studio.faces.find(picture)
-    return float(bench.judge.embed(picture, [largest(faces)])[0] @ target) if faces else 0.0
-
-
-def _draw(
-    studio: Studio, prompts: Sequence[Prompt], seed: int, same_seed: bool = False
-) -> list[Image.Image]:
-    if same_seed:
-        config = SampleConfig(seed=seed)
-        return [
-            generate_each([prompt], studio.models, studio.basis, config)[0] for prompt in prompts
-        ]
-    return generate_each(prompts, studio.models, studio.basis, SampleConfig(seed=seed))
+    began, made = time.perf_counter(), studio.calibration
+    for person in people:
+        identities |= fit([person], studio.models, studio.basis, config, calibration=made)
+    return identities, (time.perf_counter() - began) / len(people)

@@ -1,6 +1,4 @@
-"""Identity <-> its 2-3 KB file; the library folder; what a name may be."""
-
-from __future__ import annotations
+"""Identity <-> its 2-3 KB file; the library folder."""
 
 import difflib
 import hashlib
@@ -10,167 +8,139 @@ import re
 import unicodedata
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
-from celeb_core.errors import (
-    BadName,
-    BasisMismatch,
-    IdentityNotFound,
-    IdentityUnreadable,
-)
+from celeb_core.errors import BadName, BasisMismatch, IdentityNotFound, IdentityUnreadable
 from celeb_core.files import write_atomically
+from celeb_core.loading import ASSETS
+from celeb_core.text_encoder import normal_name
 from celeb_core.types import CelebBasis, Identity
 
 FORMAT = "celeb-identity 1"
-SUFFIX = ".safetensors"
-SAMPLE_SUFFIX = ".sample.safetensors"
-"""Of the people who ship with the project: one of the user's with the same name goes first."""
+SUFFIX, SAMPLE_SUFFIX = ".safetensors", ".sample.safetensors"  # a user's own goes first
+SAMPLES = ASSETS.parent / "identities"  # their folder, in a checkout and in an installed package
 MAX_NAME = 64
-MAX_BYTES = 3072
-"""Of a model with one text encoder; two encoders have twice as many numbers."""
+MAX_BYTES = 3072  # of a model with one text encoder; two encoders have twice as many numbers
 
 log = logging.getLogger(__name__)
 
 
 def check_name(name: str) -> str:
-    """The name in Unicode's composed form, trimmed. Raises BadName, which says what is allowed."""
-    clean = unicodedata.normalize("NFC", name).strip()
-    bad = sorted({c for c in clean if c in "<>/\\" or unicodedata.category(c)[0] == "C"})
-    # Joiners and variation selectors belong to emoji, which are welcome.
-    bad = [c for c in bad if c not in "\u200c\u200d"]
-    if not clean:
-        problem = "is empty"
-    elif len(clean) > MAX_NAME:
-        problem = f"has {len(clean)} characters"
-    elif bad:
-        problem = "contains " + " ".join(repr(c) for c in bad)
-    else:
+    """Return the name trimmed, in Unicode's composed form, or raise BadName: it is not allowed."""
+    clean = normal_name(name)
+    bad = {c for c in clean if c in "<>/\\" or unicodedata.category(c)[0] == "C"}
+    bad -= set("\u200c\u200d")  # joiners belong to emoji, which are welcome
+    if not bad and 0 < len(clean) <= MAX_NAME:
         return clean
-    shown = clean if len(clean) <= MAX_NAME else clean[:20] + "…"
+    why = f"contains {' '.join(map(repr, sorted(bad)))}" if bad else f"has {len(clean)} characters"
     raise BadName(
-        f"The name “{shown}” {problem}. A name has 1 to {MAX_NAME} characters, without < > / \\ "
-        "and control characters. Choose another one, for example “ada”."
+        f"The name “{clean[:MAX_NAME]}” {why}. A name has 1 to {MAX_NAME} characters, without "
+        "< > / \\ and control characters. Choose another one, for example “ada”."
     )
 
 
 def file_name(name: str) -> str:
-    """A safe, distinct file name for any allowed name: a slug, plus a hash where it is lossy."""
+    """Return a safe, distinct file name: a slug of the name, with a hash where that is lossy."""
     plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode().lower()
     slug = re.sub(r"[^a-z0-9]+", "-", plain).strip("-")[:40]
-    reserved = re.fullmatch(r"con|prn|aux|nul|(com|lpt)\d", slug)  # by Windows
-    if slug != name or reserved:
+    if slug != name or re.fullmatch(r"con|prn|aux|nul|(com|lpt)\d", slug):  # Windows' own
         slug = f"{slug or 'person'}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
     return slug + SUFFIX
 
 
 def save_identity(identity: Identity, folder: Path) -> Path:
-    """Write the identity (at most 3 KB, SDXL's 5 KB), atomically. Raises BadName, SaveFailed."""
-    name = check_name(identity.name)
-    metadata = {
-        "format": FORMAT,
-        "name": name,
-        "basis_id": identity.basis_id,
-        "base_model": identity.base_model[:200],
-        "recogniser": identity.recogniser[:60],
-        "settings": json.dumps(dict(identity.settings), separators=(",", ":")),
-    }
-    numbers = identity.coefficients.detach().to("cpu", torch.float16).contiguous()
+    """Write the identity atomically, in at most 3 KB (SDXL's 5 KB), and return the file.
+
+    Raises:
+        BadName, SaveFailed: The name is not allowed, or the file cannot be written.
+    """
+    metadata = {"format": FORMAT, "name": check_name(identity.name), "basis_id": identity.basis_id}
+    metadata |= {"base_model": identity.base_model[:200], "recogniser": identity.recogniser[:60]}
+    metadata["settings"] = json.dumps(dict(identity.settings), separators=(",", ":"))
+    numbers = identity.coefficients.detach().cpu().half().contiguous()
     content = save({"coefficients": numbers}, metadata=metadata)
     if len(content) > max(MAX_BYTES, numbers.nbytes + 1024):
         raise ValueError(f"identity file of {len(content)} bytes: its settings are too long")
-    path = folder / file_name(name)
-    write_atomically(path, content)
-    return path
+    return write_atomically(folder / file_name(metadata["name"]), content)
 
 
 def load_identity(path: Path, basis: CelebBasis | None = None) -> Identity:
-    """Read one file; with a basis, check that the numbers belong to it.
+    """Read a file of `save_identity`; with a basis, check that its coefficients belong to it.
 
-    Raises IdentityNotFound, IdentityUnreadable, BasisMismatch.
+    Raises:
+        IdentityNotFound, IdentityUnreadable: It is not there; it is damaged or of another kind.
+        BasisMismatch: It belongs to another basis.
     """
     if not path.is_file():
         raise IdentityNotFound(f"There is no identity file {path}. Look into its folder.")
     try:
         with safe_open(path, framework="pt") as file:
-            meta = file.metadata() or {}
+            meta = {"base_model": "", "recogniser": "", "settings": "{}", **(file.metadata() or {})}
             if meta.get("format") != FORMAT:
                 raise ValueError(f"its format is {meta.get('format')!r}, not {FORMAT!r}")
-            identity = Identity(
-                name=check_name(meta["name"]),
-                coefficients=file.get_tensor("coefficients").float(),
-                basis_id=meta["basis_id"],
-                base_model=meta.get("base_model", ""),
-                recogniser=meta.get("recogniser", ""),
-                settings=json.loads(meta.get("settings", "{}")),
-            )
-        if identity.coefficients.ndim != 2 or not identity.coefficients.isfinite().all():
-            raise ValueError(f"its numbers are {tuple(identity.coefficients.shape)} or not finite")
+            numbers = file.get_tensor("coefficients").float()
+        if numbers.ndim != 2 or not numbers.isfinite().all():
+            raise ValueError(f"its numbers are {tuple(numbers.shape)} or not finite")
+        ids = meta["basis_id"], meta["base_model"], meta["recogniser"]
+        identity = Identity(check_name(meta["name"]), numbers, *ids, json.loads(meta["settings"]))
     except (SafetensorError, BadName, KeyError, ValueError, OSError) as error:
         raise IdentityUnreadable(
-            f"{path} is no identity file of this program, or a damaged one ({error}). "
-            "Train the person again, or take the file from a backup."
+            f"{path} is no identity file, or damaged ({error}). Train again, or restore a backup."
         ) from error
     if basis is not None and identity.basis_id != basis.id:
         raise BasisMismatch(identity.name, basis.id, identity.basis_id, identity.base_model)
     return identity
 
 
-def list_identities(folder: Path) -> dict[str, Identity]:
-    """All readable identities of a folder by name, sorted; unreadable files are skipped."""
-    found: dict[str, Identity] = {}
-    samples, own = set(folder.glob(f"*{SAMPLE_SUFFIX}")), set(folder.glob(f"*{SUFFIX}"))
-    for path in [*sorted(samples), *sorted(own - samples)]:
+def list_identities(folder: Path, suffix: str = SUFFIX) -> dict[str, Identity]:
+    """Return all readable identities of a folder by name, sorted; others are logged."""
+    people: list[Identity] = []
+    for path in sorted(folder.glob(f"*{suffix}"), key=lambda p: (SAMPLE_SUFFIX not in p.name, p)):
         try:
-            identity = load_identity(path)
+            people.append(load_identity(path))
         except IdentityUnreadable as error:
             log.warning("skipped: %s", error)
-        else:
-            found[identity.name] = identity
-    return dict(sorted(found.items()))
+    return {person.name: person for person in sorted(people, key=lambda person: person.name)}
+
+
+def add_samples(folder: Path) -> None:
+    """Put the sample people into a library that does not exist yet, or raise SaveFailed."""
+    if not folder.is_dir():
+        for path in SAMPLES.glob(f"*{SAMPLE_SUFFIX}"):
+            write_atomically(folder / path.name, path.read_bytes())
 
 
 def find_identity(name: str, folder: Path, basis: CelebBasis | None = None) -> Identity:
-    """The identity of that name. Raises IdentityNotFound with the nearest names."""
+    """Load the identity of that name as `load_identity` does; without one, name the nearest."""
     path = identity_path(name, folder)
     if not path.is_file():
         known = list(list_identities(folder))
         near = difflib.get_close_matches(name, known, 3, 0.5) or known[:3]
-        hint = f"Known are: {', '.join(near)}." if near else "The folder holds nobody yet."
+        hint = f"Known are: {', '.join(near)}." if near else "The folder has no identities yet."
         raise IdentityNotFound(f"Nobody is called “{name}” in {folder}. {hint}")
     return load_identity(path, basis)
 
 
-def delete_identity(name: str, folder: Path) -> None:
-    """Remove the person's file. Raises IdentityNotFound."""
-    find_identity(name, folder)
-    identity_path(name, folder).unlink(missing_ok=True)
-
-
 def rename_identity(name: str, new_name: str, folder: Path) -> Identity:
-    """Give the person another name. Raises BadName (also if the name is taken)."""
+    """Give the person another name, and return them with it.
+
+    Raises:
+        IdentityNotFound, BadName: The old name is unknown; the new one is not allowed, or taken.
+    """
     identity = find_identity(name, folder)
-    new_name = check_name(new_name)
-    if new_name == identity.name:
-        return identity
-    if (folder / file_name(new_name)).exists():
-        raise BadName(f"“{new_name}” is taken. Choose another name, or delete that person first.")
-    renamed = replace(identity, name=new_name)
-    save_identity(renamed, folder)
-    identity_path(identity.name, folder).unlink(missing_ok=True)
+    renamed = replace(identity, name=check_name(new_name))
+    if renamed.name != identity.name:
+        if (folder / file_name(renamed.name)).exists():
+            raise BadName(f"“{renamed.name}” is taken. Choose another name, or delete that person.")
+        save_identity(renamed, folder)
+        identity_path(identity.name, folder).unlink(missing_ok=True)
     return renamed
 
 
 def identity_path(name: str, folder: Path) -> Path:
-    """The user's file of that name or, without one, the sample's."""
+    """Return the path of the user's file of that name or, without one, of the sample's."""
     own = folder / file_name(check_name(name))
     sample = own.with_suffix(SAMPLE_SUFFIX)
     return sample if sample.is_file() and not own.is_file() else own
-
-
-def settings_of(config: Any, defaults: Any) -> dict[str, Any]:
-    """The fields of a frozen config that differ from its preset's: what a file must remember."""
-    return {key: value for key, value in vars(config).items() if vars(defaults)[key] != value}

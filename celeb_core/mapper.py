@@ -1,33 +1,45 @@
-"""Face embedding -> coefficients: the only trained module that a person is made by."""
+"""Face embedding -> coefficients: the only trained module, its initialisation, its optimiser.
 
-from __future__ import annotations
+`celeb_core.prepare.calibration` finds the closed-form initialisation; here it is applied, loaded
+and saved.
+"""
+
+import json
+import logging
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any, TypeAlias
 
 import torch
+from safetensors.torch import save
 from torch import Tensor, nn
 from torch.nn import functional
 
-from celeb_core.types import CelebBasis, Norm
+from celeb_core.errors import BasisMismatch, TrainingDiverged
+from celeb_core.files import read_tensors, write_atomically
+from celeb_core.types import Calibration, CelebBasis, Framing, MapperConfig, OptimiserConfig
 
 FACE_WIDTH = 512
+BETAS = (0.9, 0.999)  # Adam's own defaults
+MIN_SCALE = 1.0  # of a float16 loss; gradients that overflow below it are no matter of the scale
+LABELS = ("basis_id", "base_model", "recogniser")
 CALIBRATED = ("down", "up", "bias", "directions", "correction")  # tensors of a Calibration
+FORMAT = "celeb-calibration 3"
+
+log = logging.getLogger(__name__)
 
 
 class CoefficientMapper(nn.Module):
-    """One linear layer (512 -> k * p) and a norm (METHOD.md §1.5, §4).
+    """One linear layer (512 -> k * p), without a norm ("free") or with the official one ("paper").
 
-    The norm decides where words may lie around the celebrities' mean:
-    - "paper": LeakyReLU(0.2), then each word's p numbers to norm 1 on the *unscaled* components;
-      weights start as N(0, 1), as in the official code (§2)
-    - "radius-learned": each word's whitened coefficients to a radius of its own, trained along
-    - "free": whatever the layer says
-    The last two start near the mean person, by fan-in scaled weights. Where a word has
-    coefficients for several text encoders, the norm is that of each encoder's.
+    "paper" (Celeb Basis, section 3.3): N(0, 1) weights, LeakyReLU(0.2), then the p numbers of each
+    token embedding and text encoder to norm 1 on the *unscaled* components. "free": fan-in scaled
+    weights, which start near the mean person.
     """
 
     std: Tensor
-    radius: Tensor
 
-    def __init__(self, basis: CelebBasis, norm: Norm = "free", seed: int = 0) -> None:
+    def __init__(self, basis: CelebBasis, norm: str = "free", seed: int = 0) -> None:
         super().__init__()
         self.norm = norm
         encoders = len(basis.widths)
@@ -39,33 +51,25 @@ class CoefficientMapper(nn.Module):
             self.linear.weight.normal_(0.0, spread, generator=generator)
             self.linear.bias.zero_()
         self.register_buffer("std", basis.std.clone(), persistent=False)
-        # Celebrities lie at sqrt(rank) in whitened units, but most of that is not about the
-        # face; a third of it was the best single radius for a new person (METHOD.md §5).
-        start = torch.tensor(basis.ranks).sqrt() / 3
-        self.radius = nn.Parameter(start, requires_grad=norm == "radius-learned")
 
     def forward(self, face_embedding: Tensor) -> Tensor:
-        """(b, 512) unit norm -> (b, k, p) in units of the celebrities' spread."""
+        """Map (b, 512) of unit norm to (b, k, p), in standard deviations of the celebrities."""
         raw: Tensor = self.linear(face_embedding).unflatten(-1, self.shape)
         if self.norm == "paper":
-            unit = functional.normalize(functional.leaky_relu(raw, 0.2), dim=-1).flatten(-2)
-            return torch.where(self.std > 0, unit / self.std.clamp_min(1e-12), 0.0)
-        if self.norm == "radius-learned":
-            raw = functional.normalize(raw, dim=-1) * self.radius.view(*self.shape[:2], 1)
+            raw = functional.normalize(functional.leaky_relu(raw, 0.2), dim=-1).flatten(-2)
+            return torch.where(self.std > 0, raw / self.std.clamp_min(1e-12), 0.0)
         return raw.flatten(-2)
 
-
-def low_rank(faces: Tensor, down: Tensor, up: Tensor, bias: Tensor) -> Tensor:
-    """Faces (n, 512) by down (r, 512), up (m, r), bias (m,) -> (n, m)."""
-    return faces @ down.T @ up.T + bias
+    def settled(self, coefficients: Tensor, share: float) -> Tensor:
+        """Return the coefficients as they are; `share` of the planned steps is done."""
+        return coefficients
 
 
 class CalibratedMapper(nn.Module):
-    """What the calibration says of a face, and one trained layer (512 -> r) along its directions.
+    """The closed-form initialisation, plus one trained layer (512 -> q) along its directions.
 
-    The directions are those of what a word says of a face (`Calibration.directions`). The many
-    others of its coefficients move pictures, too, and a training on one photo would learn by them
-    what is the photo's and not the person's. The layer starts at zero.
+    In these, token embeddings say something about faces. With the many others, which change images
+    too, a training would fit the one photo. The layer starts at zero.
     """
 
     down: Tensor
@@ -76,34 +80,184 @@ class CalibratedMapper(nn.Module):
     along: Tensor
 
     def __init__(
-        self,
-        shape: tuple[int, int],
-        down: Tensor,
-        up: Tensor,
-        bias: Tensor,
-        directions: Tensor,
-        correction: Tensor,
+        self, shape: tuple[int, int], tensors: dict[str, Tensor], shrink: float = 1.0
     ) -> None:
-        """Coefficients' shape (k, p), and the tensors of a `Calibration`."""
+        """Take the coefficients' shape (k, p), CALIBRATED tensors and the final factor."""
         super().__init__()
-        self.shape = shape
-        tensors = (down, up, bias, directions, correction)
-        for name, value in zip(CALIBRATED, tensors, strict=True):
-            self.register_buffer(name, value.float().clone())
+        self.shape, self.shrink = shape, shrink
+        for name in CALIBRATED:
+            self.register_buffer(name, tensors[name].float().clone())
         self.register_buffer("along", torch.linalg.pinv(self.directions), persistent=False)
-        self.linear = nn.Linear(down.shape[1], directions.shape[1], bias=False)
+        self.linear = nn.Linear(self.down.shape[1], self.directions.shape[1], bias=False)
         nn.init.zeros_(self.linear.weight)
 
     def forward(self, face_embedding: Tensor) -> Tensor:
-        """(b, 512) unit norm -> (b, k, p) in units of the celebrities' spread."""
-        start = low_rank(face_embedding, self.down, self.up, self.bias)
-        further = self.linear(face_embedding) @ self.directions.T
-        coefficients: Tensor = (start + further).unflatten(-1, self.shape)
+        """Map (b, 512) of unit norm to (b, k, p), in standard deviations of the celebrities."""
+        initial = face_embedding @ self.down.T @ self.up.T + self.bias
+        offset = self.linear(face_embedding) @ self.directions.T
+        coefficients: Tensor = (initial + offset).unflatten(-1, self.shape)
         return coefficients
 
-    def corrected(self, coefficients: Tensor, share: float) -> Tensor:
-        """What a training found (b, k, p) -> with `share`, 0 to 1, of the correction."""
-        found = coefficients.flatten(1) @ self.along.T  # (b, q)
+    def settled(self, coefficients: Tensor, share: float) -> Tensor:
+        """Shrink and correct what a training found (b, k, p), against the overshoot of guidance.
+
+        `share` of the planned steps is done, 0 to 1; the longer the training, the more of both.
+        """
+        shrunk = coefficients * (1 - (1 - self.shrink) * share)
+        found = shrunk.flatten(1) @ self.along.T  # (b, q)
         added = found @ self.correction[:, :-1].T + self.correction[:, -1]
-        further: Tensor = (added @ self.directions.T).view_as(coefficients)
-        return coefficients + share * further
+        return shrunk + share * (added @ self.directions.T).view_as(shrunk)
+
+
+Mapper: TypeAlias = CoefficientMapper | CalibratedMapper
+
+
+def build_mapper(
+    basis: CelebBasis, config: MapperConfig, calibration: Calibration | None, seed: int
+) -> Mapper:
+    """Build a mapper, from the calibration if there is one and the config wants it.
+
+    Raises:
+        BasisMismatch: The calibration is of another basis.
+    """
+    if calibration is None or not config.calibrated or config.norm == "paper":
+        return CoefficientMapper(basis, config.norm, seed)
+    check_basis(calibration, basis)
+    tensors = {name: getattr(calibration, name) for name in CALIBRATED}
+    return CalibratedMapper((basis.k, basis.p), tensors, config.shrink)
+
+
+def check_basis(calibration: Calibration, basis: CelebBasis) -> None:
+    """Raise BasisMismatch if the calibration is of another basis."""
+    if calibration.basis_id != basis.id:
+        raise BasisMismatch("calibration", basis.id, calibration.basis_id, calibration.base_model)
+
+
+def zero_correction(directions: Tensor) -> Tensor:
+    """Return the `Calibration.correction` that adds nothing along directions (k * p, q)."""
+    return torch.zeros(directions.shape[1], directions.shape[1] + 1)
+
+
+def save_calibration(calibration: Calibration, path: Path) -> None:
+    """Write it atomically: faces in 8 bits (0.5 KB per celebrity), the rest in half precision.
+
+    Raises:
+        SaveFailed: The file cannot be written.
+    """
+    metadata = {name: getattr(calibration, name) for name in LABELS} | {"format": FORMAT}
+    metadata["names"] = json.dumps(calibration.names)
+    metadata["framing"] = json.dumps(vars(calibration.framing))
+    tensors = {name: getattr(calibration, name).half().contiguous() for name in CALIBRATED}
+    faces = calibration.face_embeddings
+    scale = 127 / faces.abs().amax(1, keepdim=True).clamp_min(1e-6)
+    tensors["face_embeddings"] = (faces * scale).round().char()
+    write_atomically(path, save(tensors, metadata=metadata))
+
+
+def load_calibration(paths: Sequence[Path], recogniser: str, basis_id: str) -> Calibration | None:
+    """Load the first calibration of this recogniser and basis; others are skipped, and said so."""
+    for path in paths:
+        content = read_tensors(path, FORMAT)
+        if content is None:
+            continue
+        tensors, metadata = content
+        if (metadata["recogniser"], metadata["basis_id"]) != (recogniser, basis_id):
+            what = "recogniser" if metadata["recogniser"] != recogniser else "celeb basis"
+            log.warning("ignored: %s was made with another %s; run calibrate again", path, what)
+            continue
+        tensors = {name: tensor.float() for name, tensor in tensors.items()}
+        tensors["face_embeddings"] = functional.normalize(tensors["face_embeddings"], dim=1)
+        tensors.setdefault("correction", zero_correction(tensors["directions"]))
+        names, framing = (json.loads(metadata[name]) for name in ("names", "framing"))
+        values: dict[str, Any] = tensors | {name: metadata[name] for name in LABELS}
+        return Calibration(tuple(names), framing=Framing(**framing), **values)
+    return None
+
+
+def build_optimiser(
+    mapper: Mapper, nuisance_tokens: nn.Module | None, config: OptimiserConfig, people: int
+) -> torch.optim.Optimizer:
+    """Build AdamW for a plain mapper, TensorAdam for a calibrated one.
+
+    A face embedding has norm 1, so the steps of the 512 weights of a row add up to sqrt(512) times
+    their mean length. In Adam's step, n people move each weight that they share sqrt(n) times less.
+    """
+    calibrated = isinstance(mapper, CalibratedMapper)
+    rate = config.calibrated_learning_rate / FACE_WIDTH**0.5 if calibrated else config.learning_rate
+    groups: list[dict[str, Any]] = []
+    for part, lr in (
+        (mapper, rate * people**0.5),
+        (nuisance_tokens, config.nuisance_learning_rate),
+    ):
+        if part is not None:
+            group = {"params": list(part.parameters()), "lr": lr, "initial_lr": lr}
+            groups.append({**group, "per_tensor": part is mapper})
+    return TensorAdam(groups) if calibrated else torch.optim.AdamW(groups)
+
+
+class TensorAdam(torch.optim.Optimizer):
+    """Adam whose second moment is one number per tensor, as NovoGrad's is (arXiv:1905.11286).
+
+    Coordinates whose gradients are noise alone move little; in Adam, as far as any other. Groups
+    with `per_tensor=False` are Adam's (arXiv:1412.6980, algorithm 1), the bias correction too.
+    """
+
+    def __init__(self, params: Iterable[dict[str, Any]], lr: float = 1e-3) -> None:
+        super().__init__(params, {"lr": lr, "per_tensor": True})
+
+    @torch.no_grad()
+    def step(self, closure: None = None) -> None:  # type: ignore[override]
+        """Update all parameters that have a gradient."""
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                if parameter.grad is None:
+                    continue
+                state, gradient = self.state[parameter], parameter.grad
+                square = gradient.square()
+                square = square.mean() if group["per_tensor"] else square
+                if not state:
+                    state["step"], state["exp_avg"] = torch.zeros(()), torch.zeros_like(parameter)
+                    state["exp_avg_sq"] = torch.zeros_like(square)
+                state["step"] += 1
+                state["exp_avg"].lerp_(gradient, 1 - BETAS[0])
+                state["exp_avg_sq"].lerp_(square, 1 - BETAS[1])
+                first, second = (1 - beta ** state["step"].item() for beta in BETAS)
+                length = (state["exp_avg_sq"] / second).sqrt() + 1e-12
+                parameter.sub_(group["lr"] * state["exp_avg"] / first / length)
+
+
+def optimiser_step(
+    backward: Callable[[float], Tensor],
+    optimiser: torch.optim.Optimizer,
+    scaler: torch.amp.GradScaler,
+    step: int,
+) -> Tensor:
+    """Make one step of the optimiser and return the losses (n,).
+
+    `backward` adds the gradients of the loss times a scale to the optimiser's parameters and
+    returns the losses; it is called again, with half the scale, when they overflow float16.
+
+    Raises:
+        TrainingDiverged: The loss is not finite.
+    """
+    while True:
+        scale = scaler.get_scale()
+        optimiser.zero_grad(set_to_none=True)
+        with torch.enable_grad():
+            losses = backward(scale)
+        if not torch.isfinite(losses).all() or scale < MIN_SCALE:
+            raise TrainingDiverged(
+                f"The loss is no longer a number at step {step}. "
+                "Train again with a lower learning rate, or in float32."
+            )
+        if scaler.is_enabled():
+            scaler.scale(losses.new_ones(()))  # it refuses to step before it has scaled something
+        scaler.step(optimiser)
+        scaler.update()
+        if scaler.get_scale() >= scale:  # it falls after an overflow, and only then
+            return losses
+
+
+def linear_decay(step: int, steps: int) -> float:
+    """Return the factor on the learning rate after `step` of `steps` updates: 1 to a tenth."""
+    return 1 - 0.9 * step / max(1, steps)

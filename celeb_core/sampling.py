@@ -1,38 +1,41 @@
-"""Prompt -> pictures, by the model's own diffusers pipeline."""
-
-from __future__ import annotations
+"""Prompt -> images by the model's own diffusers pipeline; schedulers, few-step LoRA, previews."""
 
 import itertools
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
+import diffusers
 import torch
 from PIL import Image
+from safetensors import SafetensorError
 from torch import Tensor
 
-from celeb_core.errors import ModelUnsupported, PromptError
-from celeb_core.memory import within_memory
-from celeb_core.previews import Previews
+from celeb_core.device import within_memory
+from celeb_core.errors import ModelNotFound, ModelUnsupported
+from celeb_core.models import Models
 from celeb_core.prompt import encode_prompt, known_names, parse_prompt
 from celeb_core.types import CelebBasis, Prompt, PromptEmbeds, SampleConfig
 
-if TYPE_CHECKING:
-    from celeb_core.models import Models
-
 DEFAULT_SCHEDULER = "dpm++ 2m karras"
+DPM = ("DPMSolverMultistepScheduler", {"algorithm_type": "dpmsolver++"})
 SCHEDULERS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
-    DEFAULT_SCHEDULER: (
-        "DPMSolverMultistepScheduler",
-        {"use_karras_sigmas": True, "algorithm_type": "dpmsolver++"},
-    ),
-    "dpm++ 2m": ("DPMSolverMultistepScheduler", {"algorithm_type": "dpmsolver++"}),
+    DEFAULT_SCHEDULER: (DPM[0], {**DPM[1], "use_karras_sigmas": True}),
+    "dpm++ 2m": DPM,
     "ddim": ("DDIMScheduler", {}),
     "euler": ("EulerDiscreteScheduler", {}),
     "euler a": ("EulerAncestralDiscreteScheduler", {}),
     "unipc": ("UniPCMultistepScheduler", {}),
     "lcm": ("LCMScheduler", {}),
 }
-"""Name -> diffusers class and what is set on it."""
+"""Name -> diffusers class and the options that are set on it."""
+
+FAST = SampleConfig(steps=6, guidance_scale=1.5, scheduler="lcm")
+"""For LCM and Turbo LoRAs. They have guidance trained in: more of it oversaturates."""
+ADAPTER = "fast"
+LORA_FILE = "pytorch_lora_weights.safetensors"  # diffusers' own name
+TINY_VAES = {"sd": "madebyollin/taesd", "sdxl": "madebyollin/taesdxl"}
+LOAD_ERRORS = (OSError, SafetensorError, ValueError, KeyError, RuntimeError, TypeError)
 
 
 class _Stopped(Exception):
@@ -48,11 +51,24 @@ def generate(
     on_step: Callable[[int, int], None] | None = None,
     should_stop: Callable[[], bool] | None = None,
 ) -> list[Image.Image]:
-    """Draw `config.num_images` pictures; picture i depends on seed + i only.
+    """Generate `config.num_images` images; image i depends on seed + i only.
 
-    `on_step(done, total)` counts denoising steps over all pictures. When `should_stop()` turns
-    true, the pictures finished so far are returned. Raises PromptTooLong, UnknownName,
-    BasisMismatch, ModelUnsupported.
+    Args:
+        prompt: Of `parse_prompt`.
+        models: Of `load_models`.
+        basis: Of the prompt's identities.
+        config: Every number; the model's defaults without one.
+        on_step: Gets the denoising steps that are done, over all images, and their total.
+        should_stop: When it turns true, the images that are finished are returned.
+
+    Returns:
+        RGB images of the size of `image_size`.
+
+    Raises:
+        PromptTooLong: It has more tokens than the text encoder reads.
+        BasisMismatch: An identity belongs to another basis.
+        ModelUnsupported: There is no such scheduler.
+        MemoryShort: Memory ran out in the leanest mode.
     """
     config = config or SampleConfig()
     prompts = [prompt] * config.num_images
@@ -67,72 +83,64 @@ def generate_each(
     *,
     on_step: Callable[[int, int], None] | None = None,
     should_stop: Callable[[], bool] | None = None,
-    previews: Previews | None = None,
+    on_latents: Callable[[Any, Tensor], None] | None = None,
 ) -> list[Image.Image]:
-    """Draw one picture for each prompt, number i from seed + i; otherwise like `generate`.
+    """Generate one image for each prompt, number i from seed + i; otherwise like `generate`.
 
-    `previews` shows the pictures under way now and then. With `config.delay` people come late, as
-    by the delayed subject conditioning of FastComposer (Xiao et al. 2023, arXiv:2305.10431).
+    `on_latents` gets the pipeline and the latents (b, c, h, w) after each denoising step.
     """
     config = config or SampleConfig()
-    if not 0 <= config.delay <= 1:
-        raise PromptError(f"A delay of {config.delay} is no share of the steps. Take 0 to 1.")
     steps = models.steps if config.steps is None else config.steps
-    states = first = _text_states(prompts, models, basis, config.negative_prompt)
-    if late := round(config.delay * steps):
-        first = _text_states(prompts, models, basis, config.negative_prompt, of_anybody=True)
-    sizes = [picture_size(prompt, models, basis.names, config) for prompt in prompts]
+    guidance = models.guidance_scale if config.guidance_scale is None else config.guidance_scale
+    embeds = _encode_all(prompts, models, basis, config.negative_prompt)
+    sizes = [image_size(prompt, models, basis.names, config) for prompt in prompts]
     pipeline = _pipeline(models, config.scheduler)
-    pictures: list[Image.Image] = []
+    images: list[Image.Image] = []
 
-    def draw() -> list[Image.Image]:
-        """The next few."""
-        most = models.memory.piece or config.batch_size
-        batch = _next_batch(sizes, len(pictures), most)
+    def generate_batch() -> list[Image.Image]:
+        first, most = len(images), models.memory.micro_batch or config.batch_size
+        size = sizes[first]  # one for the whole batch
+        rest = range(first, min(first + most, len(prompts)))
+        batch = list(itertools.takewhile(lambda i: sizes[i] == size, rest))
 
         def after_step(pipe: Any, index: int, timestep: Any, state: dict[str, Any]) -> Any:
             if on_step is not None:
-                now = len(pictures) * steps + (index + 1) * len(batch)
-                on_step(now, len(prompts) * steps)
-            if previews is not None:
-                previews.look(pipe, state["latents"])
+                on_step(len(images) * steps + (index + 1) * len(batch), len(prompts) * steps)
+            if on_latents is not None:
+                on_latents(pipe, state["latents"])
             if should_stop is not None and should_stop():
                 raise _Stopped
-            if index + 1 == late:
-                state |= _from_now_on([states[i] for i in batch], pipe, state["latents"].device)
             return state
 
-        width, height = sizes[batch[0]]
-        drawn: list[Image.Image] = pipeline(
-            **_as_arguments("", [first[i][0] for i in batch]),
-            **_as_arguments("negative_", [first[i][1] for i in batch]),
+        result: list[Image.Image] = pipeline(
+            **_as_arguments("", [embeds[i][0] for i in batch]),
+            **_as_arguments("negative_", [embeds[i][1] for i in batch]),
             num_inference_steps=steps,
-            guidance_scale=models.guidance if config.guidance is None else config.guidance,
-            width=width,
-            height=height,
-            # On the CPU, so that a seed is the same picture on every device.
+            guidance_scale=guidance,
+            width=size[0],
+            height=size[1],
+            # On the CPU, so that a seed gives the same image on every device.
             generator=[torch.Generator().manual_seed(config.seed + i) for i in batch],
             callback_on_step_end=after_step,
         ).images
-        return drawn
+        return result
 
     try:
-        while len(pictures) < len(prompts):
-            pictures += within_memory(models, draw)
+        while len(images) < len(prompts):
+            images += within_memory(models.memory, generate_batch)
     except _Stopped:
         pass
-    models.memory.rest()
-    return pictures
+    models.memory.offload_vae()
+    return images
 
 
-def picture_size(
+def image_size(
     prompt: Prompt, models: Models, names: Sequence[str], config: SampleConfig
 ) -> tuple[int, int]:
-    """Width and height in pixels: as configured, or the model's, wider for two or more people.
+    """Return width and height in pixels: as configured, or the model's, wider for several people.
 
-    People are the prompt's identities and the celebrities among `names` that it mentions.
-
-    Rounded to multiples that the VAE and the UNet halve without remainder.
+    People are the prompt's identities and the celebrities of `names` that it mentions. Rounded to
+    multiples that VAE and UNet halve without remainder.
     """
     people = len(prompt.identities) + len(known_names(prompt.text, names))
     width = config.width or models.width * (1.5 if people > 1 else 1.0)
@@ -142,12 +150,11 @@ def picture_size(
 
 
 def make_scheduler(models: Models, name: str | None = None) -> Any:
-    """A fresh scheduler; None is the model's default, or DPM-Solver++ where it is compatible.
+    """Make a fresh scheduler; None is the model's default, or DPM-Solver++ where it fits.
 
-    Raises ModelUnsupported for an unknown name.
+    Raises:
+        ModelUnsupported: There is no scheduler of that name.
     """
-    import diffusers
-
     chosen = name or models.scheduler_name or DEFAULT_SCHEDULER
     if chosen not in SCHEDULERS:
         raise ModelUnsupported(
@@ -160,68 +167,103 @@ def make_scheduler(models: Models, name: str | None = None) -> Any:
     return cls.from_config(models.scheduler.config, **options)
 
 
-def _text_states(
-    prompts: Sequence[Prompt],
-    models: Models,
-    basis: CelebBasis,
-    negative: str,
-    of_anybody: bool = False,
-) -> list[tuple[PromptEmbeds, PromptEmbeds]]:
-    """What is wanted and what is not, per prompt; each distinct prompt encoded once.
+def decode_preview(pipeline: Any, latents: Tensor, vae: Any) -> list[Image.Image]:
+    """Decode latents (b, c, h, w) after a step, without the noise where the scheduler knows it.
 
-    `of_anybody`: with the celebrities' mean in place of its people.
+    `vae` is `device.exact_vae` of the pipeline's.
     """
-    known: dict[int, tuple[PromptEmbeds, PromptEmbeds]] = {}
-    # SDXL's answer to nothing that is not wanted: not the states of an empty text, but zeros.
-    zeros = not negative and models.pipeline.config.get("force_zeros_for_empty_prompt", False)
-    for prompt in prompts:
-        if id(prompt) not in known:
-            people = prompt.identities
-            if of_anybody:
-                people = dict.fromkeys(people, basis.mean)
-            unwanted = encode_prompt(parse_prompt(negative, people), basis, models)
-            known[id(prompt)] = (
-                encode_prompt(Prompt(prompt.text, people), basis, models),
-                unwanted.zeros() if zeros else unwanted,
-            )
-    return [known[id(prompt)] for prompt in prompts]
+    scheduler = pipeline.scheduler
+    if scheduler.config.get("predict_x0") or "++" in scheduler.config.get("algorithm_type", ""):
+        latents = scheduler.model_outputs[-1]  # its estimate of the finished latents
+    shift = getattr(vae.config, "shift_factor", None) or 0.0
+    with torch.no_grad():
+        clean = latents.to(vae.dtype) / vae.config.scaling_factor + shift
+        pixels = vae.decode(clean, return_dict=False)[0]
+    return list(pipeline.image_processor.postprocess(pixels))
 
 
-def _as_arguments(prefix: str, said: Sequence[PromptEmbeds]) -> dict[str, Tensor]:
-    """As diffusers' pipelines take them."""
-    arguments = {f"{prefix}prompt_embeds": torch.cat([one.states for one in said])}
-    pooled = [one.pooled for one in said if one.pooled is not None]
+def add_fast_lora(models: Models, lora: str | Path) -> None:
+    """Load an LCM or Turbo LoRA into the UNet, to generate in few steps as in FAST.
+
+    It is a file, or owner/model or owner/model/file of the hub. From then on the model is for
+    generating only: people trained on it would fit the LoRA.
+
+    Raises:
+        ModelError: It is not there, not whole, does not fit the model, or peft is not installed.
+    """
+    path, parts = Path(lora).expanduser(), str(lora).split("/")
+    source, weights = str(path), None
+    if not path.is_file():
+        if path.is_absolute() or len(parts) not in (2, 3) or parts[0] in (".", ".."):
+            raise ModelNotFound(f"The LoRA {lora} is not there. Check the path, or name a hub id.")
+        source, weights = "/".join(parts[:2]), "".join(parts[2:]) or LORA_FILE
+    try:
+        models.pipeline.load_lora_weights(source, weight_name=weights, adapter_name=ADAPTER)
+    except ImportError as error:
+        raise ModelUnsupported("A LoRA needs the package peft: pip install peft.") from error
+    except LOAD_ERRORS as error:
+        raise _unusable(f"The LoRA {lora}", error) from error
+    if ADAPTER not in models.pipeline.get_list_adapters().get("unet", []):
+        raise ModelUnsupported(f"{lora} has no LoRA for the UNet of {models.title}.")
+    models.unet.requires_grad_(False)
+
+
+def load_tiny_vae(models: Models, source: str | Path = "tiny") -> Any:
+    """Load an AutoencoderTiny in the model's precision; "tiny" is the usual one for its family.
+
+    Raises:
+        ModelError: It is not there, not whole, or does not fit the model.
+    """
+    if source == "tiny":
+        source = TINY_VAES["sdxl" if len(models.encoders) > 1 else "sd"]
+    try:
+        vae = diffusers.AutoencoderTiny.from_pretrained(source, dtype=models.unet.dtype)
+    except LOAD_ERRORS as error:
+        raise _unusable(f"The VAE {source}", error) from error
+    takes, makes = (part.config.latent_channels for part in (vae, models.vae))
+    if takes != makes:
+        raise ModelUnsupported(
+            f"The VAE {source} takes {takes} channels, {models.title} makes {makes}."
+        )
+    return vae.to(models.device).requires_grad_(False).eval()
+
+
+def _unusable(what: str, error: Exception) -> ModelNotFound | ModelUnsupported:
+    reason = str(error).strip().partition("\n")[0][:200]
+    if isinstance(error, OSError | SafetensorError):
+        return ModelNotFound(
+            f"{what} is not there, or not whole ({reason}). Check the path or the connection."
+        )
+    return ModelUnsupported(f"{what} does not fit this model ({reason}).")
+
+
+def _encode_all(
+    prompts: Sequence[Prompt], models: Models, basis: CelebBasis, negative_prompt: str
+) -> list[tuple[PromptEmbeds, PromptEmbeds]]:
+    """Encode each prompt and the negative one, which may name the prompt's people, too."""
+    # SDXL's unconditional input is zeros instead of an empty text.
+    zeros = not negative_prompt and models.pipeline.config.get("force_zeros_for_empty_prompt")
+    encoded: dict[int, tuple[PromptEmbeds, PromptEmbeds]] = {}
+    for key, prompt in {id(prompt): prompt for prompt in prompts}.items():
+        negative = encode_prompt(parse_prompt(negative_prompt, prompt.identities), basis, models)
+        negative = negative.map(torch.zeros_like) if zeros else negative
+        encoded[key] = (encode_prompt(prompt, basis, models), negative)
+    return [encoded[id(prompt)] for prompt in prompts]
+
+
+def _as_arguments(prefix: str, embeds: Sequence[PromptEmbeds]) -> dict[str, Tensor]:
+    """Name them as diffusers' pipelines do."""
+    arguments = {f"{prefix}prompt_embeds": torch.cat([one.hidden_states for one in embeds])}
+    pooled = [one.pooled for one in embeds if one.pooled is not None]
     if pooled:
         arguments[f"{prefix}pooled_prompt_embeds"] = torch.cat(pooled)
     return arguments
 
 
-def _from_now_on(
-    said: Sequence[tuple[PromptEmbeds, PromptEmbeds]], pipe: Any, device: torch.device
-) -> dict[str, Tensor]:
-    """What is wanted and what is not, as a callback of diffusers' pipelines puts it in place of
-    what they were called with."""
-    both = {"prompt_embeds": "prompt_embeds", "add_text_embeds": "pooled_prompt_embeds"}
-    wanted = _as_arguments("", [one for one, _ in said])
-    unwanted = _as_arguments("", [other for _, other in said])
-    parts = [unwanted, wanted] if pipe.do_classifier_free_guidance else [wanted]
-    return {
-        theirs: torch.cat([part[ours] for part in parts]).to(device, pipe.unet.dtype)
-        for theirs, ours in both.items()
-        if ours in wanted
-    }
-
-
-def _next_batch(sizes: Sequence[tuple[int, int]], first: int, most: int) -> list[int]:
-    """Indices from `first` on, of one size and at most `most`."""
-    same = itertools.takewhile(lambda i: sizes[i] == sizes[first], range(first, len(sizes)))
-    return list(itertools.islice(same, most))
-
-
 def _pipeline(models: Models, scheduler: str | None) -> Any:
-    """A pipeline of the same weights with a scheduler of its own: schedulers have state.
+    """Build a pipeline of the same weights with a scheduler of its own: schedulers have state.
 
-    Without text encoders it takes the UNet's precision for the text states that it is given.
+    Without text encoders it takes the UNet's dtype for the embeds that it is given.
     """
     parts = {**models.pipeline.components, "scheduler": make_scheduler(models, scheduler)}
     parts |= {name: None for name in parts if name.startswith(("text_encoder", "tokenizer"))}

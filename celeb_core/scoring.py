@@ -1,242 +1,236 @@
-"""Scores of one picture: are the right people there, and does it show what was asked?
-
-The judge (a face network that no training ever saw), the attribute reader and CLIP are optional
-files of a model folder; without them their scores are None.
-"""
-
-from __future__ import annotations
+"""Identity and prompt scores of an image: are the right people in it, does it show the prompt?"""
 
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any
 
+import cv2
 import numpy as np
 import numpy.typing as npt
+import onnxruntime
 import torch
-from PIL import Image
+from insightface.utils.face_align import estimate_norm
+from PIL import Image, ImageOps
 from safetensors.torch import load_file
+from scipy.optimize import linear_sum_assignment
 from torch import Tensor
-from torch.nn import functional
 
-from celeb_core.alignment import JUDGE_TEMPLATE, align
-from celeb_core.calibration import PORTRAIT, largest, mean_direction
-from celeb_core.prompt import PLACEHOLDER, known_names, parse_prompt
+from celeb_core.faces import FaceModel, largest_face, mean_embedding
+from celeb_core.models import Models
+from celeb_core.prompt import PORTRAIT, known_names, parse_prompt
 from celeb_core.sampling import generate
-from celeb_core.second_judge import SecondJudge, load_second_judge
-from celeb_core.types import Face, FaceScore, Identity, SampleConfig, Scores
+from celeb_core.text_encoder import PLACEHOLDER
+from celeb_core.types import Box, CelebBasis, Face, Identity, SampleConfig
 
-if TYPE_CHECKING:
-    from celeb_core.models import Studio
+CROP = 112  # pixels
+ZOOM = 0.62  # the judge's crop, which shows hair and shoulders, too, is ArcFace's, scaled
+SHIFT = np.array([[0.0, 0.0, 56 - ZOOM * 56], [0.0, 0.0, 58 - ZOOM * 72]])  # and shifted, pixels
 
 
-class Likeness(Protocol):
-    """A judge of likeness: the model folder's own, or `second_judge` on photographs."""
+@dataclass(frozen=True)
+class FaceScore:
+    """One wanted person in one image. A missing face scores zero."""
 
-    def embed(self, picture: Image.Image, faces: Sequence[Face]) -> Tensor:
-        """(n, 128) unit norm; faces as found in this very picture."""
-        ...
+    name: str
+    found: bool
+    identity: float  # recogniser cosine
+    judge: float | None  # the judge's cosine, if there is a judge
+    box: Box | None
+
+
+@dataclass(frozen=True)
+class Scores:
+    """How well an image does what it was asked for."""
+
+    faces: tuple[FaceScore, ...]
+    prompt: float | None  # CLIP cosine of image and text without names; None without a CLIP
+
+    @property
+    def identity(self) -> float | None:
+        """Mean recogniser cosine over the wanted people; None if there are none."""
+        return _mean([face.identity for face in self.faces])
+
+    @property
+    def judge(self) -> float | None:
+        """Mean judge cosine; None without a judge."""
+        return _mean([face.judge for face in self.faces if face.judge is not None])
 
 
 class Judge:
-    """Reads traits and an embedding from an aligned head; only ever used to score."""
+    """Reads traits and an embedding from a head; no training ever saw it, it only scores."""
 
     def __init__(self, path: Path) -> None:
-        self.session = _session(path)
+        self.session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
 
-    def look(self, picture: Image.Image, landmarks: Sequence[npt.NDArray[Any]]) -> dict[str, Any]:
-        """Faces of one picture by their (5, 2) landmarks -> traits (n, 24), embedding (n, 128)."""
-        rgb = np.asarray(picture.convert("RGB"))
-        crops = np.stack([align(rgb, points, JUDGE_TEMPLATE) for points in landmarks])
-        inputs = {"crop": _planes(crops)}
-        traits, embedding = self.session.run(["traits", "embedding"], inputs)
+    def read(self, image: Image.Image, faces: Sequence[Face]) -> dict[str, Tensor]:
+        """Return traits (n, 24) and embedding (n, 128) of faces that were found in this image."""
+        rgb = np.asarray(image.convert("RGB"))
+        crops = np.stack([judge_crop(rgb, face.landmarks) for face in faces])
+        traits, embedding = self.session.run(["traits", "embedding"], {"crop": _planes(crops)})
         return {"traits": torch.from_numpy(traits), "embedding": torch.from_numpy(embedding)}
 
-    def embed(self, picture: Image.Image, faces: Sequence[Face]) -> Tensor:
-        """(n, 128) unit norm; faces as found in this very picture."""
-        if not faces:
-            return torch.zeros(0, 128)
-        embedding: Tensor = self.look(picture, [face.landmarks for face in faces])["embedding"]
-        return embedding
+    def embed(self, image: Image.Image, faces: Sequence[Face]) -> Tensor:
+        """Return (n, 128) of unit norm for faces that were found in this image."""
+        return self.read(image, faces)["embedding"] if faces else torch.zeros(0, 128)
 
 
-class Reader:
-    """Reads what a picture shows: one label per group (expression, accessory, scene, ...)."""
+class AttributeReader:
+    """Reads what an image shows: one label per group (expression, accessory, scene, ...)."""
 
-    def __init__(self, path: Path, labels: Path) -> None:
-        self.session = _session(path)
-        self.labels: dict[str, list[str]] = json.loads(labels.read_text(encoding="utf-8"))
+    def __init__(self, path: Path) -> None:
+        self.session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+        self.labels: dict[str, list[str]] = json.loads(path.with_suffix(".json").read_bytes())
 
-    def read(self, picture: Image.Image) -> dict[str, str]:
-        """Group -> label."""
-        small = picture.convert("RGB").resize((128, 128), Image.Resampling.BICUBIC)
-        outputs = self.session.run(None, {"picture": _planes(np.asarray(small)[None])})
-        return {
-            group: labels[int(logits[0].argmax())]
-            for (group, labels), logits in zip(self.labels.items(), outputs, strict=True)
-        }
+    def read(self, image: Image.Image) -> dict[str, str]:
+        """Return group -> label."""
+        small = image.convert("RGB").resize((128, 128), Image.Resampling.BICUBIC)
+        (source,) = self.session.get_inputs()
+        outputs = self.session.run(None, {source.name: _planes(np.asarray(small)[None])})
+        groups = zip(self.labels.items(), outputs, strict=True)
+        return {group: labels[int(logits[0].argmax())] for (group, labels), logits in groups}
 
 
 class ClipScorer:
-    """Cosine of picture and text by a CLIP model.
+    """CLIP; a folder without text tower or tokenizer uses those of the model that it is in."""
 
-    A `clip/` folder without a text tower uses the model's own text encoder as one.
-    """
-
-    def __init__(self, folder: Path, tokenizer: Path) -> None:
+    def __init__(self, folder: Path) -> None:
         from transformers import CLIPConfig, CLIPImageProcessorPil, CLIPModel, CLIPTokenizer
 
         self.model = CLIPModel(CLIPConfig.from_pretrained(folder, local_files_only=True)).eval()
-        self.model.load_state_dict(_clip_weights(folder))
+        weights = load_file(folder / "model.safetensors")
+        prefix = "text_model."
+        if not any(name.startswith(prefix) for name in weights):
+            tower = load_file(folder.parent / "text_encoder" / "model.safetensors")
+            weights |= {prefix + name.removeprefix(prefix): value for name, value in tower.items()}
+        self.model.load_state_dict(weights)  # in float32, whatever the file's dtype
         self.processor = CLIPImageProcessorPil.from_pretrained(folder, local_files_only=True)
+        own = (folder / "tokenizer_config.json").is_file()
+        tokenizer = folder if own else folder.parent / "tokenizer"
         self.tokenizer = CLIPTokenizer.from_pretrained(tokenizer, local_files_only=True)
 
-    def score(self, picture: Image.Image, text: str) -> float:
-        """-1 to 1. Wide pictures are letterboxed: nobody is cropped away."""
-        pixels = self.processor(letterbox(picture), return_tensors="pt")["pixel_values"]
+    def score(self, image: Image.Image, text: str) -> float:
+        """Return the cosine, -1 to 1; wide images are letterboxed, so that no one is cut off."""
+        pixels = self.processor(letterbox(image), return_tensors="pt")["pixel_values"]
         tokens = self.tokenizer(text, truncation=True, padding="max_length", return_tensors="pt")
         with torch.no_grad():
             result = self.model(pixel_values=pixels, **tokens)
-        return float(functional.cosine_similarity(result.image_embeds, result.text_embeds)[0])
-
-
-def _clip_weights(folder: Path) -> dict[str, Tensor]:
-    """The weights of `clip/`, with the text tower of `text_encoder/` if there is none."""
-    weights = load_file(folder / "model.safetensors")
-    prefix = "text_model."
-    if not any(name.startswith(prefix) for name in weights):
-        tower = load_file(folder.parent / "text_encoder" / "model.safetensors")
-        weights |= {prefix + name.removeprefix(prefix): value for name, value in tower.items()}
-    return {name: value.float() for name, value in weights.items()}
+        return float(torch.cosine_similarity(result.image_embeds, result.text_embeds)[0])
 
 
 @dataclass(frozen=True, eq=False)
-class Examiners:
-    """The optional networks of a model folder."""
+class Scorers:
+    """What images of a model are scored with; what its folder lacks is None, and its score, too."""
 
+    faces: FaceModel
+    names: tuple[str, ...] = ()  # celebrities, whose names are no part of what is to be shown
     judge: Judge | None = None
-    second: SecondJudge | None = None  # on photographs only
-    reader: Reader | None = None
+    reader: AttributeReader | None = None
     clip: ClipScorer | None = None
 
-    @property
-    def likeness(self) -> Likeness | None:
-        """Who judges likeness: the model's own judge, else the second one."""
-        return self.judge or self.second
+
+def load_scorers(models: Models, faces: FaceModel) -> Scorers:
+    """Load whatever of judge, reader and CLIP the model's folder has."""
+    folder, found = models.folder, Scorers(faces, models.names)
+    if folder and (path := folder / "judge.onnx").is_file():
+        found = replace(found, judge=Judge(path))
+    if folder and (path := folder / "reader.onnx").is_file():
+        found = replace(found, reader=AttributeReader(path))
+    if folder and (folder / "clip" / "config.json").is_file():
+        found = replace(found, clip=ClipScorer(folder / "clip"))
+    return found
 
 
-def load_examiners(folder: Path | None, photographs: bool = False) -> Examiners:
-    """Whatever of judge, reader and CLIP the folder has; the second judge for a model that draws
-    photographs and has none."""
-    own = folder is not None and (folder / "judge.onnx").is_file()
-    second = load_second_judge() if photographs and not own else None
-    if folder is None:
-        return Examiners(second=second)
-    judge, reader, clip = folder / "judge.onnx", folder / "reader.onnx", folder / "clip"
-    words = clip if (clip / "tokenizer_config.json").is_file() else folder / "tokenizer"
-    return Examiners(
-        judge=Judge(judge) if judge.is_file() else None,
-        second=second,
-        reader=Reader(reader, folder / "reader.json") if reader.is_file() else None,
-        clip=ClipScorer(clip, words) if (clip / "config.json").is_file() else None,
-    )
-
-
-def score_picture(
-    picture: Image.Image,
+def score_image(
+    image: Image.Image,
     text: str,
-    wanted: Mapping[str, Tensor],
-    studio: Studio,
-    judged: Mapping[str, Tensor] | None = None,
+    references: Mapping[str, Tensor],
+    scorers: Scorers,
+    judge_references: Mapping[str, Tensor] | None = None,
 ) -> Scores:
-    """Match the faces of a picture one to one to the wanted people and score it.
+    """Match the faces of an image of a prompt one to one to the wanted people, and score it.
 
-    `wanted`: name -> face embedding (512,) to compare with, the photo's or `reference_faces`'.
-    `judged`: name -> the judge's embedding (128,), if its score is wanted too.
+    Args:
+        image: RGB.
+        text: The prompt.
+        references: Name -> face embedding (512,), the photo's or `reference_embeddings`'.
+        scorers: Of the model.
+        judge_references: Name -> the judge's embedding (128,), for the judge's score.
     """
-    faces = studio.faces.find(picture) if wanted else []
-    pairs = match_faces([face.embedding for face in faces], list(wanted.values()))
-    seen = None
-    likeness = studio.examiners.likeness
-    if judged and likeness and faces:
-        seen = likeness.embed(picture, faces)
+    faces = scorers.faces.find(image) if references else []
+    pairs = match_faces([face.embedding for face in faces], list(references.values()))
+    judged = scorers.judge.embed(image, faces) if scorers.judge and judge_references else None
     scores = []
-    for index, (name, embedding) in enumerate(wanted.items()):
-        face = pairs.get(index)
-        found = face is not None
-        judge = None
-        if judged and name in judged and likeness:
-            judge = float(seen[face] @ judged[name]) if seen is not None and found else 0.0
-        identity = float(faces[face].embedding @ embedding) if face is not None else 0.0
-        box = faces[face].box if face is not None else None
-        scores.append(FaceScore(name, found, identity, judge, box))
-    clip = studio.examiners.clip
-    stripped = strip_people(text, studio.models.names)
-    return Scores(tuple(scores), clip.score(picture, stripped) if clip else None)
+    for index, (name, reference) in enumerate(references.items()):
+        at, identity, judge, box = pairs.get(index), 0.0, None, None
+        if at is not None:
+            identity, box = float(faces[at].embedding @ reference), faces[at].box
+        if judged is not None and judge_references and name in judge_references:
+            judge = 0.0 if at is None else float(judged[at] @ judge_references[name])
+        scores.append(FaceScore(name, at is not None, identity, judge, box))
+    prompt = strip_people(text, scorers.names)
+    return Scores(tuple(scores), scorers.clip.score(image, prompt) if scorers.clip else None)
 
 
-def reference_faces(
+def reference_embeddings(
     people: Mapping[str, Identity | Tensor | None],
-    studio: Studio,
-    pictures: int = 4,
+    models: Models,
+    basis: CelebBasis,
+    faces: FaceModel,
+    images: int = 4,
     seed: int = 1000,
 ) -> dict[str, Tensor]:
-    """Mean face embedding (512,) of each person as the model draws “a photo of <name>”.
+    """Return each person's mean face embedding (512,) in images of “a photo of <name>”.
 
-    For saved identities, whose photo's embedding is deliberately not kept; None stands for a
-    celebrity of that name. People without any face in their pictures are left out.
+    A person is an identity (it does not hold the photo's embedding), token embeddings (k, d), or
+    None for that celebrity. `images` are generated of each, from `seed` on; people without a face
+    in any are left out.
     """
     found = {}
     for name, person in people.items():
         text = PORTRAIT.format(name if person is None else f"<{name}>")
         prompt = parse_prompt(text, {} if person is None else {name: person})
-        config = SampleConfig(num_images=pictures, seed=seed)
-        faces = [
-            largest(seen).embedding
-            for picture in generate(prompt, studio.models, studio.basis, config)
-            if (seen := studio.faces.find(picture))
-        ]
-        if faces:
-            found[name] = mean_direction(torch.stack(faces))
+        generated = generate(prompt, models, basis, SampleConfig(num_images=images, seed=seed))
+        embeddings = [largest_face(each).embedding for each in map(faces.find, generated) if each]
+        if embeddings:
+            found[name] = mean_embedding(torch.stack(embeddings))
     return found
 
 
 def match_faces(found: Sequence[Tensor], wanted: Sequence[Tensor]) -> dict[int, int]:
-    """One-to-one assignment of greatest total cosine: index of wanted -> index of found."""
-    from scipy.optimize import linear_sum_assignment
-
+    """Assign one to one with the greatest total cosine: index of wanted -> index of found."""
     if not found or not wanted:
         return {}
     cosines = torch.stack(list(wanted)) @ torch.stack(list(found)).T
     rows, columns = linear_sum_assignment(-cosines.numpy())
-    return {int(row): int(column) for row, column in zip(rows, columns, strict=True)}
+    return dict(zip(rows.tolist(), columns.tolist(), strict=True))
 
 
 def strip_people(text: str, names: Sequence[str] = ()) -> str:
-    """The prompt without its people, placeholders and celebrities alike (METHOD.md §2)."""
+    """Return the prompt without its people, placeholders and celebrities alike."""
     text = PLACEHOLDER.sub(" ", text)
     for name in known_names(text, names):
         text = re.sub(re.escape(name), " ", text, flags=re.IGNORECASE)
     return " ".join(text.split())
 
 
-def letterbox(picture: Image.Image) -> Image.Image:
-    """The picture in the middle of a black square."""
-    side = max(picture.size)
-    square = Image.new("RGB", (side, side))
-    square.paste(picture, ((side - picture.width) // 2, (side - picture.height) // 2))
-    return square
+def letterbox(image: Image.Image) -> Image.Image:
+    """Return the image in the middle of a black square."""
+    return ImageOps.pad(image, (max(image.size), max(image.size)))
 
 
-def _session(path: Path) -> Any:
-    import onnxruntime
+def judge_crop(rgb: npt.NDArray[np.uint8], landmarks: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
+    """Cut out a head (112, 112, 3) by its landmarks (5, 2)."""
+    matrix = ZOOM * estimate_norm(landmarks, CROP) + SHIFT
+    return np.asarray(cv2.warpAffine(rgb, matrix, (CROP, CROP), borderValue=0.0), np.uint8)
 
-    return onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
 
-
-def _planes(pictures: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+def _planes(images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
     """(n, h, w, 3) uint8 -> (n, 3, h, w) float32 in [-1, 1]."""
-    planes = (pictures.astype(np.float32) - 127.5) / 127.5
-    return np.ascontiguousarray(planes.transpose(0, 3, 1, 2))
+    return ((images.astype(np.float32) - 127.5) / 127.5).transpose(0, 3, 1, 2)
+
+
+def _mean(values: Sequence[float]) -> float | None:
+    return sum(values) / len(values) if values else None

@@ -1,39 +1,49 @@
-"""Fit identities: a generator of TrainStep, one path for one person and for ten.
+"""Fit identities: a generator of TrainStep, one code path for one person and for ten.
 
-One mapper turns every person's face embedding into coefficients; the words that they make go
-through the frozen text encoder and UNet, and the denoising loss comes back to the mapper
-(METHOD.md §1.5), and to words of the photos that are thrown away (`celeb_core.photo_words`).
-Nothing is yielded inside a grad-mode context: the caller may hop threads.
+One mapper serves all people; `DenoisingLoss` sends gradients to it (Celeb Basis, section 3.3).
 """
-
-from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, replace
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
 from torch import Tensor
 from torch.nn import functional
 
+from celeb_core.augmentation import AugmentedLatents
 from celeb_core.basis import compose
-from celeb_core.checkpoints import FORMAT, load_checkpoint
-from celeb_core.denoising import Denoising
-from celeb_core.descent import TensorAdam, decay, descend
-from celeb_core.devices import loss_scaler
-from celeb_core.errors import BadName
-from celeb_core.identity import check_name, settings_of
-from celeb_core.mapper import CALIBRATED, FACE_WIDTH, CalibratedMapper, CoefficientMapper
-from celeb_core.memory import within_memory
-from celeb_core.presets import PRESETS
-from celeb_core.start import check_basis
-from celeb_core.types import Calibration, CelebBasis, Identity, Person, TrainConfig, TrainStep
+from celeb_core.denoising_loss import DenoisingLoss, NuisanceTokens
+from celeb_core.device import loss_scaler, within_memory
+from celeb_core.errors import BadName, ResumeMismatch
+from celeb_core.files import write_atomically
+from celeb_core.identity import check_name
+from celeb_core.mapper import (
+    CalibratedMapper,
+    CoefficientMapper,
+    Mapper,
+    build_mapper,
+    build_optimiser,
+    linear_decay,
+    optimiser_step,
+)
+from celeb_core.models import Models
+from celeb_core.types import (
+    PRESETS,
+    Calibration,
+    CelebBasis,
+    Checkpoint,
+    Identity,
+    Person,
+    TrainConfig,
+    TrainStep,
+)
 
-if TYPE_CHECKING:
-    from celeb_core.models import Models
+FORMATS = ("celeb-training 2", "celeb-training 1")  # of checkpoints; the first one is written
 
 
 def fit_identities(
@@ -46,14 +56,19 @@ def fit_identities(
     recogniser: str = "",
     resume: Path | None = None,
 ) -> Iterator[TrainStep]:
-    """Train one shared mapper for all people; yields step 0 (the start) and every step after.
+    """Train one shared mapper for all people. To stop, ask for no further step.
 
-    Stop by no longer asking. Deterministic for a seed, on one machine and as long as
-    `max_seconds` does not cut it short. Raises TrainingDiverged, ResumeMismatch, BadName,
-    BasisMismatch.
+    Deterministic for a seed on one machine, as long as `max_seconds` does not cut it short. With a
+    `calibration` it starts from the closed form. `recogniser` is written into the identities;
+    `resume` is a file of `save_checkpoint` to go on from.
+
+    Yields:
+        Step 0, the initialisation, and every step after it; the caller may change threads.
+
+    Raises:
+        CelebError: BadName, BasisMismatch, ResumeMismatch, TrainingDiverged or MemoryShort.
     """
-    config = config or PRESETS["best"]
-    training = _Training(people, models, basis, config, calibration, recogniser)
+    training = Training(people, models, basis, config, calibration, recogniser)
     if resume is not None:
         training.restore(resume)
     yield training.report({})
@@ -71,242 +86,232 @@ def fit(
     calibration: Calibration | None = None,
     recogniser: str = "",
 ) -> dict[str, Identity]:
-    """Run `fit_identities` to its end -> the people by name."""
-    steps = fit_identities(
+    """Run `fit_identities` to its end and return the people by name."""
+    *_, last = fit_identities(
         people, models, basis, config, calibration=calibration, recogniser=recogniser
     )
-    for last in steps:  # noqa: B007
-        pass
     return last.identities
 
 
-class _Training:
-    """The state of one run."""
+class Training:
+    """The state of one run: mapper, optimiser, the coefficients that are kept."""
 
     def __init__(
         self,
         people: Sequence[Person],
         models: Models,
         basis: CelebBasis,
-        config: TrainConfig,
-        calibration: Calibration | None,
-        recogniser: str,
+        config: TrainConfig | None = None,
+        calibration: Calibration | None = None,
+        recogniser: str = "",
     ) -> None:
-        self.began = time.perf_counter()
+        self.config = config = config or PRESETS["best"]
         self.names = _checked_names(people)
-        self.people, self.models, self.basis, self.config = people, models, basis, config
-        self.recogniser = recogniser
-        embeddings = torch.stack(
-            [torch.stack([face.embedding for face in person.faces]).mean(0) for person in people]
-        )
-        self.faces = functional.normalize(embeddings.float(), dim=-1).to(models.device)
-        self.denoising = Denoising(people, models, config)
-        known: Sequence[Tensor] = ()
-        if config.calibrated and calibration is not None and config.norm == "free":
-            check_basis(calibration, basis)
-            known = [getattr(calibration, name) for name in CALIBRATED]
-        self._set_out(known)
+        self.models, self.basis, self.recogniser = models, basis, recogniser
+        means = [torch.stack([face.embedding for face in p.faces]).mean(0) for p in people]
+        self.faces = functional.normalize(torch.stack(means).float(), dim=-1).to(models.device)
+        self.generator = torch.Generator().manual_seed(config.seed)
+        self.latents = AugmentedLatents(people, models, config, self.generator)
+        nuisance = None
+        if config.loss.nuisance_tokens:
+            nuisance = NuisanceTokens(len(people), basis.k, models.encoders).to(models.device)
+        self.loss = DenoisingLoss(models, config.loss, self.generator, nuisance)
+        self._use(build_mapper(basis, config.mapper, calibration, config.seed))
         self.scaler = loss_scaler(models.device, models.unet.dtype)
-        self.step, self.earlier, self.pace = 0, 0.0, 0.0
-        self.kept = self._first_kept()
+        self.step, self.seconds_per_step = 0, 0.0
+        self._seconds_before, self._began = 0.0, time.perf_counter()
+        self.kept = self._average()
 
-    def _set_out(self, calibrated: Sequence[Tensor]) -> None:
-        """The mapper, from a calibration's tensors or without any, and who moves it."""
-        basis, config = self.basis, self.config
-        self.mapper = (
-            CalibratedMapper((basis.k, basis.p), *calibrated)
-            if calibrated
-            else CoefficientMapper(basis, config.norm, config.seed)
-        ).to(self.models.device)
-        # The weights' steps along a face of norm 1 add up to sqrt(512) times their mean length.
-        rate = config.calibrated_rate / FACE_WIDTH**0.5 if calibrated else config.learning_rate
-        # Adam's step is shared by all rows of a weight: n people in one gradient move each of
-        # them sqrt(n) times less.
-        rate *= len(self.people) ** 0.5
-        moved = [[p for p in self.mapper.parameters() if p.requires_grad]]
-        self.rates = [rate]
-        if self.denoising.photo_words is not None:
-            moved.append(list(self.denoising.photo_words.parameters()))
-            self.rates.append(config.photo_rate)
-        self.optimizer: torch.optim.Optimizer
-        if calibrated:
-            groups = [{"params": each, "single": each is moved[0]} for each in moved]
-            self.optimizer = TensorAdam(groups, lr=rate)
-        else:
-            groups = [{"params": each} for each in moved]
-            self.optimizer = torch.optim.AdamW(groups, lr=rate, weight_decay=config.weight_decay)
-
-    # --- what the caller sees -----------------------------------------------------------------
-
-    def seconds(self) -> float:
-        """Since the training began, interruptions left out."""
-        return self.earlier + time.perf_counter() - self.began
-
-    def finished(self) -> bool:
-        """Whether the planned steps are done, or another one would pass `max_seconds`."""
-        if self.step >= self.config.steps:
-            return True
-        limit = self.config.max_seconds
-        return limit is not None and self.seconds() + self.pace > limit
-
-    def report(self, losses: dict[str, float]) -> TrainStep:
-        """The step as the caller gets it."""
-        left = None
-        if self.step and self.config.steps:
-            left = (self.config.steps - self.step) * self.pace
-            if self.config.max_seconds is not None:
-                left = max(0.0, min(left, self.config.max_seconds - self.seconds()))
-        # Rounded as the file rounds it: what is previewed is what is saved.
-        coefficients = self._settled().half().float().cpu()
-        settings = self._settings()
-        return TrainStep(
-            step=self.step,
-            steps=self.config.steps,
-            losses=losses,
-            seconds=self.seconds(),
-            seconds_left=left,
-            people=tuple(
-                Identity(
-                    name=name,
-                    coefficients=numbers,
-                    basis_id=self.basis.id,
-                    base_model=self.models.id,
-                    recogniser=self.recogniser,
-                    settings=settings,
-                )
-                for name, numbers in zip(self.names, coefficients, strict=True)
-            ),
-            checkpoint=self.checkpoint,
-        )
-
-    # --- one update ---------------------------------------------------------------------------
+    def _use(self, mapper: Mapper) -> None:
+        """Take a mapper, and a fresh optimiser for it and for the nuisance tokens."""
+        self.mapper = mapper.to(self.models.device)
+        nuisance, n = self.loss.nuisance_tokens, len(self.names)
+        self.optimiser = build_optimiser(self.mapper, nuisance, self.config.optimiser, n)
 
     def update(self) -> dict[str, float]:
-        """One step of the optimizer -> the loss of each person."""
-        self._set_learning_rates()
-        drawn = self.denoising.generator.get_state()
+        """Make one step of the optimiser and return each person's loss."""
+        if self.config.optimiser.linear_decay:
+            for group in self.optimiser.param_groups:
+                group["lr"] = group["initial_lr"] * linear_decay(self.step, self.config.steps)
+        memory = self.models.memory
+        latents, masks = within_memory(memory, lambda: self.latents.batch(self.step))
+        state, began = self.generator.get_state(), time.perf_counter()
 
-        def attempt() -> tuple[float, Tensor]:
-            self.denoising.generator.set_state(drawn)  # every attempt sees the same noise
-            batch = self.denoising.batches(self.step)
-            return time.perf_counter(), self._descend(*batch)
+        def backward(scale: float) -> Tensor:
+            embeddings = compose(self.basis, self.mapper(self.faces))
+            return self.loss.backward(embeddings, latents, masks, scale)
 
-        began, losses = within_memory(self.models, attempt)
+        def attempt() -> Tensor:
+            self.generator.set_state(state)  # every attempt has the same noise
+            return optimiser_step(backward, self.optimiser, self.scaler, self.step + 1)
+
+        losses = within_memory(memory, attempt)
         self.step += 1
-        self._keep()
+        self.kept = self._average()
         took = time.perf_counter() - began
-        self.pace = took if self.step == 1 else 0.8 * self.pace + 0.2 * took
+        share = 0.2 if self.seconds_per_step else 1.0
+        self.seconds_per_step += (took - self.seconds_per_step) * share
         return dict(zip(self.names, losses.tolist(), strict=True))
 
-    def _descend(self, latents: Tensor, heads: Tensor) -> Tensor:
-        """One step of the optimizer -> losses (n,)."""
-
-        def losses_at(scale: float) -> Tensor:
-            words = compose(self.basis, self.mapper(self.faces))
-            return self.denoising.losses(words, latents, heads, scale)
-
-        return descend(losses_at, self.optimizer, self.scaler, self.step + 1)
-
-    def _set_learning_rates(self) -> None:
-        share = decay(self.step, self.config.steps) if self.config.decay else 1.0
-        for group, rate in zip(self.optimizer.param_groups, self.rates, strict=True):
-            group["lr"] = rate * share
-
-    # --- what is kept -------------------------------------------------------------------------
-
-    def _now(self) -> Tensor:
-        with torch.no_grad():
-            now: Tensor = self.mapper(self.faces)
-        return now
-
-    def _settled(self) -> Tensor:
-        """What is kept, shrunk and corrected: the longer the training, the more of both."""
-        if not isinstance(self.mapper, CalibratedMapper) or not self.config.steps:
-            return self.kept
-        share = self.step / self.config.steps
-        shrunk = self.kept * (1 - (1 - self.config.shrink) * share)
-        return self.mapper.corrected(shrunk, share)
-
-    def _first_kept(self) -> Tensor:
-        now = self._now()
-        if not self.config.ema_from_noise or not self.config.steps:
+    @torch.no_grad()
+    def _average(self) -> Tensor:
+        """Return the moving average of the coefficients, from step 1 on: the paper's from noise."""
+        now: Tensor = self.mapper(self.faces)
+        config, paper = self.config.mapper, self.config.mapper.norm == "paper"
+        if config.ema and self.step > (0 if paper else 1):
+            return self.kept.lerp(now, 1 - config.ema)
+        if self.step or not paper or not self.config.steps:
             return now
         noise = torch.randn(now.shape, generator=torch.Generator().manual_seed(self.config.seed))
         std = self.basis.std
-        unwhitened = torch.where(std > 0, noise / std.clamp_min(1e-12), 0.0)
-        return unwhitened.to(now)
+        return torch.where(std > 0, noise / std.clamp_min(1e-12), 0.0).to(now)
 
-    def _keep(self) -> None:
-        """The coefficients as they are, or their moving average.
+    def seconds(self) -> float:
+        """Return the seconds of training, interruptions left out."""
+        return self._seconds_before + time.perf_counter() - self._began
 
-        Without bias: the first sample counts whole, so that no start value is left over.
-        """
-        now = self._now()
-        if self.config.ema and (self.step > 1 or self.config.ema_from_noise):
-            now = self.kept.lerp(now, 1 - self.config.ema)
-        self.kept = now
+    def finished(self) -> bool:
+        """Return whether the steps are done, or another one would pass `max_seconds`."""
+        limit = self.config.max_seconds
+        late = limit is not None and self.seconds() + self.seconds_per_step > limit
+        return late or self.step >= self.config.steps
 
-    def _settings(self) -> dict[str, Any]:
-        changed = settings_of(self.config, PRESETS.get(self.config.preset, TrainConfig()))
-        return {"preset": self.config.preset, "trained": self.step, **changed}
+    def report(self, losses: Mapping[str, float]) -> TrainStep:
+        """Describe the state after an update with these losses."""
+        config, left = self.config, None
+        if self.step:
+            left = (config.steps - self.step) * self.seconds_per_step
+            if config.max_seconds is not None:
+                left = max(0.0, min(left, config.max_seconds - self.seconds()))
+        share = self.step / max(1, config.steps)
+        # Rounded as the file rounds it: what is previewed is what is saved.
+        coefficients = self.mapper.settled(self.kept, share).half().float().cpu()
+        settings = {"preset": config.preset, "trained": self.step, **config.unusual()}
+        labels = (self.basis.id, self.models.id, self.recogniser, settings)
+        pairs = zip(self.names, coefficients, strict=True)
+        people = tuple(Identity(name, numbers, *labels) for name, numbers in pairs)
+        times = (self.seconds(), left)
+        return TrainStep(self.step, config.steps, losses, *times, people, self.checkpoint)
 
-    # --- stop and go on -----------------------------------------------------------------------
-
-    def checkpoint(self) -> tuple[dict[str, Tensor], dict[str, str]]:
-        """All that `restore` needs: tensors, and the texts that must agree."""
+    def checkpoint(self) -> Checkpoint:
+        """Copy all that `restore` needs, to the CPU."""
         tensors = {"mapper." + key: value for key, value in self.mapper.state_dict().items()}
-        for index, state in self.optimizer.state_dict()["state"].items():
+        for index, state in self.optimiser.state_dict()["state"].items():
             tensors |= {f"optimizer.{index}.{key}": value for key, value in state.items()}
-        tensors |= {"kept": self.kept, "generator": self.denoising.generator.get_state()}
-        if self.denoising.photo_words is not None:
-            tensors["photo_words"] = self.denoising.photo_words.offsets
+        tensors |= {"kept": self.kept, "generator": self.generator.get_state()}
+        if (nuisance := self.loss.nuisance_tokens) is not None:
+            tensors["nuisance_tokens"] = nuisance.offsets
         metadata = {
-            "format": FORMAT,
+            "format": FORMATS[0],
             "step": str(self.step),
             "scaler": json.dumps(self.scaler.state_dict()),
             "seconds": f"{self.seconds():.3f}",
-            "run": self._fingerprint(),
+            "run": json.dumps(self._run(self.config)),
         }
         return {key: value.detach().cpu().clone() for key, value in tensors.items()}, metadata
 
     def restore(self, path: Path) -> None:
-        """Go on where a checkpoint was written. Raises ResumeMismatch."""
-        tensors, metadata = load_checkpoint(path, self._fingerprint())
-        saved = _under("mapper.", tensors)
-        # of the calibration that there was, not of today's
-        self._set_out([saved[name] for name in CALIBRATED if name in saved])
-        self.mapper.load_state_dict(saved)
+        """Go on from a checkpoint, those of format 1 too.
+
+        Raises:
+            ResumeMismatch: It cannot be read, or is of other people, models or settings.
+        """
+        tensors, metadata = self._read(path)
+        saved = {key[7:]: t for key, t in tensors.items() if key.startswith("mapper.")}
+        mapper: Mapper = CoefficientMapper(self.basis, self.config.mapper.norm)
+        if "directions" in saved:  # of the calibration that there was, not of today's
+            shape = (self.basis.k, self.basis.p)
+            mapper = CalibratedMapper(shape, saved, self.config.mapper.shrink)
+        mapper.load_state_dict(saved)
+        self._use(mapper)
         state: dict[int, dict[str, Tensor]] = {}
-        for key, value in _under("optimizer.", tensors).items():
-            index, field = key.split(".")
-            state.setdefault(int(index), {})[field] = value
-        self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": state})
+        for key, value in tensors.items():
+            if key.startswith("optimizer."):
+                _, index, name = key.split(".")
+                state.setdefault(int(index), {})[name] = value
+        self.optimiser.load_state_dict({**self.optimiser.state_dict(), "state": state})
         self.kept = tensors["kept"].to(self.models.device)
-        if (photo_words := self.denoising.photo_words) is not None:
-            with torch.no_grad():
-                photo_words.offsets.copy_(tensors["photo_words"])
-        self.denoising.generator.set_state(tensors["generator"])
+        if (nuisance := self.loss.nuisance_tokens) is not None:
+            nuisance.offsets.data.copy_(tensors["nuisance_tokens"])
+        self.generator.set_state(tensors["generator"])
         if scaler := json.loads(metadata.get("scaler", "{}")):
             self.scaler.load_state_dict(scaler)
-        self.step, self.earlier = int(metadata["step"]), float(metadata["seconds"])
+        self.step, self._seconds_before = int(metadata["step"]), float(metadata["seconds"])
 
-    def _fingerprint(self) -> str:
-        """What must be the same for a resumed run; more steps or seconds are allowed."""
-        config = asdict(replace(self.config, max_seconds=None))
-        if not self.config.decay:
-            del config["steps"]
-        return json.dumps([FORMAT, list(self.names), self.basis.id, self.models.id, config])
+    def _read(self, path: Path) -> Checkpoint:
+        try:
+            with safe_open(path, framework="pt") as file:
+                metadata: dict[str, str] = file.metadata() or {}
+                tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+            *run, stored = json.loads(metadata["run"])
+            if metadata["format"] not in FORMATS or not tensors.keys() >= {"kept", "generator"}:
+                raise ValueError("not of a known format, or a part of one")
+            if metadata["format"] == FORMATS[1]:
+                run = run[1:]  # it began with the format
+                tensors["nuisance_tokens"] = tensors.pop("photo_words", torch.zeros(0))
+                tensors.pop("mapper.radius", None)
+            run.append(self._run(config_from_dict(dict(stored)))[-1])
+        except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
+            raise ResumeMismatch(
+                f"{path} is no training checkpoint that can be read. Start the training anew."
+            ) from error
+        if run != (own := self._run(self.config)):
+            raise ResumeMismatch(
+                f"{path} belongs to another training: {run}; this one is {own}. "
+                "Use the same people and settings, or start anew."
+            )
+        return tensors, metadata
+
+    def _run(self, config: TrainConfig) -> list[Any]:
+        """Return what must agree to resume: all but the seconds, and steps without decay."""
+        steps = config.steps if config.optimiser.linear_decay else 0
+        settings = {**config.flat(), "max_seconds": None, "steps": steps}
+        return [list(self.names), self.basis.id, self.models.id, settings]
+
+
+def save_checkpoint(step: TrainStep, path: Path) -> None:
+    """Write what `fit_identities(resume=path)` needs, before the next step is asked for.
+
+    Raises:
+        SaveFailed: The file cannot be written.
+        ValueError: The step is not of a running training.
+    """
+    if step.checkpoint is None:
+        raise ValueError("this step came from no training")
+    tensors, metadata = step.checkpoint()
+    write_atomically(path, save(tensors, metadata=metadata))
+
+
+# Names of checkpoint format 1. Fields that are gone had one value per preset.
+OLD_NAMES = {
+    "decay": "linear_decay", "calibrated_rate": "calibrated_learning_rate",
+    "jitter": "colour_jitter", "smallest": "min_scale", "canvas": "padding",
+    "photo_words": "nuisance_tokens", "photo_rate": "nuisance_learning_rate",
+    "background": "background_weight", "features": "landmark_weight",
+    "stratified": "stratified_timesteps", "log_snr_min": "min_log_snr",
+    "log_snr_max": "max_log_snr", "studio": "short", "way up": "truncated",
+}  # fmt: skip
+DROPPED = ("weight_decay", "ema_from_noise", "flip", "prompts")
+
+
+def config_from_dict(values: Mapping[str, Any]) -> TrainConfig:
+    """Make a config from `TrainConfig.flat()`, or from the flat fields of checkpoint format 1.
+
+    Raises:
+        TypeError: A name is no field.
+    """
+    renamed = {
+        OLD_NAMES.get(name, name): OLD_NAMES.get(value, value)
+        for name, value in values.items()
+        if name not in DROPPED
+    }
+    return TrainConfig().changed(**renamed)
 
 
 def _checked_names(people: Sequence[Person]) -> tuple[str, ...]:
     names = tuple(check_name(person.name) for person in people)
     if not names:
         raise BadName("There is nobody to train. Add at least one photo.")
-    for name in names:
-        if names.count(name) > 1:
-            raise BadName(f"Two people are called “{name}”. Give each a name of their own.")
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise BadName(f"Two people are called “{twice[0]}”. Give each a name of their own.")
     return names
-
-
-def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    return {key[len(prefix) :]: t for key, t in tensors.items() if key.startswith(prefix)}

@@ -1,32 +1,30 @@
-"""The nouns. Frozen, fully typed, no behaviour beyond what follows from their fields.
+"""The nouns and the presets.
 
-k = words per name (2), p = components per word, d = text-embedding width, n = number of names.
-Where a model has several text encoders, p and d are of all of them, side by side.
-Tensor fields make `==` ambiguous, so those classes compare by identity (`eq=False`).
+Letters used for shapes: k token embeddings per person (2), p components per token embedding,
+d width of a token embedding, n number of people. Of a model with several text encoders, p and d
+count those of all encoders, side by side. Classes with tensors compare by identity (`eq=False`).
 """
 
-from __future__ import annotations
-
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Literal, TypeAlias
+from typing import Any, Literal, Self, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
-import torch
 from PIL import Image
 from torch import Tensor
+
+Checkpoint: TypeAlias = tuple[dict[str, Tensor], dict[str, str]]
+"""Tensors and metadata of a safetensors file."""
 
 Box: TypeAlias = tuple[float, float, float, float]
 """left, top, right, bottom in pixels."""
 
-Norm: TypeAlias = Literal["paper", "radius-learned", "free"]
-"""How the mapper's output is bounded; see `celeb_core.mapper`."""
-
 
 @dataclass(frozen=True)
 class Framing:
-    """How a portrait frames a head, so that photos are cropped as the model draws people."""
+    """How portraits of the model frame a head; photos are cropped in the same way."""
 
     side: float = 2.0  # side of the crop over the longer side of the face box
     x: float = 0.5  # centre of the face in the crop, as a share of its side
@@ -35,20 +33,20 @@ class Framing:
 
 @dataclass(frozen=True, eq=False)
 class Face:
-    """One face of a photo. Boxes and landmarks are in pixels of the (upright) photo."""
+    """One face of a photo. Boxes and landmarks are in pixels of the upright photo."""
 
-    image: Image.Image  # RGB, square: the head as a portrait frames it; what the VAE sees
-    aligned: npt.NDArray[np.uint8]  # (112, 112, 3) RGB: what the recogniser sees
+    image: Image.Image  # RGB, square crop around the head: what the VAE encodes
+    aligned: npt.NDArray[np.uint8]  # (112, 112, 3) RGB: what the recogniser embeds
     embedding: Tensor  # (512,) float32, unit norm
-    box: Box  # the face
+    box: Box  # of the face
     crop: Box  # the part of the photo that `image` shows
-    landmarks: npt.NDArray[np.float32]  # (5, 2) eyes, nose, mouth corners
+    landmarks: npt.NDArray[np.float32]  # (5, 2) eyes, nose tip, mouth corners
     score: float  # the detector's confidence, 0 to 1
 
 
 @dataclass(frozen=True, eq=False)
 class Person:
-    """Somebody to be trained: a name and one or more photos' faces of the same person."""
+    """A person to be trained: a name and one or more faces of them, one per photo."""
 
     name: str
     faces: tuple[Face, ...]
@@ -56,43 +54,41 @@ class Person:
 
 @dataclass(frozen=True, eq=False)
 class CelebBasis:
-    """PCA of the celebrities' words, one per word position (METHOD.md §1.3).
+    """PCA of the celebrities' token embeddings, one per position (Celeb Basis, section 3.2).
 
-    Each text encoder has a basis of its own, and this is their direct sum: encoder e has an equal
-    share of the components, which are zero outside its `widths[e]` columns. Of its share at each
-    position as many components as its rank are there; the rest are zero, with zero `std`, so that
-    they have no effect. `id` is a hash of everything that determines the numbers.
+    The direct sum of one basis per text encoder: encoder e has an equal share of the components,
+    zero outside of its `widths[e]` columns. Those beyond its rank are zero and have zero `std`.
     """
 
     mean: Tensor  # (k, d) float32
     components: Tensor  # (k, p, d) float32, orthonormal rows
-    std: Tensor  # (k, p) float32, the celebrities' spread along each component
+    std: Tensor  # (k, p) float32, standard deviation of the celebrities along each component
     names: tuple[str, ...]
     base_model: str
-    id: str
-    ranks: tuple[int, ...]  # (k * encoders,), those of the first word first
+    id: str  # hash of all that determines the numbers
+    ranks: tuple[int, ...]  # (k * encoders,), those of the first position first
     widths: tuple[int, ...]  # (encoders,), d in all
 
     @property
     def k(self) -> int:
-        """Words per name."""
+        """Token embeddings per person."""
         return int(self.components.shape[0])
 
     @property
     def p(self) -> int:
-        """Components per word."""
+        """Components per token embedding."""
         return int(self.components.shape[1])
 
 
 @dataclass(frozen=True, eq=False)
 class Identity:
-    """A person whom the model knows: 2 x 512 numbers per text encoder.
+    """A person as the model knows them: 2 x 512 coefficients per text encoder.
 
-    Never the photo or the face embedding.
+    It holds neither the photo nor the face embedding.
     """
 
     name: str
-    coefficients: Tensor  # (k, p) float32, in units of the celebrities' spread
+    coefficients: Tensor  # (k, p) float32, in standard deviations of the celebrities
     basis_id: str
     base_model: str = ""
     recogniser: str = ""
@@ -101,54 +97,44 @@ class Identity:
 
 @dataclass(frozen=True, eq=False)
 class Calibration:
-    """What is known of a model before anybody new: the celebrities' faces, and from any face the
-    way to coefficients, coefficients = up @ (down @ face_embedding) + bias.
+    """The closed-form initialisation of a model, and the celebrities' faces as it generates them.
+
+    coefficients = up @ (down @ face_embedding) + bias. Training moves coefficients along the q
+    `directions` only; `correction` is added along them afterwards, linear in what the training
+    found: it makes up for guidance, which the loss knows nothing of.
     """
 
     names: tuple[str, ...]
-    face_embeddings: Tensor  # (n, 512) float32, unit norm, as drawn; zeros where no face was found
+    face_embeddings: Tensor  # (n, 512) float32, unit norm; zeros where no face was found
     down: Tensor  # (r, 512) float32
     up: Tensor  # (k * p, r) float32
     bias: Tensor  # (k * p,) float32
-    directions: Tensor  # (k * p, q) float32: what a word says of a face, one spread of faces each
-    # (q, q + 1) float32: what is added along the directions to what a training finds there, linear
-    # in it and for everybody; zeros before a rehearsal (`celeb_core.rehearsal`)
-    correction: Tensor
+    directions: Tensor  # (k * p, q) float32, one standard deviation of faces each
+    correction: Tensor  # (q, q + 1) float32, weight and bias; zeros: none
     basis_id: str
     base_model: str
     recogniser: str
-    framing: Framing = Framing()  # of the pictures
+    framing: Framing = Framing()  # of the generated portraits
 
 
 @dataclass(frozen=True, eq=False)
 class PromptEmbeds:
-    """What the UNet hears of b prompts."""
+    """The text encoders' output for b prompts, as diffusers' pipelines take it."""
 
-    states: Tensor  # (b, tokens, d)
-    pooled: Tensor | None = None  # (b, projection) of the whole text; SDXL's UNet takes it too
+    hidden_states: Tensor  # (b, tokens, d)
+    pooled: Tensor | None = None  # (b, projection), SDXL's pooled_prompt_embeds
 
-    def take(self, rows: Tensor) -> PromptEmbeds:
-        """Some of the prompts, by index."""
-        pooled = None if self.pooled is None else self.pooled[rows]
-        return PromptEmbeds(self.states[rows], pooled)
-
-    def to(self, device: torch.device) -> PromptEmbeds:
-        """The same on a device."""
-        pooled = None if self.pooled is None else self.pooled.to(device)
-        return PromptEmbeds(self.states.to(device), pooled)
-
-    def zeros(self) -> PromptEmbeds:
-        """Nothing said, in the same shapes."""
-        pooled = None if self.pooled is None else self.pooled.new_zeros(self.pooled.shape)
-        return PromptEmbeds(self.states.new_zeros(self.states.shape), pooled)
+    def map(self, function: Callable[[Tensor], Tensor]) -> Self:
+        """Apply a function to both tensors."""
+        pooled = None if self.pooled is None else function(self.pooled)
+        return replace(self, hidden_states=function(self.hidden_states), pooled=pooled)
 
 
 @dataclass(frozen=True, eq=False)
 class Prompt:
     """A text with `<name>` placeholders and who they are.
 
-    A (k, d) Tensor instead of an identity stands for the words themselves, as `interpolate`
-    gives them.
+    A tensor (k, d) in place of an identity gives the token embeddings themselves.
     """
 
     text: str
@@ -156,68 +142,127 @@ class Prompt:
 
 
 @dataclass(frozen=True)
+class MapperConfig:
+    """Where the coefficients start, and which ones are kept."""
+
+    # "paper": LeakyReLU(0.2), then unit norm on unscaled components, average from noise
+    norm: Literal["free", "paper"] = "free"
+    calibrated: bool = True  # start from the model's calibration, if there is one
+    ema: float = 0.97  # decay of the moving average that is kept; 0: the last coefficients
+    shrink: float = 0.9  # final factor on calibrated coefficients, against guidance's overshoot
+
+
+@dataclass(frozen=True)
+class OptimiserConfig:
+    """Learning rates of the mapper's two kinds and of the nuisance tokens."""
+
+    learning_rate: float = 2e-3  # AdamW, without a calibration
+    calibrated_learning_rate: float = 0.1  # with one, in standard deviations of faces
+    nuisance_learning_rate: float = 0.1  # in standard deviations of token embeddings
+    linear_decay: bool = True  # to a tenth of itself
+
+
+@dataclass(frozen=True)
+class AugmentationConfig:
+    """How views of a photo are made."""
+
+    views: int = 24  # latents per person, encoded once; 0: a fresh batch in every step
+    colour_jitter: float = 0.0  # brightness, contrast, saturation: 1 ± this
+    min_scale: float = 0.92  # smallest side of the pasted photo, as a share of the canvas
+    padding: Literal["edge", "black"] = "edge"  # around a smaller photo; black turns hues, too
+
+
+@dataclass(frozen=True)
+class LossConfig:
+    """The denoising loss."""
+
+    templates: Literal["short", "paper"] = "short"
+    nuisance_tokens: bool = True  # thrown-away tokens behind the person, for what is the photo's
+    background_weight: float = 0.2  # outside of the head; 1: no mask
+    landmark_weight: float = 3.0  # added on eyes, nose and mouth
+    gradients: Literal["truncated", "exact"] = "truncated"
+    stratified_timesteps: bool = True  # one from each of equal parts, not independent ones
+    # bounds of log(alpha² / sigma²) for 16 x 16 latents, shifted for larger ones
+    min_log_snr: float = -1.5
+    max_log_snr: float = 1.5
+
+
+@dataclass(frozen=True)
 class TrainConfig:
-    """Every number of a training; the presets of `celeb_core.training` fill it."""
+    """Every number of a training; see PRESETS."""
 
     preset: str = "best"
     steps: int = 60
     batch_size: int = 8  # noisy latents per person and step
-    learning_rate: float = 2e-3
-    weight_decay: float = 0.01
-    decay: bool = True  # learning rate falls linearly to a tenth of itself
-    max_seconds: float | None = None  # stop after the step that passes it
+    max_seconds: float | None = None  # no step is begun that would pass it
     seed: int = 0
-    # the mapper
-    norm: Norm = "free"
-    calibrated: bool = True  # start from the calibration, if the model has one, and then go along
-    # its directions alone, at this rate instead, in spreads of faces
-    calibrated_rate: float = 0.1
-    # which coefficients are kept
-    ema: float = 0.97  # decay of their moving average; 0: the last ones
-    ema_from_noise: bool = False  # the official code's: starts from random numbers
-    # factor on the coefficients of a calibrated training in the end; it falls there from 1.
-    # Guidance draws what words say stronger than the loss has asked for
-    shrink: float = 0.9
-    # views of the photo
-    views: int = 24  # augmented latents encoded once, per person
-    flip: bool = True
-    jitter: float = 0.0  # brightness, contrast, saturation: 1 ± jitter
-    # smallest side of the pasted photo, as a share of the canvas. The photo is framed as the model
-    # draws people; what is learned from a face of another size is less of that person
-    smallest: float = 0.92
-    canvas: Literal["edge", "black"] = "edge"  # what is around a shrunk photo
-    # the loss
-    templates: Literal["studio", "paper"] = "studio"
-    prompts: int = 1  # distinct templates per person and step
-    photo_words: bool = True  # words for what is the photo's alone stand behind the person
-    photo_rate: float = 0.1  # their learning rate, in standard deviations of tokens
-    background: float = 0.2  # loss weight outside the face; 1 is no mask
-    # what eyes, nose and mouth weigh more than the rest of the head: they are small, and whose
-    # face it is hangs on them
-    features: float = 3.0
-    gradients: Literal["way up", "exact"] = "way up"  # through which part of the UNet
-    stratified: bool = True  # timesteps of a batch spread evenly instead of independently
-    # timesteps whose log signal-to-noise ratio is between these, of latents shrunk to 16 x 16:
-    # more noise says little of a face but much of the photo's layout, less is texture
-    log_snr_min: float = -1.5
-    log_snr_max: float = 1.5
+    mapper: MapperConfig = MapperConfig()
+    optimiser: OptimiserConfig = OptimiserConfig()
+    augmentation: AugmentationConfig = AugmentationConfig()
+    loss: LossConfig = LossConfig()
+
+    def flat(self) -> dict[str, Any]:
+        """Return all fields by name, those of the groups too; names are unique."""
+        values = dict(vars(self))
+        for group in GROUPS:
+            values |= vars(values.pop(group))
+        return values
+
+    def unusual(self) -> dict[str, Any]:
+        """Return the fields that differ from the preset's, to be written into identities."""
+        usual = PRESETS.get(self.preset, TrainConfig()).flat()
+        return {name: value for name, value in self.flat().items() if usual[name] != value}
+
+    def changed(self, **values: Any) -> Self:
+        """Return a copy with some fields replaced, those of the groups too.
+
+        Raises:
+            TypeError: A name is no field.
+        """
+        if unknown := set(values) - set(self.flat()):
+            raise TypeError(f"TrainConfig has no field {', '.join(sorted(unknown))}")
+        for group in GROUPS:
+            part = getattr(self, group)
+            inside = {name: values.pop(name) for name in vars(part) if name in values}
+            values[group] = replace(part, **inside)
+        return replace(self, **values)
+
+
+GROUPS = ("mapper", "optimiser", "augmentation", "loss")
+
+PAPER_LOSS = LossConfig(
+    templates="paper", nuisance_tokens=False, background_weight=1.0, landmark_weight=0.0,
+    gradients="exact", stratified_timesteps=False, min_log_snr=-math.inf, max_log_snr=math.inf,
+)  # fmt: skip
+PRESETS: dict[str, TrainConfig] = {
+    "instant": TrainConfig(preset="instant", steps=0),
+    "fast": TrainConfig(preset="fast", steps=20),
+    "best": TrainConfig(),
+    "paper": TrainConfig(
+        preset="paper",
+        steps=400,
+        batch_size=2,
+        mapper=MapperConfig("paper", calibrated=False, ema=0.99, shrink=1.0),
+        optimiser=OptimiserConfig(learning_rate=1e-2, linear_decay=False),
+        augmentation=AugmentationConfig(0, colour_jitter=0.2, min_scale=0.1, padding="black"),
+        loss=PAPER_LOSS,
+    ),
+}
+"""instant (the closed-form initialisation alone), fast, best, paper (as the official code)."""
 
 
 @dataclass(frozen=True)
 class SampleConfig:
-    """How pictures are drawn. None means the loaded model's own default."""
+    """How images are generated. None means the loaded model's own default."""
 
     num_images: int = 1
-    seed: int = 0  # picture i is drawn from seed + i, whatever the batch
+    seed: int = 0  # image i is generated from seed + i, whatever the batch
     steps: int | None = None
-    guidance: float | None = None
+    guidance_scale: float | None = None
     negative_prompt: str = ""
     width: int | None = None  # None: the model's width, times 1.5 for two or more people
     height: int | None = None
     scheduler: str | None = None  # a key of `celeb_core.sampling.SCHEDULERS`
-    # share of the steps, the first ones, that draw the average celebrity in place of the prompt's
-    # people: more of what the prompt asks for, less of them
-    delay: float = 0.0
     batch_size: int = 4
 
 
@@ -225,70 +270,23 @@ class SampleConfig:
 class TrainStep:
     """The state after `step` updates; step 0 comes before the first one and has no losses.
 
-    `checkpoint()` copies what is needed to go on later (see `save_checkpoint`). It reads the
-    running training, so call it before asking for the next step.
+    `checkpoint()` reads the running training, so call it before asking for the next step.
     """
 
     step: int
     steps: int  # planned
     losses: Mapping[str, float]  # per person, of this step
-    seconds: float  # since the training began, all in
+    seconds: float  # since the training began, interruptions left out
     seconds_left: float | None  # estimate; None while there is nothing to estimate from
     people: tuple[Identity, ...] = ()  # as they are now
-    checkpoint: Callable[[], tuple[dict[str, Tensor], dict[str, str]]] | None = field(
-        default=None, repr=False
-    )
-    preview: Image.Image | None = None
+    checkpoint: Callable[[], Checkpoint] | None = field(default=None, repr=False)
 
     @property
     def identities(self) -> dict[str, Identity]:
-        """The people so far, by name: ready for `generate` and `save_identity`."""
+        """The people by name: ready for `generate` and `save_identity`."""
         return {person.name: person for person in self.people}
 
     @property
     def loss(self) -> float:
         """Mean over the people; nan at step 0."""
-        values = list(self.losses.values())
-        return sum(values) / len(values) if values else float("nan")
-
-    def with_preview(self, preview: Image.Image) -> TrainStep:
-        """The same step with a picture."""
-        return replace(self, preview=preview)
-
-
-@dataclass(frozen=True)
-class FaceScore:
-    """One wanted person in one picture. A missing face scores zero."""
-
-    name: str
-    found: bool
-    identity: float  # recogniser cosine
-    judge: float | None  # the independent judge's cosine, when the model ships one
-    box: Box | None
-
-
-@dataclass(frozen=True)
-class Scores:
-    """How well a picture does what it was asked for."""
-
-    faces: tuple[FaceScore, ...]
-    prompt: float | None  # CLIP cosine of picture and text, names removed; None without a CLIP
-
-    @property
-    def identity(self) -> float | None:
-        """Mean recogniser cosine over the wanted people; None if nobody was wanted."""
-        return _mean([face.identity for face in self.faces])
-
-    @property
-    def judge(self) -> float | None:
-        """Mean judge cosine; None without a judge."""
-        return _mean([face.judge for face in self.faces if face.judge is not None])
-
-    @property
-    def detected(self) -> float | None:
-        """Share of the wanted people who were found."""
-        return _mean([float(face.found) for face in self.faces])
-
-
-def _mean(values: list[float]) -> float | None:
-    return sum(values) / len(values) if values else None
+        return sum(self.losses.values()) / len(self.losses) if self.losses else float("nan")

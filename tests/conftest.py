@@ -1,4 +1,4 @@
-"""A tiny world in the layout of a model folder: random weights, made on the spot, no network."""
+"""A tiny model folder with random weights, made on the spot, and what is loaded from it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import torch
 from PIL import Image, ImageDraw
 from safetensors.torch import save_file
 
-from celeb_core import Person, build_basis, find_face, load_studio
+from celeb_core import Person, build_basis, find_face, load_models, load_studio
 from celeb_core.types import Calibration
 
 torch.set_num_threads(1)
@@ -23,7 +23,7 @@ picture portrait depiction image close up two people reads book next to smiling 
 
 
 def celebrity_names() -> list[str]:
-    """36 of two words with shared first names, two of one, two of three."""
+    """36 names of two words with shared first names, two of one word, two of three."""
     first = [a + b for a in SYLLABLES[:4] for b in SYLLABLES[4:7]]
     last = [a + b for a in SYLLABLES[6:12] for b in SYLLABLES[:6]]
     names = [f"{first[i % 12].title()} {word.title()}" for i, word in enumerate(last)]
@@ -35,7 +35,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A diffusers folder with faces/ and names.txt, as `assets/toonville` is laid out."""
     folder = tmp_path_factory.mktemp("models") / "tinyville"
     torch.manual_seed(0)
-    _pipeline(_tokenizer(folder)).save_pretrained(folder)
+    _pipeline(tiny_tokenizer()).save_pretrained(folder)
     names = "\n".join(celebrity_names())
     (folder / "names.txt").write_text(names, encoding="utf-8")
     about = {
@@ -74,14 +74,14 @@ def calibration(models, studio, basis) -> Calibration:
         return torch.randn(shape, generator=generator)
 
     faces = torch.nn.functional.normalize(random(len(models.names), 512), dim=1)
-    numbers = basis.k * basis.p
+    count = basis.k * basis.p
     return Calibration(
         names=models.names,
         face_embeddings=faces,
         down=random(5, 512),
-        up=random(numbers, 5) / 5,
-        bias=random(numbers) / 5,
-        directions=random(numbers, 4) / 5,
+        up=random(count, 5) / 5,
+        bias=random(count) / 5,
+        directions=random(count, 4) / 5,
         correction=torch.zeros(4, 5),
         basis_id=basis.id,
         base_model=models.id,
@@ -89,9 +89,17 @@ def calibration(models, studio, basis) -> Calibration:
     )
 
 
+def initial_coefficients(faces: torch.Tensor, calibration: Calibration, basis) -> torch.Tensor:
+    """The closed form as it is defined: face embeddings (n, 512) -> coefficients (n, k, p)."""
+    coefficients = faces @ calibration.down.T @ calibration.up.T + calibration.bias
+    return coefficients.unflatten(1, (basis.k, basis.p))
+
+
 def portrait(shade: int = 255, side: int = 128, at: tuple[int, int] = (1, 1)) -> Image.Image:
-    """What the tiny detector takes for a face: a red square of half the photo's side, here with
-    a dark nose; `at` is its corner in quarters of the side."""
+    """A photo with what the tiny detector takes for a face: a red square with a dark nose.
+
+    The square has half the photo's side; `at` is its corner in quarters of the side.
+    """
     photo = Image.new("RGB", (side, side), (20, 90, 120))
     draw = ImageDraw.Draw(photo)
     x, y, unit = at[0] * side // 4, at[1] * side // 4, side // 128
@@ -116,14 +124,14 @@ def people(studio) -> list[Person]:
 
 @pytest.fixture(scope="session")
 def measured_world(world: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The tiny world with a judge, a reader, a CLIP and an evaluation set beside it."""
+    """The tiny model folder with a judge, an attribute reader, a CLIP and an evaluation set."""
     folder = tmp_path_factory.mktemp("measured") / "tinyville"
     shutil.copytree(world, folder)
     _projection(folder / "judge.onnx", "crop", {"traits": 24, "embedding": 128}, 112)
     groups = {"expression": ["neutral", "smiling"], "scene": ["plain", "beach", "space"]}
     (folder / "reader.json").write_text(json.dumps(groups), encoding="utf-8")
     widths = {group: len(labels) for group, labels in groups.items()}
-    _projection(folder / "reader.onnx", "picture", widths, 128)
+    _projection(folder / "reader.onnx", "image", widths, 128)
     _clip(folder)
     (folder / "evaluation").mkdir()
     shades = range(255, 175, -4)  # 20 people
@@ -137,22 +145,71 @@ def measured_world(world: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
     ]
     (folder / "evaluation" / "prompts.json").write_text(json.dumps(prompts), encoding="utf-8")
     studio = load_studio(folder, device="cpu")
-    seen = [find_face(portrait(shade), studio.faces) for shade in shades]
-    judge = studio.examiners.judge
-    gallery = [judge.embed(portrait(s), [f]) for s, f in zip(shades, seen, strict=True)]
+    judge = studio.scorers.judge
+    images = [portrait(shade) for shade in shades]
+    gallery = [judge.embed(image, [find_face(image, studio.faces)]) for image in images]
     celebrities = torch.nn.functional.normalize(torch.randn(40, 128), dim=1)
     tensors = {
         "traits": torch.zeros(20, 24),
         "judge_embedding": torch.cat(gallery),
         "celebrity_judge_embedding": celebrities,
     }
-    halves = {name: numbers.half() for name, numbers in tensors.items()}  # as they ship
-    save_file(halves, folder / "evaluation" / "people.safetensors")
+    shipped = {name: tensor.half() for name, tensor in tensors.items()}
+    save_file(shipped, folder / "evaluation" / "people.safetensors")
     return folder
 
 
-def _tokenizer(folder: Path):
-    """A CLIP tokenizer trained on the spot: every word of the tiny world is one token."""
+@pytest.fixture(scope="session")
+def sdxl_world(world: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny world as a tiny SDXL, with two text encoders."""
+    from stable_diffusion import SDXL, write_folder
+
+    folder = write_folder(tmp_path_factory.mktemp("models") / "sdxl", SDXL)
+    shutil.copy(world / "names.txt", folder)
+    shutil.copytree(world / "faces", folder / "faces")
+    about = json.loads((world / "studio.json").read_text())
+    (folder / "studio.json").write_text(json.dumps({"faces": about["faces"]}))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def sdxl(sdxl_world: Path):
+    return load_models(sdxl_world, device="cpu")
+
+
+@pytest.fixture(scope="session")
+def sdxl_basis(sdxl):
+    return build_basis(celebrity_names(), sdxl)
+
+
+@pytest.fixture(scope="session")
+def lora(world: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A random LoRA of the tiny UNet, as diffusers saves them."""
+    from diffusers import StableDiffusionPipeline
+    from peft import LoraConfig, get_peft_model_state_dict
+
+    unet = load_models(world, device="cpu").unet
+    torch.manual_seed(0)
+    unet.add_adapter(LoraConfig(r=2, init_lora_weights=False, target_modules=["to_q", "to_v"]))
+    folder = tmp_path_factory.mktemp("lora")
+    StableDiffusionPipeline.save_lora_weights(folder, get_peft_model_state_dict(unet))
+    return folder / "pytorch_lora_weights.safetensors"
+
+
+@pytest.fixture(scope="session")
+def tiny_vae(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A random AutoencoderTiny."""
+    from diffusers import AutoencoderTiny
+
+    folder = tmp_path_factory.mktemp("tiny")
+    widths = {"encoder_block_out_channels": (8,) * 4, "decoder_block_out_channels": (8,) * 4}
+    torch.manual_seed(0)
+    AutoencoderTiny(**widths).save_pretrained(folder)
+    return folder
+
+
+def tiny_tokenizer():
+    """Train a CLIP tokenizer in which every word of the names and of PLAIN is one token."""
     from tokenizers import Tokenizer, models, pre_tokenizers, trainers
     from transformers import CLIPTokenizer
 
@@ -168,11 +225,11 @@ def _tokenizer(folder: Path):
     words = [word for name in celebrity_names() for word in name.lower().split()] + PLAIN
     bpe.train_from_iterator([" ".join(words)] * 3, trainer)
     learned = json.loads(bpe.to_str())["model"]
-    pieces = list(learned["vocab"])
-    pieces += [c + "</w>" for c in alphabet if c + "</w>" not in learned["vocab"]]
-    pieces += ["<|startoftext|>", "<|endoftext|>"]  # the end token has the highest id, as in CLIP
+    tokens = list(learned["vocab"])
+    tokens += [c + "</w>" for c in alphabet if c + "</w>" not in learned["vocab"]]
+    tokens += ["<|startoftext|>", "<|endoftext|>"]  # the end token has the highest id, as in CLIP
     merges = [tuple(pair) for pair in learned["merges"]]
-    vocab = {piece: index for index, piece in enumerate(dict.fromkeys(pieces))}
+    vocab = {token: index for index, token in enumerate(dict.fromkeys(tokens))}
     return CLIPTokenizer(vocab=vocab, merges=merges, model_max_length=77)
 
 
@@ -234,8 +291,11 @@ def _pipeline(tokenizer):
 
 
 def _detector(path: Path) -> None:
-    """SCRFD's nine outputs. A cell of 32 pixels whose colour is red is the left upper quarter of
-    a face of 64 pixels: the score is the mean red of the 2 x 2 cells minus the other colours."""
+    """Write a detector with SCRFD's nine outputs.
+
+    A face is 64 pixels wide and red: its score is the mean red of 2 x 2 cells of 32 pixels, minus
+    the other colours.
+    """
     from onnx import TensorProto, helper, numpy_helper, save
 
     def constant(name, values):
@@ -289,8 +349,8 @@ def _detector(path: Path) -> None:
         for names, width in ((scores, 1), (boxes, 4), (points, 10))
         for name in names
     ]
-    picture = helper.make_tensor_value_info("input", TensorProto.FLOAT, [1, 3, "h", "w"])
-    graph = helper.make_graph(nodes, "detector", [picture], outputs, stored)
+    image = helper.make_tensor_value_info("input", TensorProto.FLOAT, [1, 3, "h", "w"])
+    graph = helper.make_graph(nodes, "detector", [image], outputs, stored)
     save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9), path)
 
 
@@ -299,7 +359,7 @@ def _recogniser(path: Path) -> None:
 
 
 def _projection(path: Path, name: str, outputs: dict[str, int], side: int) -> None:
-    """Fixed random projections of a picture's 14 x 14 cells; "embedding" has unit norm."""
+    """Write fixed random projections of an image's 14 x 14 cells; "embedding" has unit norm."""
     from onnx import TensorProto, helper, numpy_helper, save
 
     rng, cell = np.random.default_rng(0), side // 14

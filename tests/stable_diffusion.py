@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from conftest import _tokenizer
+from conftest import tiny_tokenizer
 from diffusers import AutoencoderKL, UNet2DConditionModel
 from safetensors.torch import load_file, save_file
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
@@ -114,7 +114,7 @@ def write_folder(folder: Path, family: Family, seed: int = 0) -> Path:
     torch.manual_seed(seed)
     folder.mkdir(parents=True)
     _write_json(folder / "model_index.json", family.index)
-    tokenizer = _tokenizer(folder)
+    tokenizer = tiny_tokenizer()
     for suffix, encoder in family.encoders.items():
         _write_tokenizer(folder / f"tokenizer{suffix}", tokenizer, encoder.pad_token)
         text = CLIPTextConfig(
@@ -154,12 +154,22 @@ def write_folder(folder: Path, family: Family, seed: int = 0) -> Path:
     return folder
 
 
+def write_models(root: Path) -> dict[str, Path]:
+    """A folder of each family, single files of those that come as such, and their `configs`."""
+    families = {"sd1": SD1, "sd2": SD2, "sdxl": SDXL}
+    models = {kind: write_folder(root / kind, family) for kind, family in families.items()}
+    for kind in ("sd1", "sdxl"):
+        models[f"{kind} file"] = write_checkpoint(models[kind], root / f"{kind}-tuned.safetensors")
+        write_configs(models[kind], root / "configs" / kind)
+    return models | {"configs": root / "configs"}
+
+
 def write_checkpoint(folder: Path, path: Path) -> Path:
     """The weights of an SD 1.x or SDXL folder as one .safetensors file in the original's names."""
     text = load_file(folder / "text_encoder" / "model.safetensors")
     second = folder / "text_encoder_2" / "model.safetensors"
-    place = "conditioner.embedders.0" if second.is_file() else "cond_stage_model"
-    weights = {f"{place}.transformer.{key}": value for key, value in text.items()}
+    prefix = "conditioner.embedders.0" if second.is_file() else "cond_stage_model"
+    weights = {f"{prefix}.transformer.{key}": value for key, value in text.items()}
     if second.is_file():
         weights |= _open_clip("conditioner.embedders.1.model.", load_file(second))
     unet = load_file(folder / "unet" / "diffusion_pytorch_model.safetensors")
@@ -279,10 +289,10 @@ def _unet_name(key: str, attended: set[str]) -> str:
     if match := re.match(r"down_blocks\.(\d)\.(resnets|attentions|downsamplers)\.(\d)\.(.*)", key):
         block, kind, layer, rest = match.groups()
         if kind == "downsamplers":
-            place = f"input_blocks.{per_block * int(block) + 3}.0.op"
-            return f"{place}.{rest.removeprefix('conv.')}"
-        place = f"input_blocks.{per_block * int(block) + int(layer) + 1}"
-        return f"{place}.{int(kind == 'attentions')}.{_resnet(rest)}"
+            prefix = f"input_blocks.{per_block * int(block) + 3}.0.op"
+            return f"{prefix}.{rest.removeprefix('conv.')}"
+        prefix = f"input_blocks.{per_block * int(block) + int(layer) + 1}"
+        return f"{prefix}.{int(kind == 'attentions')}.{_resnet(rest)}"
     if match := re.match(r"mid_block\.(resnets|attentions)\.(\d)\.(.*)", key):
         kind, layer, rest = match.groups()
         number = 1 if kind == "attentions" else 2 * int(layer)
@@ -291,8 +301,8 @@ def _unet_name(key: str, attended: set[str]) -> str:
     block, kind, layer, rest = match.groups()
     if kind == "upsamplers":  # comes after the attention, where there is one
         return f"output_blocks.{per_block * int(block) + 2}.{1 + (block in attended)}.{rest}"
-    place = f"output_blocks.{per_block * int(block) + int(layer)}"
-    return f"{place}.{int(kind == 'attentions')}.{_resnet(rest)}"
+    prefix = f"output_blocks.{per_block * int(block) + int(layer)}"
+    return f"{prefix}.{int(kind == 'attentions')}.{_resnet(rest)}"
 
 
 def _resnet(rest: str) -> str:

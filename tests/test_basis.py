@@ -9,7 +9,6 @@ from conftest import celebrity_names
 
 from celeb_core import (
     Identity,
-    bilinear,
     build_basis,
     compose,
     interpolate,
@@ -18,12 +17,18 @@ from celeb_core import (
     project,
     save_basis,
 )
-from celeb_core.basis import basis_id, token_embeddings, token_ids, words_of
-from celeb_core.errors import BasisMismatch, ModelError, ModelNotFound
+from celeb_core.basis import basis_id, find_basis, person_embeddings
+from celeb_core.errors import (
+    BasisMismatch,
+    FeatureMissing,
+    ModelError,
+    ModelNotFound,
+    UnknownName,
+)
 
 
 def test_components_are_orthonormal_up_to_each_rank(basis):
-    # 12 first words of two-word names, two one-token names, two of the three-word names
+    # position 0: 12 first words of two-word names, two one-token names, two of three words
     for position, rank in enumerate(basis.ranks):
         used = basis.components[position, :rank].double()
         assert torch.allclose(used @ used.T, torch.eye(rank, dtype=torch.float64), atol=1e-5)
@@ -31,19 +36,19 @@ def test_components_are_orthonormal_up_to_each_rank(basis):
         assert (basis.std[position, :rank] > 0).all() and (basis.std[position, rank:] == 0).all()
 
 
-def test_p_is_capped_at_the_rank_of_the_distinct_words(basis, models):
-    names = celebrity_names()
+def test_p_is_capped_at_the_rank_of_the_distinct_embeddings(basis, models):
+    (encoder,) = models.encoders
+    names = [encoder.token_ids(name) for name in celebrity_names()]
     for position in (0, 1):
-        tokens = {
-            ids[position] for n in names if len(ids := token_ids(n, models.tokenizer)) > position
-        }
+        tokens = {ids[position] for ids in names if len(ids) > position}
         assert basis.ranks[position] == len(tokens) - 1
     assert basis.p == max(basis.ranks) < 512
 
 
 def test_same_numbers_as_numpys_pca(basis, models):
-    tokens = dict.fromkeys(token_ids(n, models.tokenizer)[0] for n in celebrity_names())
-    rows = token_embeddings(list(tokens), models.encoders[0]).half().double().numpy()
+    (encoder,) = models.encoders
+    tokens = dict.fromkeys(encoder.token_ids(name)[0] for name in celebrity_names())
+    rows = encoder.embed(list(tokens)).half().double().numpy()
     centred = rows - rows.mean(0)
     values = np.linalg.eigvalsh(centred.T @ centred / (len(rows) - 1))[::-1]
     spread = np.sqrt(values.clip(0))
@@ -67,46 +72,50 @@ def test_zero_coefficients_are_the_mean_person(basis):
 
 
 def test_celebrities_are_in_the_span(basis, models):
-    words = words_of(celebrity_names()[3], basis, models)
-    assert torch.allclose(compose(basis, project(basis, words)), words, atol=2e-3)
+    embeddings = person_embeddings(celebrity_names()[3], basis, models)
+    assert torch.allclose(compose(basis, project(basis, embeddings)), embeddings, atol=2e-3)
 
 
-def test_one_token_names_get_the_mean_second_word(basis, models):
-    words = words_of("Grezin", basis, models)
-    assert torch.equal(words[1], basis.mean[1])
-    ids = token_ids("Grezin", models.tokenizer)
-    assert torch.equal(words[0], token_embeddings(ids, models.encoders[0])[0])
+def test_one_token_names_get_the_mean_second_embedding(basis, models):
+    (encoder,) = models.encoders
+    embeddings = person_embeddings("Grezin", basis, models)
+    assert torch.equal(embeddings[1], basis.mean[1])
+    assert torch.equal(embeddings[0], encoder.embed(encoder.token_ids("Grezin"))[0])
 
 
-def test_longer_names_are_cut_to_two_words(basis, models):
-    ids = token_ids("Balo Ven Mirru", models.tokenizer)
-    first_two = token_embeddings(ids[:2], models.encoders[0])
-    assert torch.equal(words_of("Balo Ven Mirru", basis, models), first_two)
+def test_longer_names_are_cut_to_two_tokens(basis, models):
+    (encoder,) = models.encoders
+    first_two = encoder.embed(encoder.token_ids("Balo Ven Mirru")[:2])
+    assert torch.equal(person_embeddings("Balo Ven Mirru", basis, models), first_two)
 
 
-def test_interpolation_is_word_by_word_between_all_kinds(basis, models):
+def test_empty_names_are_unknown(basis, models):
+    with pytest.raises(UnknownName):
+        person_embeddings(" ", basis, models)
+
+
+def test_interpolation_is_linear_between_people_of_all_kinds(basis, models):
     ada = Identity("ada", torch.randn(basis.k, basis.p), basis.id)
     name = celebrity_names()[0]
-    a, b = words_of(ada, basis, models), words_of(name, basis, models)
+    a, b = person_embeddings(ada, basis, models), person_embeddings(name, basis, models)
     assert torch.allclose(interpolate(ada, name, 0.25, basis, models), 0.25 * a + 0.75 * b)
     assert torch.equal(interpolate(ada, name, 1.0, basis, models), a)
     assert torch.allclose(interpolate(a, ada, 0.5, basis, models), a)
 
 
-def test_a_square_has_its_corners_and_their_mean_in_the_middle(basis, models):
+def test_a_mixture_is_the_weighted_sum_of_its_people(basis, models):
     people = [torch.full((basis.k, 48), float(value)) for value in (1, 2, 4, 9)]
-    corners = [(0, 0), (1, 0), (0, 1), (1, 1)]
-    for person, corner in zip(people, corners, strict=True):
-        assert torch.equal(mix(people, bilinear(*corner), basis, models), person)
-    assert torch.equal(mix(people, bilinear(0.5, 0.5), basis, models), torch.full((2, 48), 4.0))
-    right = mix(people, bilinear(1, 0.25), basis, models)
+    for i, person in enumerate(people):
+        assert torch.equal(mix(people, [float(i == j) for j in range(4)], basis, models), person)
+    assert torch.equal(mix(people, [0.25] * 4, basis, models), torch.full((2, 48), 4.0))
+    right = mix(people, (0, 0.75, 0, 0.25), basis, models)
     assert torch.equal(right, 0.75 * people[1] + 0.25 * people[3])
 
 
 def test_identities_of_another_basis_are_refused(basis, models):
     stranger = Identity("bob", torch.zeros(2, 3), "0123", base_model="elsewhere")
     with pytest.raises(BasisMismatch, match="elsewhere") as caught:
-        words_of(stranger, basis, models)
+        person_embeddings(stranger, basis, models)
     assert (caught.value.expected, caught.value.got) == (basis.id, "0123")
 
 
@@ -114,14 +123,14 @@ def test_id_follows_names_and_embeddings_only(basis, models):
     names = celebrity_names()
     assert basis.id == basis_id(names, models) == basis_id(names, replace(models, id="renamed"))
     assert basis.id != basis_id(names[:-1], models)
-    weight = models.text_encoder.get_input_embeddings().weight
-    token = token_ids(names[0], models.tokenizer)[0]
-    kept = weight.data[token, 0].item()
+    (encoder,) = models.encoders
+    token = encoder.token_ids(names[0])[0]
+    before = encoder.table[token, 0].item()
     try:
-        weight.data[token, 0] += 0.5
+        encoder.table.data[token, 0] += 0.5
         assert basis.id != basis_id(names, models)
     finally:
-        weight.data[token, 0] = kept
+        encoder.table.data[token, 0] = before
     assert basis.id == basis_id(names, models)
 
 
@@ -130,11 +139,33 @@ def test_file_round_trip(basis, tmp_path):
     again = load_basis(tmp_path / "basis.pt")
     assert torch.equal(again.components, basis.components) and torch.equal(again.std, basis.std)
     assert (again.id, again.names, again.ranks) == (basis.id, basis.names, basis.ranks)
+    assert again.widths == basis.widths
+
+
+def test_files_of_before_widths_were_stored_still_load(basis, tmp_path):
+    content = {**vars(basis), "format": "celeb-basis 1"}
+    del content["widths"]
+    torch.save(content, tmp_path / "basis.pt")
+    assert load_basis(tmp_path / "basis.pt").widths == basis.widths
+
+
+def test_a_basis_is_built_once_and_found_by_its_names(models, tmp_path):
+    names, shorter = tmp_path / "names.txt", tmp_path / "shorter.txt"
+    names.write_text("\n".join(celebrity_names()), encoding="utf-8")
+    shorter.write_text("\n".join(celebrity_names()[:20]), encoding="utf-8")
+    built = find_basis(models, names, tmp_path, p=3)
+    (stored,) = tmp_path.glob("*.pt")
+    before = stored.stat().st_mtime_ns
+    assert find_basis(models, names, tmp_path, p=3).id == built.id
+    assert find_basis(models, shorter, tmp_path, p=3).names == tuple(celebrity_names()[:20])
+    assert stored.stat().st_mtime_ns == before and len(list(tmp_path.glob("*.pt"))) == 2
+    with pytest.raises(FeatureMissing, match="--names FILE"):
+        find_basis(models, tmp_path / "none.txt")
 
 
 def test_unreadable_basis_and_too_few_names(tmp_path, models):
     (tmp_path / "basis.pt").write_bytes(b"not a basis")
-    with pytest.raises(ModelNotFound, match="celeb_core basis"):
+    with pytest.raises(ModelNotFound, match="celeb-basis basis"):
         load_basis(tmp_path / "basis.pt")
     with pytest.raises(ModelError, match="longer list"):
         build_basis(celebrity_names()[:2], models)

@@ -9,8 +9,9 @@ import pytest
 from conftest import celebrity_names
 from instant_clip_tokenizer import Tokenizer
 
+from celeb_core.basis import find_basis
 from celeb_core.errors import FeatureMissing
-from celeb_core.models import ASSETS, find_basis
+from celeb_core.loading import ASSETS
 
 PATH = ASSETS / "celeb_names.txt"
 NAMES = PATH.read_text(encoding="utf-8").splitlines()

@@ -2,14 +2,16 @@ from __future__ import annotations
 
 import io
 import shutil
+from dataclasses import replace
 
 import numpy as np
+import onnx
 import pytest
 import torch
 from conftest import portrait
-from PIL import Image
+from PIL import Image, ImageFilter
 
-from celeb_core import find_face, find_faces, load_face_model, open_photo
+from celeb_core import faces, find_face, find_faces, load_face_model, load_photo
 from celeb_core.errors import (
     FacePackMissing,
     NoFaceFound,
@@ -17,8 +19,8 @@ from celeb_core.errors import (
     PhotoUnreadable,
     SeveralFaces,
 )
-from celeb_core.faces import portrait_box
-from celeb_core.types import Framing
+from celeb_core.faces import largest_face, portrait_box, quality_notes
+from celeb_core.types import Face, Framing
 
 
 def encoded(photo: Image.Image, kind: str = "PNG", **options) -> bytes:
@@ -72,7 +74,7 @@ def test_several_faces_are_carried_for_the_user_to_choose(studio):
 )
 def test_every_usual_format_shows_the_same_face(kind, mode, options, studio):
     if kind == "HEIF":
-        open_photo(encoded(portrait()))  # registers the format
+        load_photo(encoded(portrait()))  # registers the format
     face = find_face(encoded(portrait().convert(mode), kind, **options), studio.faces)
     assert float(face.embedding @ find_face(portrait(), studio.faces).embedding) > 0.98
 
@@ -83,10 +85,10 @@ def test_rotation_by_the_camera_is_undone(kind, studio):
     exif = Image.Exif()
     exif[0x0112] = 6  # shown rotated by 90 degrees clockwise
     if kind == "HEIF":
-        open_photo(encoded(portrait()))  # registers the format
+        load_photo(encoded(portrait()))  # registers the format
     options = {} if kind == "TIFF" else {"quality": 95}
     turned = photo.transpose(Image.Transpose.ROTATE_90)
-    content = encoded(turned, kind, exif=exif.tobytes(), **options)  # HEIF turns the picture too
+    content = encoded(turned, kind, exif=exif.tobytes(), **options)  # HEIF turns the image too
     assert find_face(content, studio.faces).box == (64.0, 32.0, 128.0, 96.0)
 
 
@@ -96,16 +98,16 @@ def test_a_large_photo_from_a_phone(studio):
     exif[0x0112] = 8  # shown rotated by 90 degrees counter-clockwise
     large = portrait(255, at=(2, 1)).resize((6944, 6944)).transpose(Image.Transpose.ROTATE_270)
     content = encoded(large, "JPEG", quality=90, exif=exif)
-    opened = open_photo(content)
+    opened = load_photo(content)
     assert opened.size == (2048, 2048)
     assert opened.getpixel((1100, 600))[0] > 200 > opened.getpixel((900, 600))[0]
     assert find_faces(opened.resize((128, 128)), studio.faces)[0].box == (64.0, 32.0, 128.0, 96.0)
 
 
 def test_small_photos(studio):
-    assert open_photo(encoded(Image.new("RGB", (16, 16)))).size == (16, 16)
+    assert load_photo(encoded(Image.new("RGB", (16, 16)))).size == (16, 16)
     with pytest.raises(PhotoUnreadable, match="15 x 16 pixels.*at least 128"):
-        open_photo(encoded(Image.new("RGB", (15, 16))))
+        load_photo(encoded(Image.new("RGB", (15, 16))))
     with pytest.raises(NoFaceFound):
         find_face(encoded(Image.new("RGB", (16, 2000))), studio.faces)
     assert find_face(encoded(portrait().resize((64, 64))), studio.faces).image.size == (64, 64)
@@ -113,13 +115,13 @@ def test_small_photos(studio):
 
 def test_sixteen_bits_keep_their_range():
     ramp = np.linspace(0, 65535, 64 * 64).reshape(64, 64).astype(np.uint16)
-    opened = np.asarray(open_photo(encoded(Image.fromarray(ramp))))
+    opened = np.asarray(load_photo(encoded(Image.fromarray(ramp))))
     assert opened.min() == 0 and opened.max() == 255 and 100 < opened.mean() < 150
 
 
 def test_transparency_becomes_white():
     assert (
-        open_photo(encoded(Image.new("RGBA", (64, 64), (0, 0, 0, 0)))).getpixel((5, 5))
+        load_photo(encoded(Image.new("RGBA", (64, 64), (0, 0, 0, 0)))).getpixel((5, 5))
         == (255,) * 3
     )
 
@@ -136,28 +138,28 @@ def test_transparency_becomes_white():
 )
 def test_what_is_no_photo_says_so(content):
     with pytest.raises(PhotoUnreadable):
-        open_photo(content)
+        load_photo(content)
 
 
 def test_missing_file(tmp_path):
     with pytest.raises(PhotoUnreadable, match="no file"):
-        open_photo(tmp_path / "none.jpg")
+        load_photo(tmp_path / "none.jpg")
 
 
 def test_a_hundred_megapixels_are_scaled_down():
-    photo = open_photo(encoded(Image.new("L", (10_000, 10_000), 128), compress_level=1))
+    photo = load_photo(encoded(Image.new("L", (10_000, 10_000), 128), compress_level=1))
     assert photo.size == (2048, 2048) and photo.mode == "RGB"
 
 
 def test_decompression_bombs_are_refused():
     bomb = encoded(Image.new("1", (20_000, 10_000)))
     with pytest.raises(PhotoTooLarge, match="smaller copy"):
-        open_photo(bomb)
+        load_photo(bomb)
 
 
-def test_the_callers_picture_is_left_alone():
+def test_the_callers_image_is_left_alone():
     photo = Image.new("RGB", (3000, 100))
-    assert open_photo(photo).size == (2048, 68) and photo.size == (3000, 100)
+    assert load_photo(photo).size == (2048, 68) and photo.size == (3000, 100)
 
 
 def test_portrait_box_stays_inside_the_photo():
@@ -171,7 +173,7 @@ def test_missing_pack_is_found_before_any_download(tmp_path, monkeypatch):
     monkeypatch.setattr("socket.socket", None)
     with pytest.raises(
         FacePackMissing,
-        match="models/buffalo_l .*celeb_core pack buffalo_l.*buffalo_l.zip.*non-commercial",
+        match="models/buffalo_l .*celeb-basis pack buffalo_l.*buffalo_l.zip.*non-commercial",
     ):
         load_face_model("buffalo_l", root=tmp_path)
     with pytest.raises(FacePackMissing, match="where it is published"):
@@ -188,6 +190,18 @@ def test_a_pack_that_unpacked_too_deep_or_in_part(world, tmp_path):
         (inner / "rec.onnx").write_bytes(content[:size])
         with pytest.raises(FacePackMissing, match="in part"):
             load_face_model(inner)
+
+
+def test_a_recogniser_of_another_width(world, tmp_path):
+    shutil.copytree(world / "faces", tmp_path / "faces")
+    network = onnx.load(tmp_path / "faces" / "rec.onnx")
+    (weight,) = (w for w in network.graph.initializer if len(w.dims) == 2)
+    narrow = onnx.numpy_helper.to_array(weight)[:, :128]
+    weight.CopyFrom(onnx.numpy_helper.from_array(narrow, weight.name))
+    network.graph.output[0].type.tensor_type.shape.dim[1].dim_value = 128
+    onnx.save(network, tmp_path / "faces" / "rec.onnx")
+    with pytest.raises(FacePackMissing, match="No face recogniser .* 512.*ArcFace"):
+        load_face_model(tmp_path / "faces")
 
 
 def test_incomplete_packs(world, tmp_path):
@@ -212,12 +226,77 @@ def test_two_photos_of_one_face_are_closer_than_two_faces(studio):
 def test_a_face_is_embedded_as_the_mean_of_shifted_and_mirrored_views(studio):
     (face,) = studio.faces.find(portrait())
     recogniser = studio.faces.analysis.models["recognition"]
-    seen = []
+    embeddings = []
     for dy, dx in ((0, 0), (-2, 0), (2, 0), (0, -2), (0, 2)):
         rows = np.clip(np.arange(112) + dy, 0, 111)
         columns = np.clip(np.arange(112) + dx, 0, 111)
-        view = face.aligned[rows][:, columns, ::-1]  # it wants BGR
-        seen += [recogniser.get_feat(view)[0], recogniser.get_feat(view[:, ::-1])[0]]
-    unit = torch.nn.functional.normalize(torch.from_numpy(np.stack(seen)), dim=1)
+        view = face.aligned[rows][:, columns, ::-1]  # it takes BGR
+        embeddings += [recogniser.get_feat(view)[0], recogniser.get_feat(view[:, ::-1])[0]]
+    unit = torch.nn.functional.normalize(torch.from_numpy(np.stack(embeddings)), dim=1)
     expected = torch.nn.functional.normalize(unit.mean(0), dim=0)
     assert torch.allclose(face.embedding, expected, atol=1e-5)
+
+
+LOOKING_AHEAD = np.array([[38, 52], [74, 52], [56, 72], [42, 92], [70, 92]], np.float32)
+
+
+@pytest.fixture
+def face() -> Face:
+    """64 pixels high, evenly noisy, looking ahead."""
+    aligned = np.random.default_rng(0).integers(0, 256, (112, 112, 3), dtype=np.uint8)
+    box = (20.0, 20.0, 70.0, 84.0)
+    image = Image.fromarray(aligned)
+    return Face(image, aligned, torch.zeros(512), box, box, LOOKING_AHEAD, 0.9)
+
+
+def blurred(face: Face) -> Face:
+    return replace(face, aligned=np.asarray(face.image.filter(ImageFilter.GaussianBlur(8))))
+
+
+def turned(face: Face) -> Face:
+    return replace(face, landmarks=LOOKING_AHEAD + np.eye(5, 2, -2, dtype=np.float32) * 15)
+
+
+FLAWS = {
+    "Small": lambda face: replace(face, box=(0.0, 0.0, 20.0, 24.0)),
+    "Blurred": blurred,
+    "Dark": lambda face: replace(face, aligned=face.aligned // 5),
+    "Turned": turned,
+    "Hard to make out": lambda face: replace(face, score=0.55),
+}
+
+
+def test_a_good_photo_has_no_notes(face):
+    assert quality_notes(face, 128) == []
+
+
+@pytest.mark.parametrize("word", FLAWS)
+def test_each_flaw_is_named_alone_with_what_to_do(face, word):
+    (note,) = quality_notes(FLAWS[word](face), 128)
+    assert note.startswith(word) and "Use" in note
+
+
+def test_what_is_small_depends_on_the_model(face):
+    assert "64 pixels" in quality_notes(face, 512)[0]
+    assert "128 or more" in quality_notes(face, 512)[0]
+
+
+def test_the_largest_face_is_that_of_the_largest_box(face):
+    boxes = [(0.0, 0.0, 10.0, 90.0), (50.0, 10.0, 90.0, 50.0), (90.0, 0.0, 120.0, 30.0)]
+    faces = [replace(face, box=box) for box in boxes]
+    assert largest_face(faces) is faces[1]
+
+
+def test_a_face_model_runs_where_it_is_told_to(world, monkeypatch):
+    asked = []
+
+    class Analysis(faces.FaceAnalysis):
+        def __init__(self, providers, **options):
+            asked.append(providers)
+            super().__init__(providers=["CPUExecutionProvider"], **options)
+
+    monkeypatch.setattr(faces, "FaceAnalysis", Analysis)
+    monkeypatch.setattr("onnxruntime.get_available_providers", lambda: ["CUDAExecutionProvider"])
+    load_face_model(world / "faces", device="cuda:0")
+    load_face_model(world / "faces")
+    assert asked == [["CUDAExecutionProvider", "CPUExecutionProvider"], ["CPUExecutionProvider"]]

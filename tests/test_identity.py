@@ -9,7 +9,6 @@ import torch
 
 from celeb_core import (
     Identity,
-    delete_identity,
     find_identity,
     list_identities,
     load_identity,
@@ -23,7 +22,14 @@ from celeb_core.errors import (
     IdentityUnreadable,
     SaveFailed,
 )
-from celeb_core.identity import check_name, file_name
+from celeb_core.identity import (
+    MAX_BYTES,
+    SAMPLE_SUFFIX,
+    SAMPLES,
+    check_name,
+    file_name,
+    identity_path,
+)
 
 SETTINGS = {"preset": "best", "trained": 60, "seed": 12345, "learning_rate": 0.0005}
 
@@ -48,9 +54,19 @@ def test_file_holds_2048_bytes_of_numbers_and_is_small(ada, tmp_path):
         ada,
         name="\N{FAMILY}" * 64,
         base_model="m" * 300,
-        settings={**SETTINGS, "canvas": "black", "templates": "paper", "norm": "radius-learned"},
+        settings={**SETTINGS, "padding": "black", "templates": "paper", "gradients": "truncated"},
     )
-    assert save_identity(longest, tmp_path).stat().st_size <= 3072
+    assert save_identity(longest, tmp_path).stat().st_size <= MAX_BYTES
+    with pytest.raises(ValueError, match="settings are too long"):
+        save_identity(replace(ada, settings={"note": "x" * 1000}), tmp_path)
+
+
+def test_files_of_before_still_load():
+    """The samples were written before the modules and the config's fields were renamed."""
+    for name in ("ada", "bob", "cleo"):
+        person = load_identity(SAMPLES / f"{name}{SAMPLE_SUFFIX}")
+        assert person.name == name and person.coefficients.shape == (2, 512) and person.basis_id
+        assert dict(person.settings) == {"preset": "best", "trained": 60}
 
 
 @pytest.mark.parametrize("name", ["", "  ", "a<b", "a>b", "a/b", "a\\b", "a\nb", "\x00", "x" * 300])
@@ -78,6 +94,16 @@ def test_file_names_are_distinct_and_safe_on_windows():
 def test_another_basis_is_refused(ada, basis, tmp_path):
     with pytest.raises(BasisMismatch, match="toonville"):
         load_identity(save_identity(ada, tmp_path), basis)
+
+
+def test_two_text_encoders_have_twice_as_many_numbers(basis, sdxl_basis, tmp_path):
+    numbers = torch.randn(2, sdxl_basis.p).half().float()
+    person = Identity("ada", numbers, sdxl_basis.id, "sdxl", settings=SETTINGS)
+    path = save_identity(person, tmp_path)
+    assert path.stat().st_size < 2 * numbers.numel() + 1024
+    assert torch.equal(load_identity(path, sdxl_basis).coefficients, numbers)
+    with pytest.raises(BasisMismatch, match="sdxl"):
+        load_identity(path, basis)
 
 
 def test_damaged_and_foreign_files(ada, tmp_path):
@@ -112,14 +138,14 @@ def test_unknown_names_list_the_nearest(ada, tmp_path):
         find_identity("adda", tmp_path)
 
 
-def test_rename_and_delete(ada, tmp_path):
+def test_rename(ada, tmp_path):
     save_identity(ada, tmp_path)
     save_identity(replace(ada, name="bob"), tmp_path)
     with pytest.raises(BadName, match="taken"):
         rename_identity("ada", "bob", tmp_path)
     assert rename_identity("ada", "Ada L.", tmp_path).name == "Ada L."
     assert list(list_identities(tmp_path)) == ["Ada L.", "bob"]
-    delete_identity("bob", tmp_path)
+    identity_path("bob", tmp_path).unlink()
     assert list(list_identities(tmp_path)) == ["Ada L."]
 
 
@@ -130,5 +156,5 @@ def test_a_persons_own_file_goes_before_a_sample_of_the_same_name(ada, tmp_path)
     save_identity(replace(ada, settings={"trained": 7}), tmp_path)
     assert dict(list_identities(tmp_path)["ada"].settings) == {"trained": 7}
     assert dict(find_identity("ada", tmp_path).settings) == {"trained": 7}
-    delete_identity("ada", tmp_path)
+    identity_path("ada", tmp_path).unlink()
     assert dict(list_identities(tmp_path)["ada"].settings) == SETTINGS

@@ -6,12 +6,31 @@ import numpy as np
 import pytest
 import torch
 from conftest import celebrity_names
+from diffusers import AutoencoderTiny
 from PIL import Image
+from safetensors.torch import save_file
 
-from celeb_core import Identity, SampleConfig, generate, generate_each, parse_prompt
-from celeb_core.basis import words_of
-from celeb_core.errors import ModelUnsupported, PromptError, PromptTooLong
-from celeb_core.sampling import SCHEDULERS, make_scheduler, picture_size
+from celeb_core import (
+    Identity,
+    SampleConfig,
+    generate,
+    generate_each,
+    interpolate,
+    load_models,
+    parse_prompt,
+    person_embeddings,
+)
+from celeb_core.device import exact_vae
+from celeb_core.errors import ModelNotFound, ModelUnsupported, PromptTooLong
+from celeb_core.sampling import (
+    FAST,
+    SCHEDULERS,
+    add_fast_lora,
+    decode_preview,
+    image_size,
+    load_tiny_vae,
+    make_scheduler,
+)
 
 
 @pytest.fixture
@@ -24,15 +43,15 @@ def prompt(ada):
     return parse_prompt("a photo of <ada>", {"ada": ada})
 
 
-def array(picture: Image.Image) -> np.ndarray:
-    return np.asarray(picture).astype(int)
+def array(image: Image.Image) -> np.ndarray:
+    return np.asarray(image).astype(int)
 
 
-def test_a_picture_is_the_same_in_any_batch(prompt, models, basis):
+def test_an_image_is_the_same_in_any_batch(prompt, models, basis):
     config = SampleConfig(num_images=3, seed=5, batch_size=3)
     together = generate(prompt, models, basis, config)
     alone = generate(prompt, models, basis, SampleConfig(seed=6))
-    assert [picture.size for picture in together] == [(128, 128)] * 3
+    assert [image.size for image in together] == [(128, 128)] * 3
     assert abs(array(together[1]) - array(alone[0])).max() <= 1
     assert (array(together[0]) != array(together[1])).any()
     again = generate(prompt, models, basis, config)
@@ -41,8 +60,8 @@ def test_a_picture_is_the_same_in_any_batch(prompt, models, basis):
 
 def test_equals_the_plain_pipeline_for_celebrities(models, basis):
     name = celebrity_names()[0]
-    words = words_of(name, basis, models)
-    prompt = parse_prompt("a photo of <x> on the beach", {"x": words})
+    embeddings = person_embeddings(name, basis, models)
+    prompt = parse_prompt("a photo of <x> on the beach", {"x": embeddings})
     ours = generate(prompt, models, basis, SampleConfig(seed=3, scheduler="ddim"))[0]
     pipeline = type(models.pipeline)(
         **{**models.pipeline.components, "scheduler": make_scheduler(models, "ddim")},
@@ -52,7 +71,7 @@ def test_equals_the_plain_pipeline_for_celebrities(models, basis):
     plain = pipeline(
         f"a photo of {name} on the beach",
         num_inference_steps=models.steps,
-        guidance_scale=models.guidance,
+        guidance_scale=models.guidance_scale,
         generator=torch.Generator().manual_seed(3),
     ).images[0]
     assert abs(array(ours) - array(plain)).max() <= 1
@@ -60,8 +79,8 @@ def test_equals_the_plain_pipeline_for_celebrities(models, basis):
 
 @pytest.mark.parametrize("name", SCHEDULERS)
 def test_schedulers_by_name(name, prompt, models, basis):
-    picture = generate(prompt, models, basis, SampleConfig(scheduler=name, steps=2))[0]
-    assert np.asarray(picture).std() > 0
+    image = generate(prompt, models, basis, SampleConfig(scheduler=name, steps=2))[0]
+    assert np.asarray(image).std() > 0
     assert type(make_scheduler(models, name)).__name__ == SCHEDULERS[name][0]
     assert make_scheduler(models, name).config.prediction_type == "v_prediction"
 
@@ -75,15 +94,15 @@ def test_default_scheduler_and_unknown_ones(models):
 
 
 def test_progress_counts_every_step(prompt, models, basis):
-    seen = []
+    progress = []
     config = SampleConfig(num_images=3, batch_size=2, steps=2)
-    generate(prompt, models, basis, config, on_step=lambda *at: seen.append(at))
-    assert seen == [(2, 6), (4, 6), (5, 6), (6, 6)]
+    generate(prompt, models, basis, config, on_step=lambda *at: progress.append(at))
+    assert progress == [(2, 6), (4, 6), (5, 6), (6, 6)]
 
 
 def test_stopping_returns_what_is_finished(prompt, models, basis):
     steps = []
-    pictures = generate(
+    images = generate(
         prompt,
         models,
         basis,
@@ -91,14 +110,14 @@ def test_stopping_returns_what_is_finished(prompt, models, basis):
         on_step=lambda done, total: steps.append(done),
         should_stop=lambda: len(steps) >= 3,
     )
-    assert len(pictures) == 1 and len(steps) == 3
+    assert len(images) == 1 and len(steps) == 3
 
 
 def test_two_people_get_a_wider_canvas(ada, models):
     def size(text, **config):
         people = {"ada": ada, "bob": ada}
         prompt = parse_prompt(text, people)
-        return picture_size(prompt, models, celebrity_names(), SampleConfig(**config))
+        return image_size(prompt, models, celebrity_names(), SampleConfig(**config))
 
     name, other = celebrity_names()[:2]
     assert size("<ada>") == size("<ada> and <ada>") == size(name) == (128, 128)
@@ -107,14 +126,16 @@ def test_two_people_get_a_wider_canvas(ada, models):
     assert size("<ada>", width=250, height=100) == (256, 96)
 
 
-def test_wide_pictures_come_out_wide(ada, models, basis):
+def test_wide_images_come_out_wide(ada, models, basis):
     prompt = parse_prompt("<ada> and <bob>", {"ada": ada, "bob": ada})
     assert generate(prompt, models, basis)[0].size == (192, 128)
 
 
-def test_negative_prompt_changes_the_picture(prompt, models, basis):
-    plain = generate(prompt, models, basis, SampleConfig(guidance=9.0))[0]
-    other = generate(prompt, models, basis, SampleConfig(guidance=9.0, negative_prompt="hat"))[0]
+def test_the_negative_prompt_changes_the_image(prompt, models, basis):
+    plain = generate(prompt, models, basis, SampleConfig(guidance_scale=9.0))[0]
+    other = generate(
+        prompt, models, basis, SampleConfig(guidance_scale=9.0, negative_prompt="hat")
+    )[0]
     assert not np.array_equal(plain, other)
     with pytest.raises(PromptTooLong):
         generate(prompt, models, basis, SampleConfig(negative_prompt="hat " * 100))
@@ -124,28 +145,141 @@ def test_different_prompts_and_sizes_in_one_call(ada, models, basis):
     people = {"ada": ada, "bob": ada}
     texts = ["a photo of <ada>", "<ada> and <bob>", "<ada> and <bob> in space"]
     prompts = [parse_prompt(text, people) for text in texts]
-    pictures = generate_each(prompts, models, basis, SampleConfig(seed=10))
-    assert [picture.size[0] for picture in pictures] == [128, 192, 192]
+    images = generate_each(prompts, models, basis, SampleConfig(seed=10))
+    assert [image.size[0] for image in images] == [128, 192, 192]
     alone = generate(prompts[2], models, basis, SampleConfig(seed=12))[0]
-    assert abs(array(pictures[2]) - array(alone)).max() <= 1
+    assert abs(array(images[2]) - array(alone)).max() <= 1
 
 
-def test_people_can_come_late(prompt, models, basis):
-    def picture(who, delay):
-        return array(generate(who, models, basis, SampleConfig(steps=4, seed=2, delay=delay))[0])
-
-    anybody = parse_prompt("a photo of <ada>", {"ada": basis.mean})
-    ada, nobody = picture(prompt, 0.0), picture(anybody, 0.0)
-    assert (picture(prompt, 1.0) == nobody).all()
-    assert (picture(anybody, 0.5) == nobody).all()  # what comes in is what was there
-    late, later = picture(prompt, 0.25), picture(prompt, 0.5)
-    assert 0 < abs(late - ada).mean() < abs(later - ada).mean()
-    assert 0 < abs(later - nobody).mean() < abs(late - nobody).mean()
-    celebrity = parse_prompt(f"a photo of {celebrity_names()[0]}", {})
-    assert (picture(celebrity, 0.5) == picture(celebrity, 0.0)).all()
+# --- previews
 
 
-@pytest.mark.parametrize("delay", [-0.1, 1.5])
-def test_a_delay_is_a_share(prompt, models, basis, delay):
-    with pytest.raises(PromptError, match=str(delay)):
-        generate(prompt, models, basis, SampleConfig(delay=delay))
+def watched(models, basis, previews, **config):
+    """Two images, and what they looked like after each step."""
+    prompts = [parse_prompt("a photo", {})] * 2
+    config = SampleConfig(**{"seed": 3, "steps": 6, **config})
+
+    def on_latents(pipeline, latents):
+        previews.append(decode_preview(pipeline, latents, exact_vae(pipeline.vae)))
+
+    return generate_each(prompts, models, basis, config, on_latents=on_latents)
+
+
+def test_previews_come_near_the_finished_images(models, basis):
+    previews = []
+    images = watched(models, basis, previews)
+    assert len(previews) == 6 and all(len(each) == 2 for each in previews)
+    off = [
+        np.mean([abs(array(a) - array(b)).mean() for a, b in zip(each, images, strict=True)])
+        for each in previews
+    ]
+    assert off[-1] < 1 and off[-1] < off[2] < off[0]
+
+
+@pytest.mark.parametrize("scheduler", SCHEDULERS)
+def test_previews_change_no_image(models, basis, scheduler):
+    prompts, previews = [parse_prompt("a photo", {})] * 2, []
+    config = SampleConfig(seed=3, steps=3, scheduler=scheduler)
+    plain = generate_each(prompts, models, basis, config)
+    images = watched(models, basis, previews, scheduler=scheduler, steps=3)
+    assert len(previews) == 3
+    assert all(np.array_equal(a, b) for a, b in zip(plain, images, strict=True))
+
+
+# --- SDXL: two text encoders, and a pooled output
+
+
+@pytest.fixture
+def sdxl_image(sdxl, sdxl_basis):
+    def image(person, **config):
+        prompt = parse_prompt("a photo of <x>", {"x": person})
+        config = SampleConfig(**{"steps": 2, "seed": 1, **config})
+        return array(generate(prompt, sdxl, sdxl_basis, config)[0])
+
+    return image
+
+
+@pytest.fixture
+def sdxl_ada(sdxl_basis) -> Identity:
+    numbers = torch.randn(2, sdxl_basis.p, generator=torch.Generator().manual_seed(0))
+    return Identity("ada", numbers * (sdxl_basis.std > 0), sdxl_basis.id)
+
+
+def test_sdxls_people_and_mixtures_differ(sdxl_image, sdxl_ada, sdxl, sdxl_basis):
+    nobody = replace(sdxl_ada, coefficients=sdxl_ada.coefficients * 0)
+    assert (sdxl_image(nobody) == sdxl_image(sdxl_basis.mean)).all()
+    ada = sdxl_image(sdxl_ada)
+    assert (ada != sdxl_image(nobody)).any()
+    mixture = interpolate(sdxl_ada, celebrity_names()[0], 0.25, sdxl_basis, sdxl)
+    assert (sdxl_image(mixture) != ada).any()
+
+
+def test_sdxls_negative_prompt(sdxl_image, sdxl_ada, sdxl):
+    """None is zeros, as in diffusers; a text is encoded."""
+    zeros = sdxl_image(sdxl_ada)
+    assert (zeros != sdxl_image(sdxl_ada, negative_prompt="hat")).any()
+    sdxl.pipeline.register_to_config(force_zeros_for_empty_prompt=False)
+    try:
+        encoded = sdxl_image(sdxl_ada)
+    finally:
+        sdxl.pipeline.register_to_config(force_zeros_for_empty_prompt=True)
+    assert (encoded != zeros).any()
+
+
+# --- few steps: LCM LoRA and tiny VAE
+
+
+@pytest.fixture
+def own(world):
+    """Models that a test may change."""
+    return load_models(world, device="cpu")
+
+
+HAT = parse_prompt("a photo of a hat", {})
+
+
+def test_a_lora_changes_the_images_and_nothing_can_be_trained(own, basis, lora):
+    config = replace(FAST, steps=2)
+    before = array(generate(HAT, own, basis, config)[0])
+    add_fast_lora(own, lora)
+    after = array(generate(HAT, own, basis, config)[0])
+    assert abs(before - after).max() > 3
+    assert not any(weight.requires_grad for weight in own.unet.parameters())
+    assert type(make_scheduler(own, FAST.scheduler)).__name__ == "LCMScheduler"
+
+
+def test_a_lora_on_weights_that_are_stored_in_bfloat16(world, basis, lora):
+    models = load_models(world, device="cpu", dtype="mixed")
+    add_fast_lora(models, lora)
+    assert array(generate(HAT, models, basis, SampleConfig(steps=1))[0]).std() > 0
+
+
+def test_what_is_no_lora(own, tmp_path, monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    with pytest.raises(ModelNotFound, match="not there"):
+        add_fast_lora(own, tmp_path / "none.safetensors")
+    with pytest.raises(ModelNotFound, match="owner/lora is not there, or not whole"):
+        add_fast_lora(own, "owner/lora")
+    (tmp_path / "part.safetensors").write_bytes(b"123")
+    with pytest.raises(ModelNotFound, match="not whole"):
+        add_fast_lora(own, tmp_path / "part.safetensors")
+    save_file({"emb_params": torch.zeros(2, 48)}, tmp_path / "other.safetensors")
+    with pytest.raises(ModelUnsupported):
+        add_fast_lora(own, tmp_path / "other.safetensors")
+
+
+def test_a_tiny_vae_decodes(own, basis, tiny_vae):
+    config = SampleConfig(steps=1)
+    before = generate(HAT, own, basis, config)[0]
+    own.pipeline.vae = load_tiny_vae(own, tiny_vae)
+    image = generate(HAT, own, basis, config)[0]
+    assert image.size == (128, 128) and not np.array_equal(image, before)
+
+
+def test_a_vae_that_does_not_fit(own, tmp_path):
+    with pytest.raises(ModelNotFound, match="not there"):
+        load_tiny_vae(own, tmp_path)
+    widths = {"encoder_block_out_channels": (8,) * 4, "decoder_block_out_channels": (8,) * 4}
+    AutoencoderTiny(**widths, latent_channels=16).save_pretrained(tmp_path)
+    with pytest.raises(ModelUnsupported, match="16 channels"):
+        load_tiny_vae(own, tmp_path)

@@ -1,4 +1,4 @@
-"""CLIP's training: where names end, and what a caption's states are asked."""
+"""CLIP's training: where names end, and the heads on attributes."""
 
 from __future__ import annotations
 
@@ -7,13 +7,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from transformers import CLIPTextModel, CLIPTokenizer
 
-from toonville import probe
-from toonville.__main__ import ASSETS
-from toonville.between import text_encoder
-from toonville.clip import Reading, TokenisedCaptions, tokenise
-from toonville.dataset import Store, captioned, celebrities, draw_store, load_store
+from toonville.clip import AttributeHead, TokenisedCaptions, square_images, tokenise
+from toonville.dataset import Store, captioned, celebrities, load_store, render_store
 from toonville.tokenizer import train_tokenizer
 from toonville.world import GROUPS, UNKNOWN
 
@@ -23,45 +19,41 @@ WIDTH = 64
 @pytest.fixture(scope="module")
 def pairs(tmp_path_factory: pytest.TempPathFactory) -> Store:
     folder: Path = tmp_path_factory.mktemp("pairs")
-    draw_store(folder, 30, 2, 5_000_000, partial(captioned, 2), workers=1)
+    render_store(folder, 30, 2, 5_000_000, partial(captioned, 2), workers=1)
     return load_store(folder)
 
 
 def test_names_end_where_their_last_token_is(pairs: Store) -> None:
     tokenizer = train_tokenizer(celebrities()[0])
     captions: TokenisedCaptions = tokenise(pairs, tokenizer)
-    assert any(who < 0 for row in pairs.captions for who in row["who"])  # strangers too
+    assert any(row_id < 0 for row in pairs.captions for row_id in row["who"])  # unknown names, too
     for row, ids, ends in zip(pairs.captions, captions.input_ids, captions.name_ends, strict=True):
         for name, end in zip(row["names"], ends, strict=True):
-            said = tokenizer.decode(ids[1 : end + 1]).strip()
-            assert said.endswith(name.lower())
+            text = tokenizer.decode(ids[1 : end + 1]).strip()
+            assert text.endswith(name.lower())
 
 
-def test_reading_asks_for_size_not_for_a_large_weight() -> None:
+def test_wide_images_are_letterboxed(pairs: Store) -> None:
+    squares = square_images(pairs, torch.arange(2).numpy())
+    assert squares.shape == (2, 3, 128, 128)
+    assert (squares[:, :, :18] < -0.9).all() and (squares[:, :, -18:] < -0.9).all()
+    assert (squares[:, :, 30:-30] > -0.9).any()
+
+
+def test_certainty_needs_large_states_not_large_weights() -> None:
     torch.manual_seed(0)
-    reading = Reading(WIDTH)
+    head = AttributeHead(WIDTH)
     states, labels = torch.randn(5, WIDTH), torch.zeros(5, len(GROUPS), dtype=torch.long)
-    before = reading(states, labels)
+    before = head(states, labels)
     with torch.no_grad():
-        reading.rows *= 100
-    torch.testing.assert_close(reading(states, labels), before)
-    rows = torch.nn.functional.normalize(reading.rows.detach(), dim=-1)
+        head.rows *= 100
+    torch.testing.assert_close(head(states, labels), before)
+    rows = torch.nn.functional.normalize(head.rows.detach(), dim=-1)
     firsts = torch.tensor([0, *torch.tensor([len(v) for v in GROUPS.values()]).cumsum(0)[:-1]])
-    told = rows[firsts].sum(0).expand(5, WIDTH)
-    assert reading(40 * told, labels) < 0.5 * reading(4 * told, labels) < before
+    right = rows[firsts].sum(0).expand(5, WIDTH)
+    assert head(40 * right, labels) < 0.5 * head(4 * right, labels) < before
 
 
-def test_what_has_no_one_answer_is_not_asked() -> None:
+def test_unknown_labels_have_no_loss() -> None:
     labels = torch.full((3, len(GROUPS)), UNKNOWN)
-    assert Reading(WIDTH)(torch.randn(3, WIDTH), labels) == 0
-
-
-@pytest.mark.toonville
-def test_the_shipped_states_say_who_and_what(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(probe, "CAPTIONS", 300)
-    monkeypatch.setattr(probe, "HELD_OUT_CAPTIONS", 100)
-    tower = CLIPTextModel.from_pretrained(ASSETS / "text_encoder").float()
-    encoder = text_encoder(tower, CLIPTokenizer.from_pretrained(ASSETS / "tokenizer"))
-    assert probe.probe_names(encoder) > 0.8
-    right = probe.probe_captions(encoder)
-    assert right["scene"] > 0.9 and right["accessory"] > 0.8
+    assert AttributeHead(WIDTH)(torch.randn(3, WIDTH), labels) == 0

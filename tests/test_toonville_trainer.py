@@ -14,7 +14,7 @@ TARGET = torch.tensor([[1.0, -2.0]])
 
 
 def fit(folder: Path, minutes: float, resume: bool = False) -> tuple[list[int], Tensor]:
-    """Train towards TARGET; returns the steps that were taken and what was learned."""
+    """Train towards TARGET; return the steps that were taken and the result."""
     model = nn.Linear(1, 2)
     steps: list[int] = []
 
@@ -27,21 +27,21 @@ def fit(folder: Path, minutes: float, resume: bool = False) -> tuple[list[int], 
     return steps, average(torch.ones(1, 1)).detach()
 
 
-def test_learns_and_goes_on_where_it_stopped(tmp_path: Path) -> None:
+def test_learns_and_resumes_where_it_stopped(tmp_path: Path) -> None:
     torch.manual_seed(0)
-    first, learned = fit(tmp_path, minutes=0.02)
+    first, learned = fit(tmp_path, minutes=0.01)
     assert first == list(range(len(first)))
     torch.testing.assert_close(learned, TARGET, atol=0.05, rtol=0)
-    none, kept = fit(tmp_path, minutes=0.02, resume=True)
+    none, resumed = fit(tmp_path, minutes=0.01, resume=True)
     assert none == []
-    torch.testing.assert_close(kept, learned)
-    more, _ = fit(tmp_path, minutes=0.03, resume=True)
+    torch.testing.assert_close(resumed, learned)
+    more, _ = fit(tmp_path, minutes=0.015, resume=True)
     assert more[0] == len(first)
 
 
 def test_learning_rate_warms_up_and_falls_with_the_time() -> None:
     budget = Budget(10.0, learning_rate=1.0, warmup_steps=100, decay_share=0.5)
-    assert budget.rate(0, 0.0) == pytest.approx(0.01)
-    assert budget.rate(500, 5.0) == 1.0
-    assert budget.rate(500, 7.5) == pytest.approx(0.5)
-    assert budget.rate(500, 10.0) == pytest.approx(0.02)
+    assert budget.learning_rate_at(0, 0.0) == pytest.approx(0.01)
+    assert budget.learning_rate_at(500, 5.0) == 1.0
+    assert budget.learning_rate_at(500, 7.5) == pytest.approx(0.5)
+    assert budget.learning_rate_at(500, 10.0) == pytest.approx(0.02)

@@ -1,23 +1,25 @@
-"""The diffusion model's training: what it weighs, and what the head is asked."""
+"""The diffusion model's training: batches and losses."""
 
 from __future__ import annotations
+
+import pickle
 
 import numpy as np
 import pytest
 import torch
 
 from toonville.clip import WIDTH
+from toonville.encoded import Encoded
 from toonville.identity import NUM_TRAITS
 from toonville.unet import (
     MIN_SNR,
     RARE_SHARE,
     Batch,
-    Encoded,
     UNetTrainer,
     alignment_losses,
     diffusion_loss,
-    draw_batch,
     new_scheduler,
+    sample_batch,
 )
 from toonville.world import GROUPS, UNKNOWN
 
@@ -43,8 +45,8 @@ def encoded(people: int, n: int = 6) -> Encoded:
 
 def batch_of(store: Encoded, size: int, seed: int, empty: float = 0.0) -> Batch:
     rare = [np.arange(len(store))]
-    nothing = torch.full((48, WIDTH), empty)
-    return draw_batch(store, rare, nothing, size, np.random.default_rng(seed))
+    no_caption = torch.full((48, WIDTH), empty)
+    return sample_batch(store, rare, no_caption, size, np.random.default_rng(seed))
 
 
 @pytest.mark.parametrize(("snr", "weight"), [(0.01, 1.0), (1.0, 1.0), (4.0, 1.0), (99.0, 0.05)])
@@ -80,29 +82,29 @@ def test_a_quarter_of_a_batch_is_rare() -> None:
     store = encoded(1, 200)
     rare = [np.arange(3)]
     batches = [
-        draw_batch(store, rare, torch.zeros(48, WIDTH), 8, np.random.default_rng(seed))
+        sample_batch(store, rare, torch.zeros(48, WIDTH), 8, np.random.default_rng(seed))
         for seed in range(20)
     ]
     corners = torch.cat([batch.latents[:, 0, 0, 0] for batch in batches])
-    seldom = torch.isin(corners, torch.from_numpy(store.latents[:3, 0, 0, 0]).float())
-    assert seldom.float().mean().item() == pytest.approx(RARE_SHARE, abs=0.04)
+    chosen = torch.isin(corners, torch.from_numpy(store.latents[:3, 0, 0, 0]).float())
+    assert chosen.float().mean().item() == pytest.approx(RARE_SHARE, abs=0.04)
 
 
 def test_eyes_weigh_more_than_the_rest_of_a_face() -> None:
     store = encoded(1)
     store.landmarks[:] = (36, 60)  # in cell 4, 7 of 16 x 16, which is face
     batch = batch_of(store, 4, seed=2)
-    assert (batch.features[:, 7, 4] > 2.5).all()
-    assert (batch.features[:, 11, 4] < 1.1).all(), "face, four cells off"
-    assert (batch.features[:, 0, 15] < 0.01).all(), "neither"
+    assert (batch.face_weights[:, 7, 4] > 2.5).all()
+    assert (batch.face_weights[:, 11, 4] < 1.1).all(), "face, four cells off"
+    assert (batch.face_weights[:, 0, 15] < 0.01).all(), "neither"
 
 
-def test_without_a_caption_nothing_is_asked() -> None:
+def test_without_a_caption_there_are_no_labels() -> None:
     batches = [batch_of(encoded(1), 6, seed, empty=7.0) for seed in range(20)]
     dropped = [b for b in batches if not b.has_caption.all()]
     assert dropped
     for batch in dropped:
-        assert (batch.text_states[~batch.has_caption] == 7).all()
+        assert (batch.hidden_states[~batch.has_caption] == 7).all()
         assert (batch.labels[~batch.has_caption] == UNKNOWN).all()
 
 
@@ -125,7 +127,6 @@ def test_a_step_reaches_unet_and_head() -> None:
     batch = batch_of(encoded(1), 4, seed=1)
     parts = trainer(new_scheduler(), batch, torch.Generator().manual_seed(0))
     torch.stack(list(parts.values())).sum().backward()
-    assert set(parts) == {"velocity", "traits", "said"}
+    assert set(parts) == {"velocity", "traits", "attributes"}
     assert all(p.grad is not None for p in trainer.parameters())
-    unet_alone = trainer.unet.up_blocks[0].attentions[0]
-    assert not unet_alone._forward_hooks, "the hook lives for one call only"
+    pickle.dumps(trainer.unet)  # fails if the hook, a local function, is still there

@@ -1,204 +1,143 @@
 from __future__ import annotations
 
+import itertools
 import json
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
+from conftest import initial_coefficients
+from safetensors import safe_open
+from safetensors.torch import save_file
 
 from celeb_core import (
     PRESETS,
     Person,
     TrainConfig,
+    TrainStep,
+    compose,
     fit,
     fit_identities,
     load_models,
     save_checkpoint,
-    start_coefficients,
 )
-from celeb_core.basis import compose
-from celeb_core.denoising import Denoising
-from celeb_core.devices import loss_scaler
+from celeb_core.augmentation import AugmentedLatents
+from celeb_core.denoising_loss import DenoisingLoss, NuisanceTokens
+from celeb_core.device import MODES
 from celeb_core.errors import BadName, BasisMismatch, ResumeMismatch, TrainingDiverged
-from celeb_core.templates import PAPER
-from celeb_core.training import _Training
+from celeb_core.training import Training
 
-FAST = TrainConfig(steps=4, batch_size=2, views=4, learning_rate=1e-2)
+FAST = TrainConfig(steps=4, batch_size=2).changed(views=4, learning_rate=1e-2)
 
 
-def frozen_weights(models) -> list[torch.Tensor]:
-    parts = (models.text_encoder, models.unet, models.vae)
-    return [tensor.clone() for part in parts for tensor in part.state_dict().values()]
+@pytest.fixture(scope="module")
+def half(world):
+    """The models in float16, whose gradients are scaled."""
+    return load_models(world, device="cpu", dtype="float16")
+
+
+def numbers(step: TrainStep) -> torch.Tensor:
+    """All people's coefficients (n, k, p)."""
+    return torch.stack([person.coefficients for person in step.people])
+
+
+def run(people, models, basis, config=FAST, **options) -> list[TrainStep]:
+    return list(fit_identities(people, models, basis, config, **options))
+
+
+def stopped_at(step: int, path, people, models, basis, config=FAST, **options) -> None:
+    """Train up to a step and save a checkpoint."""
+    for now in fit_identities(people, models, basis, config, **options):
+        if now.step == step:
+            save_checkpoint(now, path)
+            return
+
+
+# --- a training
 
 
 def test_steps_start_at_zero_and_carry_everything(person, models, basis):
-    steps = list(fit_identities([person], models, basis, FAST, recogniser="rec"))
+    steps = run([person], models, basis, recogniser="rec")
     assert [step.step for step in steps] == [0, 1, 2, 3, 4]
-    assert not steps[0].losses and np.isnan(steps[0].loss)
+    assert not steps[0].losses and steps[0].seconds_left is None
     assert all(list(step.losses) == ["ada"] and step.loss > 0 for step in steps[1:])
     assert steps[1].seconds_left > 0 and steps[-1].seconds_left == 0
-    assert all(a.seconds < b.seconds for a, b in zip(steps, steps[1:], strict=False))
+    assert all(a.seconds < b.seconds for a, b in itertools.pairwise(steps))
     last = steps[-1].identities["ada"]
     assert last.coefficients.shape == (basis.k, basis.p)
     assert torch.equal(last.coefficients, last.coefficients.half().float())
     assert (last.basis_id, last.base_model, last.recogniser) == (basis.id, models.id, "rec")
-    assert last.settings["trained"] == 4 and last.settings["batch_size"] == 2
-    assert not torch.equal(steps[0].people[0].coefficients, last.coefficients)
+    changed = {"steps": 4, "batch_size": 2, "views": 4, "learning_rate": 1e-2}
+    assert last.settings == {"preset": "best", "trained": 4, **changed}
+    assert not torch.equal(numbers(steps[0]), numbers(steps[-1]))
 
 
-def test_only_the_mapper_changes(person, models, basis):
-    before = frozen_weights(models)
-    fit([person], models, basis, FAST)
-    assert all(torch.equal(a, b) for a, b in zip(before, frozen_weights(models), strict=True))
-    parts = (models.text_encoder, models.unet, models.vae)
-    assert all(p.grad is None and not p.requires_grad for part in parts for p in part.parameters())
+def test_a_caller_may_change_grad_mode_between_steps(person, models, basis):
+    expected = numbers(run([person], models, basis)[-1])
+    steps = fit_identities([person], models, basis, FAST)
+    next(steps)
+    with torch.no_grad():
+        next(steps)
+        assert not torch.is_grad_enabled()
+    assert torch.is_grad_enabled()
+    *_, last = steps
+    assert torch.equal(numbers(last), expected)
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("preset", ["best", "paper"])
+def test_only_the_mapper_and_the_nuisance_tokens_get_gradients(
+    preset, mode, world, person, basis, calibration
+):
+    models = load_models(world, device="cpu", memory=mode)
+    before = [weight.clone() for part in models.networks for weight in part.state_dict().values()]
+    config = PRESETS[preset].changed(steps=2, batch_size=2)
+    training = Training([person], models, basis, config, calibration)
+    training.update()
+    training.update()
+    after = [weight for part in models.networks for weight in part.state_dict().values()]
+    assert all(torch.equal(a, b) for a, b in zip(before, after, strict=True))
+    frozen = [weight for part in models.networks for weight in part.parameters()]
+    assert all(w.grad is None and not w.requires_grad for w in frozen)
+    trained = list(training.mapper.parameters())
+    if preset == "best":
+        trained += training.loss.nuisance_tokens.parameters()
+    assert all(bool(weight.grad.any()) for weight in trained)
+    assert [id(p) for group in training.optimiser.param_groups for p in group["params"]] == [
+        id(weight) for weight in trained
+    ]
 
 
 def test_loss_falls(person, models, basis):
-    """On fixed noise and views; random weights leave the words little room, but some."""
-    config = replace(FAST, steps=20, batch_size=4, views=4, background=1.0, decay=False)
-    probe = Denoising([person], models, config)
-    latents, heads = probe.batches(0)
+    """On fixed noise and views; random weights leave the embeddings little room, but some."""
+    config = FAST.changed(steps=12, batch_size=4, background_weight=1.0, linear_decay=False)
+    latents, masks = AugmentedLatents([person], models, config, torch.Generator()).batch(0)
 
-    def loss(identity) -> float:
-        probe.generator.manual_seed(5)
-        words = compose(basis, identity.coefficients)[None]
-        with torch.no_grad():
-            return float(probe.losses(words, latents, heads))
+    def loss(step: TrainStep) -> float:
+        generator = torch.Generator().manual_seed(5)
+        nuisance = NuisanceTokens(1, basis.k, models.encoders)  # so that there is a gradient
+        probe = DenoisingLoss(models, config.loss, generator, nuisance)
+        return float(probe.backward(compose(basis, numbers(step)), latents, masks))
 
-    steps = list(fit_identities([person], models, basis, config))
-    assert loss(steps[-1].people[0]) < loss(steps[0].people[0])
+    steps = run([person], models, basis, config)
+    assert loss(steps[-1]) < loss(steps[0])
 
 
-def test_same_seed_same_person(people, models, basis, calibration):
+def test_a_seed_decides_everything(people, models, basis, calibration):
     def coefficients(seed):
         config = replace(FAST, seed=seed)
-        result = fit(people, models, basis, config, calibration=calibration)
-        return torch.stack([who.coefficients for who in result.values()])
+        return numbers(run(people, models, basis, config, calibration=calibration)[-1])
 
     assert torch.equal(coefficients(1), coefficients(1))
     assert not torch.equal(coefficients(1), coefficients(2))
 
 
-@pytest.mark.parametrize("preset", ["best", "paper"])
-def test_resumed_training_equals_an_uninterrupted_one(preset, people, models, basis, tmp_path):
-    config = replace(PRESETS[preset], steps=4, batch_size=2)
-    whole = list(fit_identities(people[:2], models, basis, config))[-1]
-    for step in fit_identities(people[:2], models, basis, config):
-        if step.step == 2:
-            save_checkpoint(step, tmp_path / "run")
-            break
-    rest = list(fit_identities(people[:2], models, basis, config, resume=tmp_path / "run"))
-    assert [step.step for step in rest] == [2, 3, 4]
-    for name, identity in whole.identities.items():
-        assert torch.equal(rest[-1].identities[name].coefficients, identity.coefficients)
-
-
-def test_a_resumed_training_keeps_the_start_that_it_had(
-    person, models, basis, calibration, tmp_path
-):
-    whole = list(fit_identities([person], models, basis, FAST, calibration=calibration))
-    for step in fit_identities([person], models, basis, FAST, calibration=calibration):
-        if step.step == 2:
-            save_checkpoint(step, tmp_path / "run")
-            break
-    # the calibration is gone, or another one by now
-    rest = list(fit_identities([person], models, basis, FAST, resume=tmp_path / "run"))
-    assert torch.equal(rest[-1].people[0].coefficients, whole[-1].people[0].coefficients)
-
-
-def test_other_settings_cannot_resume(person, people, models, basis, tmp_path):
-    step = next(fit_identities([person], models, basis, FAST))
-    save_checkpoint(step, tmp_path / "run")
-    for who, config in (([person], replace(FAST, seed=9)), (people[:2], FAST)):
-        with pytest.raises(ResumeMismatch):
-            next(fit_identities(who, models, basis, config, resume=tmp_path / "run"))
-    (tmp_path / "run").write_bytes(b"broken")
-    with pytest.raises(ResumeMismatch, match="anew"):
-        next(fit_identities([person], models, basis, FAST, resume=tmp_path / "run"))
-
-
-def test_instant_is_the_start_alone(person, models, basis, calibration):
-    instant = PRESETS["instant"]
-    steps = list(fit_identities([person], models, basis, instant, calibration=calibration))
-    assert len(steps) == 1 and steps[0].step == 0
-    face = person.faces[0].embedding[None]
-    expected = start_coefficients(face, calibration, basis)[0]
-    assert torch.allclose(steps[0].people[0].coefficients, expected, atol=1e-2)
-    trained = fit([person], models, basis, FAST, calibration=calibration)
-    assert not torch.equal(steps[0].people[0].coefficients, trained["ada"].coefficients)
-
-
-def test_a_calibrated_training_moves_along_the_directions_alone(person, models, basis, calibration):
-    config = replace(FAST, shrink=1.0)
-    rows = list(fit_identities([person], models, basis, config, calibration=calibration))
-    start, found = (step.people[0].coefficients.flatten() for step in (rows[0], rows[-1]))
-    along = calibration.directions @ torch.linalg.pinv(calibration.directions)
-    moved = found - start
-    assert moved.norm() > 0.1
-    assert torch.allclose(along @ moved, moved, atol=2e-2)  # the file's half precision
-
-
-def test_the_photos_words_learn_beside_the_persons(people, models, basis):
-    training = _Training(people[:2], models, basis, FAST, None, "")
-    words = training.denoising.photo_words
-    tables = torch.cat([encoder.table for encoder in models.encoders], -1)
-    assert torch.allclose(words(), tables.mean(0).expand(2, basis.k, -1), atol=1e-6)
-    training.update()
-    moved = (words() - tables.mean(0)).flatten(1).norm(dim=1)
-    assert bool((moved > 0).all())
-    assert training.report({}).people[0].coefficients.shape == (basis.k, basis.p)  # and no more
-    plain = _Training(people[:2], models, basis, replace(FAST, photo_words=False), None, "")
-    assert plain.denoising.photo_words is None
-    plain.update()
-    assert not torch.equal(plain.kept, training.kept)
-
-
-def test_a_calibrated_training_ends_with_smaller_coefficients(person, models, basis, calibration):
-    def coefficients(shrink, known):
-        config = replace(FAST, shrink=shrink)
-        rows = fit_identities([person], models, basis, config, calibration=known)
-        return [row.people[0].coefficients for row in rows]
-
-    whole, less = coefficients(1.0, calibration), coefficients(0.8, calibration)
-    for step, (a, b) in enumerate(zip(whole, less, strict=True)):
-        assert torch.allclose(a * (1 - 0.2 * step / FAST.steps), b, atol=2e-3)
-    assert torch.equal(coefficients(0.8, None)[-1], coefficients(1.0, None)[-1])
-
-
-def test_a_correction_is_added_more_with_every_step(person, models, basis, calibration, tmp_path):
-    count = calibration.directions.shape[1]
-    correction = torch.cat([-0.3 * torch.eye(count), torch.ones(count, 1)], 1)
-    known = replace(calibration, correction=correction)
-    along = torch.linalg.pinv(calibration.directions)
-
-    def found(config, which):
-        rows = fit_identities([person], models, basis, config, calibration=which)
-        return [along @ row.people[0].coefficients.flatten() for row in rows]
-
-    plain, ours = found(FAST, calibration), found(FAST, known)
-    for step, (a, b) in enumerate(zip(plain, ours, strict=True)):
-        assert torch.allclose(a + step / FAST.steps * (1 - 0.3 * a), b, atol=2e-2)
-    first = _Training([person], models, basis, FAST, known, "")
-    first.update()
-    save_checkpoint(first.report({}), tmp_path / "half")
-    second = _Training([person], models, basis, FAST, calibration, "")
-    second.restore(tmp_path / "half")
-    a, b = (each.report({}).people[0].coefficients for each in (first, second))
-    assert torch.equal(a, b)
-
-
-def test_another_basis_calibration_is_refused(person, models, basis, calibration):
-    other = replace(calibration, basis_id="another")
-    with pytest.raises(BasisMismatch, match="another"):
-        next(fit_identities([person], models, basis, FAST, calibration=other))
-
-
-def test_budget_of_seconds_ends_early(person, models, basis):
-    config = replace(FAST, steps=10_000, max_seconds=0.5)
-    last = list(fit_identities([person], models, basis, config))[-1]
-    assert 0 < last.step < 10_000 and last.seconds < 2.0
+def test_without_a_config_it_is_the_best_preset(person, models, basis):
+    last = fit_identities([person], models, basis)
+    assert next(last).steps == PRESETS["best"].steps
+    assert next(last).people[0].settings == {"preset": "best", "trained": 1}
 
 
 def test_names_must_be_good_and_distinct(person, models, basis):
@@ -213,88 +152,314 @@ def test_joint_people_keep_their_own_faces(people, models, basis, calibration):
     assert not torch.equal(result["ada"].coefficients, result["bob"].coefficients)
 
 
-def test_several_photos_of_one_person(people, models, basis):
+def test_several_photos_of_one_person_are_one_face(people, models, basis, calibration):
     both = Person("ada", people[0].faces + people[2].faces)
-    training = _Training([both], models, basis, FAST, None, "")
     mean = people[0].faces[0].embedding + people[2].faces[0].embedding
-    assert torch.allclose(training.faces[0], mean / mean.norm(), atol=1e-6)
+    first = next(fit_identities([both], models, basis, FAST, calibration=calibration))
+    expected = initial_coefficients((mean / mean.norm())[None], calibration, basis)
+    assert torch.allclose(numbers(first), expected, atol=1e-2)
+    alone = next(fit_identities([people[0]], models, basis, FAST, calibration=calibration))
+    assert not torch.allclose(numbers(alone), expected, atol=1e-2)
 
 
-def test_diverged_loss_is_an_error(person, models, basis, monkeypatch):
-    training = _Training([person], models, basis, FAST, None, "")
-    monkeypatch.setattr(training.denoising, "losses", lambda *_: torch.tensor([float("nan")]))
-    with pytest.raises(TrainingDiverged, match="learning rate"):
+def test_nuisance_tokens_learn_beside_the_person(people, models, basis):
+    training = Training(people[:2], models, basis, FAST)
+    tokens = training.loss.nuisance_tokens
+    initial = tokens().detach().clone()
+    training.update()
+    moved = (tokens() - initial).flatten(1).norm(dim=1)
+    assert len(moved) == 2 and bool((moved > 0).all())
+    without = Training(people[:2], models, basis, FAST.changed(nuisance_tokens=False))
+    assert without.loss.nuisance_tokens is None
+    without.update()
+    assert numbers(without.report({})).shape == numbers(training.report({})).shape
+    assert not torch.equal(numbers(without.report({})), numbers(training.report({})))
+
+
+@pytest.mark.parametrize("decay", [True, False])
+def test_learning_rates_fall_together_if_they_are_to(decay, person, models, basis):
+    training = Training([person], models, basis, FAST.changed(linear_decay=decay))
+    rates = []
+    while not training.finished():
         training.update()
+        rates.append([group["lr"] for group in training.optimiser.param_groups])
+    shares = torch.tensor(rates) / torch.tensor(rates[0])
+    expected = [1, 0.775, 0.55, 0.325] if decay else [1.0] * 4
+    assert torch.allclose(shares, torch.tensor(expected)[:, None].expand(4, 2))
 
 
-def test_ema_without_bias_starts_at_the_first_sample(person, models, basis):
-    def kept(**changes):
-        config = replace(FAST, steps=1, **changes)
-        return fit([person], models, basis, config)["ada"].coefficients
-
-    assert torch.equal(kept(ema=0.99), kept(ema=0.0))
-    noisy = kept(ema=0.99, ema_from_noise=True) * basis.std
-    assert 0.8 < float(noisy[1].norm()) / basis.ranks[1] ** 0.5 < 1.2  # still the start's noise
+# --- which coefficients are kept
 
 
-def test_paper_preset_is_the_official_recipe(person, models, basis):
-    paper = PRESETS["paper"]
-    assert (paper.steps, paper.batch_size, paper.learning_rate, paper.ema) == (400, 2, 1e-2, 0.99)
-    assert len(PAPER) == 81 == len(set(PAPER)) and all("face of {} person" in t for t in PAPER)
-    start = next(fit_identities([person], models, basis, replace(paper, ema_from_noise=False)))
-    words = compose(basis, start.people[0].coefficients)
-    assert torch.allclose((words - basis.mean)[1].norm(), torch.tensor(1.0), atol=1e-2)
+def test_instant_is_the_initialisation_alone(person, models, basis, calibration):
+    steps = run([person], models, basis, PRESETS["instant"], calibration=calibration)
+    assert len(steps) == 1 and steps[0].step == 0
+    face = person.faces[0].embedding[None]
+    expected = initial_coefficients(face, calibration, basis)
+    assert torch.allclose(numbers(steps[0]), expected, atol=1e-2)
+    trained = run([person], models, basis, calibration=calibration)[-1]
+    assert not torch.equal(numbers(steps[0]), numbers(trained))
 
 
-def overflowing(training: _Training, times: int) -> list[float]:
-    """Make the first gradients infinite -> the scales of the losses that were tried."""
-    scales, mapper = [], next(p for p in training.mapper.parameters() if p.requires_grad)
+def test_a_calibrated_training_moves_along_the_directions_alone(person, models, basis, calibration):
+    steps = run([person], models, basis, FAST.changed(shrink=1.0), calibration=calibration)
+    initial, found = (numbers(step).flatten() for step in (steps[0], steps[-1]))
+    along = calibration.directions @ torch.linalg.pinv(calibration.directions)
+    moved = found - initial
+    assert moved.norm() > 0.1
+    assert torch.allclose(along @ moved, moved, atol=2e-2)  # the file's half precision
+
+
+def test_a_calibrated_training_ends_with_smaller_coefficients(person, models, basis, calibration):
+    def coefficients(shrink, known):
+        steps = run([person], models, basis, FAST.changed(shrink=shrink), calibration=known)
+        return [numbers(step) for step in steps]
+
+    whole, less = coefficients(1.0, calibration), coefficients(0.8, calibration)
+    for step, (a, b) in enumerate(zip(whole, less, strict=True)):
+        assert torch.allclose(a * (1 - 0.2 * step / FAST.steps), b, atol=2e-3)
+    assert torch.equal(coefficients(0.8, None)[-1], coefficients(1.0, None)[-1])
+
+
+def test_a_correction_is_added_more_with_every_step(person, models, basis, calibration):
+    count = calibration.directions.shape[1]
+    correction = torch.cat([-0.3 * torch.eye(count), torch.ones(count, 1)], 1)
+    known = replace(calibration, correction=correction)
+    along = torch.linalg.pinv(calibration.directions)
+
+    def found(which):
+        steps = run([person], models, basis, calibration=which)
+        return [along @ numbers(step).flatten() for step in steps]
+
+    plain, ours = found(calibration), found(known)
+    for step, (a, b) in enumerate(zip(plain, ours, strict=True)):
+        assert torch.allclose(a + step / FAST.steps * (1 - 0.3 * a), b, atol=2e-2)
+
+
+def test_another_basis_calibration_is_refused(person, models, basis, calibration):
+    other = replace(calibration, basis_id="another")
+    with pytest.raises(BasisMismatch, match="another"):
+        next(fit_identities([person], models, basis, FAST, calibration=other))
+
+
+def test_the_average_starts_at_the_first_sample_and_the_papers_at_noise(person, models, basis):
+    def after(steps=1, **changes):
+        return numbers(run([person], models, basis, FAST.changed(steps=steps, **changes))[-1])[0]
+
+    assert torch.equal(after(ema=0.99), after(ema=0.0))
+    assert not torch.equal(after(steps=2, ema=0.99), after(steps=2, ema=0.0))
+    noisy = after(norm="paper", ema=0.99) * basis.std
+    assert 0.8 < float(noisy[1].norm()) / basis.ranks[1] ** 0.5 < 1.2  # still the noise
+    unit = after(norm="paper", ema=0.0) * basis.std
+    assert float(unit[1].norm()) == pytest.approx(1, abs=1e-2)
+
+
+# --- stop and resume
+
+
+@pytest.mark.parametrize(
+    ("preset", "dtype"), [("best", "float32"), ("best", "float16"), ("paper", "float32")]
+)
+def test_a_resumed_training_equals_an_uninterrupted_one(
+    preset, dtype, people, models, half, basis, calibration, tmp_path
+):
+    models = half if dtype == "float16" else models
+    config = PRESETS[preset].changed(steps=4, batch_size=2)
+    setting = (people[:2], models, basis, config)
+    whole = run(*setting, calibration=calibration)
+    stopped_at(2, tmp_path / "run", *setting, calibration=calibration)
+    # the calibration is gone by now, or another one
+    rest = run(*setting, resume=tmp_path / "run")
+    assert [step.step for step in rest] == [2, 3, 4]
+    for ours, theirs in zip(rest, whole[2:], strict=True):
+        assert torch.equal(numbers(ours), numbers(theirs))
+    assert [step.losses for step in rest[1:]] == [step.losses for step in whole[3:]]
+    assert rest[0].seconds > 0  # those of before count
+
+
+def test_a_resumed_training_keeps_the_correction_that_it_had(
+    person, models, basis, calibration, tmp_path
+):
+    count = calibration.directions.shape[1]
+    known = replace(calibration, correction=torch.ones(count, count + 1))
+    stopped_at(2, tmp_path / "run", [person], models, basis, calibration=known)
+    resumed = {"resume": tmp_path / "run", "calibration": calibration}
+    rest = run([person], models, basis, **resumed)
+    whole = run([person], models, basis, calibration=known)
+    assert torch.equal(numbers(rest[-1]), numbers(whole[-1]))
+
+
+def test_more_seconds_and_without_decay_more_steps_may_follow(person, models, basis, tmp_path):
+    for decay in (False, True):
+        config = FAST.changed(linear_decay=decay)
+        stopped_at(2, tmp_path / "run", [person], models, basis, config)
+        longer = replace(config, max_seconds=1e6)
+        assert run([person], models, basis, longer, resume=tmp_path / "run")[-1].step == 4
+        longer = replace(config, steps=5)
+        if decay:
+            with pytest.raises(ResumeMismatch, match="another training"):
+                run([person], models, basis, longer, resume=tmp_path / "run")
+        else:
+            assert run([person], models, basis, longer, resume=tmp_path / "run")[-1].step == 5
+
+
+def test_other_settings_cannot_resume(person, people, models, basis, tmp_path):
+    stopped_at(0, tmp_path / "run", [person], models, basis)
+    others = [
+        ([person], models, basis, replace(FAST, seed=9)),
+        ([person], models, basis, FAST.changed(ema=0.5)),
+        (people[:2], models, basis, FAST),
+        ([person], replace(models, id="another"), basis, FAST),
+        ([person], models, replace(basis, id="another"), FAST),
+    ]
+    for setting in others:
+        with pytest.raises(ResumeMismatch, match="another training"):
+            next(fit_identities(*setting, resume=tmp_path / "run"))
+
+
+def test_what_is_no_checkpoint_cannot_resume(person, models, basis, tmp_path):
+    path = tmp_path / "run"
+    stopped_at(1, path, [person], models, basis)
+    whole = path.read_bytes()
+    for content in (b"broken", whole[:-9], whole.replace(b'"run"', b'"ran"')):
+        path.write_bytes(content)
+        with pytest.raises(ResumeMismatch, match="no training checkpoint .* anew"):
+            next(fit_identities([person], models, basis, FAST, resume=path))
+    with pytest.raises(ResumeMismatch, match="anew"):
+        next(fit_identities([person], models, basis, FAST, resume=tmp_path / "missing"))
+
+
+def test_a_step_of_no_training_has_no_checkpoint(tmp_path):
+    with pytest.raises(ValueError, match="no training"):
+        save_checkpoint(TrainStep(0, 1, {}, 0.0, None), tmp_path / "run")
+
+
+# The metadata of checkpoints as version 0.1 wrote them, of trainings of 4 steps with batch size 2.
+FORMAT_1 = {
+    "best": """["celeb-training 1", ["ada", "bob"], "BASIS", "MODEL", {"preset": "best",
+        "steps": 4, "batch_size": 2, "learning_rate": 0.002, "weight_decay": 0.01, "decay": true,
+        "max_seconds": null, "seed": 0, "norm": "free", "calibrated": true,
+        "calibrated_rate": 0.1, "ema": 0.97, "ema_from_noise": false, "shrink": 0.9, "views": 24,
+        "flip": true, "jitter": 0.0, "smallest": 0.92, "canvas": "edge", "templates": "studio",
+        "prompts": 1, "photo_words": true, "photo_rate": 0.1, "background": 0.2, "features": 3.0,
+        "gradients": "way up", "stratified": true, "log_snr_min": -1.5, "log_snr_max": 1.5}]""",
+    "paper": """["celeb-training 1", ["ada", "bob"], "BASIS", "MODEL", {"preset": "paper",
+        "batch_size": 2, "learning_rate": 0.01, "weight_decay": 0.01, "decay": false,
+        "max_seconds": null, "seed": 0, "norm": "paper", "calibrated": false,
+        "calibrated_rate": 0.1, "ema": 0.99, "ema_from_noise": true, "shrink": 1.0, "views": 0,
+        "flip": true, "jitter": 0.2, "smallest": 0.1, "canvas": "black", "templates": "paper",
+        "prompts": 2, "photo_words": false, "photo_rate": 0.1, "background": 1.0,
+        "features": 0.0, "gradients": "exact", "stratified": false, "log_snr_min": -Infinity,
+        "log_snr_max": Infinity}]""",
+}
+
+
+@pytest.mark.parametrize(
+    ("preset", "calibrated"), [("best", True), ("best", False), ("paper", False)]
+)
+def test_a_checkpoint_of_format_1_resumes(
+    preset, calibrated, people, models, basis, calibration, tmp_path
+):
+    setting = (people[:2], models, basis, PRESETS[preset].changed(steps=4, batch_size=2))
+    known = calibration if calibrated else None
+    stopped_at(2, tmp_path / "new", *setting, calibration=known)
+    with safe_open(tmp_path / "new", framework="pt") as file:
+        names = set(file.keys())
+        tensors, metadata = {name: file.get_tensor(name) for name in names}, file.metadata()
+    if preset == "best":
+        tensors["photo_words"] = tensors.pop("nuisance_tokens")
+    if not calibrated:
+        tensors["mapper.radius"] = torch.ones(2)  # every plain mapper had one
+    old_run = FORMAT_1[preset].replace("BASIS", basis.id).replace("MODEL", models.id)
+    metadata |= {"format": "celeb-training 1", "run": json.dumps(json.loads(old_run))}
+    save_file(tensors, tmp_path / "old", metadata)
+    rest = run(*setting, resume=tmp_path / "old")
+    whole = run(*setting, calibration=known)
+    assert [step.step for step in rest] == [2, 3, 4]
+    assert torch.equal(numbers(rest[-1]), numbers(whole[-1]))
+    for changes in ({"seed": 1}, {"learning_rate": 3e-3}):
+        with pytest.raises(ResumeMismatch, match="another training"):
+            run(*setting[:3], setting[3].changed(**changes), resume=tmp_path / "old")
+
+
+# --- time
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """Time that passes in the loss alone, 10 seconds of it in every step."""
+    clock = SimpleNamespace(now=0.0)
+    monkeypatch.setattr("celeb_core.training.time", SimpleNamespace(perf_counter=lambda: clock.now))
+    backward = DenoisingLoss.backward
+
+    def slow(*args):
+        clock.now += 10
+        return backward(*args)
+
+    monkeypatch.setattr(DenoisingLoss, "backward", slow)
+    return clock
+
+
+def test_no_step_is_begun_that_would_pass_the_limit(clock, person, models, basis, tmp_path):
+    config = replace(FAST, steps=1000, max_seconds=35)
+    steps = run([person], models, basis, config)
+    assert [step.seconds for step in steps] == [0, 10, 20, 30]
+    assert [step.seconds_left for step in steps] == [None, 25, 15, 5]
+    save_checkpoint(steps[-1], tmp_path / "run")
+    more = run([person], models, basis, replace(config, max_seconds=41), resume=tmp_path / "run")
+    assert [step.seconds for step in more] == [30, 40]
+
+
+def test_the_seconds_that_are_left_are_those_of_the_steps(clock, person, models, basis):
+    steps = run([person], models, basis)
+    assert [step.seconds_left for step in steps] == [None, 30, 20, 10, 0]
+
+
+# --- precision
+
+
+def overflowing(training: Training, times: int) -> list[float]:
+    """Make the first gradients infinite; returns the scales of the losses that were tried."""
+    scales: list[float] = []
 
     def overflow(gradient: torch.Tensor) -> torch.Tensor:
         scales.append(training.scaler.get_scale())
         return gradient * float("inf") if len(scales) <= times else gradient
 
-    mapper.register_hook(overflow)
+    next(training.mapper.parameters()).register_hook(overflow)
     return scales
 
 
-def test_half_precision_survives_an_overflow(person, models, basis):
-    training = _Training([person], models, basis, FAST, None, "")
-    training.scaler = loss_scaler(models.device, torch.float16)
+def test_float16_survives_an_overflow(person, half, basis, tmp_path):
+    training = Training([person], half, basis, FAST)
     scales = overflowing(training, times=2)
+    initial = numbers(training.report({}))
     losses = training.update()
-    assert training.step == 1 and np.isfinite(losses["ada"])
-    assert scales == [65536.0, 32768.0, 16384.0] and training.scaler.get_scale() == 16384.0
-    assert all(p.isfinite().all() for p in training.mapper.parameters())
-    plain = _Training([person], models, basis, FAST, None, "")
-    assert not torch.equal(training.kept, plain.kept)
-    tensors, metadata = training.checkpoint()
-    assert json.loads(metadata["scaler"])["scale"] == 16384.0
+    assert scales == [65536.0, 32768.0, 16384.0] and np.isfinite(losses["ada"])
+    after = training.report(losses)
+    assert after.step == 1 and not torch.equal(numbers(after), initial)
     assert all(p.dtype == torch.float32 for p in training.mapper.parameters())
+    assert all(p.isfinite().all() for p in training.mapper.parameters())
+    save_checkpoint(after, tmp_path / "run")
+    resumed = Training([person], half, basis, FAST)
+    resumed.restore(tmp_path / "run")
+    assert resumed.scaler.get_scale() == 16384.0
 
 
-def test_an_overflow_that_no_scale_mends_is_an_error(person, models, basis):
-    training = _Training([person], models, basis, FAST, None, "")
-    training.scaler = loss_scaler(models.device, torch.float16)
-    scales = overflowing(training, times=99)
-    with pytest.raises(TrainingDiverged, match="float32"):
+def test_a_loss_that_is_no_number_is_an_error(person, models, basis, monkeypatch):
+    training = Training([person], models, basis, FAST)
+    monkeypatch.setattr(training.loss, "backward", lambda *_: torch.tensor([float("nan")]))
+    with pytest.raises(TrainingDiverged, match="at step 1. .* learning rate"):
         training.update()
-    assert scales[-1] == 1.0
 
 
-def test_only_float16_is_scaled(models):
-    for dtype in (torch.float32, torch.bfloat16):
-        assert not loss_scaler(models.device, dtype).is_enabled()
-    assert loss_scaler(models.device, torch.float16).is_enabled()
-
-
-def test_gradients_of_a_half_precision_unet_are_those_of_the_full_one(world, person, models, basis):
-    half = load_models(world, "cpu", "float16")
+def test_gradients_of_a_float16_unet_are_those_of_the_float32_one(person, models, half, basis):
     gradients = []
     for each in (models, half):
-        training = _Training([person], each, basis, FAST, None, "")
+        training = Training([person], each, basis, FAST)
         training.update()
-        row = [p.grad.flatten() for p in training.mapper.parameters() if p.grad is not None]
-        gradients.append(torch.cat(row))
-    assert torch.nn.functional.cosine_similarity(*gradients, dim=0) > 0.98
-    assert 0.9 < float(gradients[1].norm() / gradients[0].norm()) < 1.1
+        weights = [*training.mapper.parameters(), *training.loss.nuisance_tokens.parameters()]
+        gradients.append([weight.grad.flatten() for weight in weights])
+    for full, ours in zip(*gradients, strict=True):
+        assert torch.cosine_similarity(full, ours, dim=0) > 0.98
+        assert 0.9 < float(ours.norm() / full.norm()) < 1.1  # the scale is taken out again

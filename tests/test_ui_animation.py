@@ -1,12 +1,13 @@
 from __future__ import annotations
 
+import gradio as gr
 import pytest
 from conftest import celebrity_names
 from PIL import Image
 from ui_help import finish, make_page
 
 from ui.film import HOLD, save_film, there_and_back
-from ui.gallery import AS_DRAWN, NOTHING_SEEN
+from ui.gallery import AS_GENERATED, NOTHING
 
 A, B = celebrity_names()[:2]
 
@@ -24,7 +25,7 @@ def session(page):
 
 
 @pytest.fixture
-def pictures():
+def images():
     return [Image.new("RGB", (33, 20), (shade, 0, 0)) for shade in (0, 60, 120, 180, 240)]
 
 
@@ -33,17 +34,17 @@ def strip(page, session, count):
     return finish(page.interpolate.strip.results.job(session))
 
 
-def test_a_film_goes_there_and_back_without_a_jump(pictures):
-    shades = [picture.getpixel((0, 0))[0] for picture in there_and_back(pictures)]
+def test_a_film_goes_there_and_back_without_a_jump(images):
+    shades = [image.getpixel((0, 0))[0] for image in there_and_back(images)]
     assert shades[:HOLD] == [0] * HOLD and shades[-3:] == [180, 120, 60]
     following = zip(shades, shades[1:] + shades[:1], strict=True)
     assert all(abs(now - then) <= 60 for now, then in following)
 
 
-def test_every_format_holds_every_picture_and_loops(pictures, tmp_path):
-    files = save_film(pictures, tmp_path / "film", lambda: False)
+def test_every_format_holds_every_image_and_loops(images, tmp_path):
+    files = save_film(images, tmp_path / "film", lambda: False)
     assert list(files) == ["MP4", "WebP", "GIF"]
-    frames = len(there_and_back(pictures))
+    frames = len(there_and_back(images))
     for name in ("WebP", "GIF"):
         with Image.open(files[name]) as film:
             durations = []
@@ -55,52 +56,55 @@ def test_every_format_holds_every_picture_and_loops(pictures, tmp_path):
         assert sum(durations) == pytest.approx(1000 * frames / 12, rel=0.05)
 
 
-def test_the_mp4_can_be_read_and_has_the_colours(pictures, tmp_path):
+def test_the_mp4_can_be_read_and_has_the_colours(images, tmp_path):
     import cv2
 
-    video = cv2.VideoCapture(str(save_film(pictures, tmp_path / "film", lambda: False)["MP4"]))
-    assert int(video.get(cv2.CAP_PROP_FRAME_COUNT)) == len(there_and_back(pictures))
-    shades = [video.read()[1][10, 10] for _ in there_and_back(pictures)]
+    video = cv2.VideoCapture(str(save_film(images, tmp_path / "film", lambda: False)["MP4"]))
+    assert int(video.get(cv2.CAP_PROP_FRAME_COUNT)) == len(there_and_back(images))
+    shades = [video.read()[1][10, 10] for _ in there_and_back(images)]
     video.release()
-    blue, green, red = shades[HOLD + len(pictures) - 2]
+    blue, green, red = shades[HOLD + len(images) - 2]
     assert red > 220 and blue < 30 and green < 30
 
 
-def test_a_stopped_film_is_none(pictures, tmp_path):
-    assert save_film(pictures, tmp_path / "film", lambda: True) is None
+def test_a_stopped_film_is_none(images, tmp_path):
+    assert save_film(images, tmp_path / "film", lambda: True) is None
 
 
-def test_only_what_is_missing_between_the_pictures_is_drawn(page, session):
+def test_only_what_is_missing_between_the_images_is_generated(page, session):
     shown = strip(page, session, 3)
     assert page.interpolate.animation.start(1, session) == ""
     job = finish(page.interpolate.animation.results.job(session))
     assert job.status == "done"
-    assert [picture.caption for picture in job.pictures] == ["λ 0.25", "λ 0.75"]
-    assert {order.config.seed for order in job.orders} == {7}
+    assert [image.caption for image in job.images] == ["λ 0.25", "λ 0.75"]
+    assert {request.config.seed for request in job.requests} == {7}
     assert set(job.files) == {"MP4", "WebP", "GIF"}
-    # The strip's own pictures are the ends: the film begins with them.
-    with Image.open(job.files["GIF"]) as film, Image.open(shown.pictures[0].path) as first:
+    # The strip's own images are the ends: the film begins with them.
+    with Image.open(job.files["GIF"]) as film, Image.open(shown.images[0].path) as first:
         assert film.size == first.size
 
 
-def test_the_page_shows_the_film_in_place_of_the_pictures(page, session):
+def test_the_page_shows_the_film_instead_of_the_images(page, session):
     strip(page, session, 2)
     page.interpolate.animation.start(1, session)
     results = page.interpolate.animation.results
     job = finish(results.job(session))
-    polled = results.poll(NOTHING_SEEN, AS_DRAWN, session)
-    shown = dict(zip(results.watched, polled, strict=True))
+    shown = results.poll(NOTHING, AS_GENERATED, session)
+    assert set(shown) <= set(results.outputs)
     assert shown[results.player]["value"] == str(job.files["MP4"])
-    assert [shown[button]["visible"] for button in results.files] == [True] * 3
+    for name, button in results.buttons.items():
+        assert shown[button] == gr.update(value=str(job.files[name]), visible=True)
     assert shown[results.gallery]["visible"] is False
+    again = results.poll(shown[results.displayed], AS_GENERATED, session)
+    assert results.player not in again and results.gallery not in again
 
 
 def test_without_a_strip_there_is_nothing_to_animate(page, session):
-    assert "Draw a strip" in page.interpolate.animation.start(4, session)
+    assert "Generate a strip" in page.interpolate.animation.start(4, session)
     strip(page, session, 1)
-    assert "Draw a strip" in page.interpolate.animation.start(4, session)
+    assert "Generate a strip" in page.interpolate.animation.start(4, session)
 
 
-def test_too_many_pictures_are_refused_with_their_number(page, session):
+def test_too_many_images_are_refused_with_their_number(page, session):
     strip(page, session, 10)
     assert "82" in page.interpolate.animation.start(8, session)

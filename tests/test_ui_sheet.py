@@ -34,8 +34,8 @@ def test_rows_are_below_each_other_and_groups_beside_each_other():
 
 def test_labels_and_notes_are_written():
     plain = sheet([""], [""], [""], [[cell(RED)]])
-    for place in range(4):
-        row, group, column, note = ("words" if place == number else "" for number in range(4))
+    for which in range(4):
+        row, group, column, note = ("label" if which == number else "" for number in range(4))
         page = sheet([row], [group], [column], [[cell(RED, note=note)]])
         assert ink(page) > ink(plain) == 0
 
@@ -44,7 +44,7 @@ def ink(page):
     return int((np.asarray(page).max(-1) < 180).sum())
 
 
-def test_large_pictures_are_made_smaller_and_keep_their_shape():
+def test_large_images_are_made_smaller_and_keep_their_shape():
     page = sheet(["a"], ["b"], ["c"], [[cell(RED, (1536, 1024)), cell(BLUE, (1024, 1024))]])
     red = np.argwhere((np.asarray(page) == RED).all(-1))
     height, width = red.max(0) - red.min(0) + 1
@@ -57,6 +57,6 @@ def test_any_name_fits_the_sheet(name):
     assert page.width < 400 and page.height < 400
 
 
-def test_a_person_takes_the_place_of_a_blank_but_not_of_one_within_a_name():
+def test_a_person_is_written_into_a_blank_but_not_of_one_within_a_name():
     assert fill("{} with <a{}b> and {}", "<ada>") == "<ada> with <a{}b> and <ada>"
     assert fill("<a{}b>", None) == "<a{}b>"

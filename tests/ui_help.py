@@ -16,7 +16,7 @@ from ui.studio import Shared
 
 
 def selected(index: Any) -> gr.SelectData:
-    """A click on something of a gallery or a picture."""
+    """A click into a gallery or an image."""
     return gr.SelectData(None, {"index": index, "value": None})
 
 
@@ -35,10 +35,14 @@ def finish(job: Job | None, seconds: float = 60.0) -> Job:
     return job
 
 
+def make_shared(studio: Any, folder: Path, apart: bool = False) -> Shared:
+    """What a page needs, with an empty library of its own."""
+    return Shared(studio, folder / "identities", apart=apart, sessions=folder / "sessions")
+
+
 def make_page(studio: Any, folder: Path, apart: bool = False) -> Page:
     """A page with an empty library of its own; not launched."""
-    shared = Shared(studio, folder / "identities", apart=apart, sessions=folder / "sessions")
-    page = Page(shared)
+    page = Page(make_shared(studio, folder, apart))
     page.build()
     return page
 
@@ -47,4 +51,4 @@ def fill_library(page: Page, people: Sequence[Person]) -> None:
     """Untrained people in the library: the numbers are as good as any."""
     core = page.shared.core
     for identity in fit(people, core.models, core.basis, TrainConfig(steps=0)).values():
-        page.shared.workspace("").keep(identity)
+        page.shared.workspace("").save_person(identity)

@@ -1,6 +1,6 @@
-"""Toonville: a drawn world in which the truth about every face is known, and its models.
+"""Toonville: a synthetic world in which the truth about every face is known, and its models.
 
-Flow: identity (traits) -> person, places, render (pictures) -> names, captions, dataset ->
-tokenizer, clip, vae, unet, faces (detector, recogniser), judge -> export -> report.
-Not needed to run the app: it ships only what `python -m toonville export` writes.
+Data flow: identity (traits) -> random_specs -> person, scenes, render (images) -> names, captions,
+dataset -> tokenizer, clip, vae, unet, detector, recogniser, judge, reader -> export -> report.
+Not needed to run the app, which only reads what `python -m toonville export` wrote.
 """

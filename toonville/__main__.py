@@ -1,14 +1,15 @@
 """`python -m toonville STAGE`: how the bundled model is made, one command per stage.
 
-In order: samples (look at the world), draw, clip, vae, between, encode, decoder, unet, recogniser,
-detector, judge, reader, export, photos (of strangers), people, pictures, report, scale (what the
-judge's numbers mean), filter (how right the name filter is).
-Checkpoints and data stay in --work, outside the tree; unpack puts the shipped models there.
+In order: samples (look at training images), render, clip, vae, between, encode, decoder, unet,
+recogniser, detector, judge, reader, export, photos, people, images, report, scale, filter.
+Checkpoints and data go to --work, outside of the repository; unpack puts the shipped models there.
 """
 
 from __future__ import annotations
 
 import argparse
+import warnings
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -16,9 +17,36 @@ import numpy as np
 import torch
 from PIL import Image
 
-NUM_DRAWN = {"single": 48_000, "pair": 24_000, "unknown_single": 12_000}
+from toonville import (
+    clip,
+    detector,
+    encoded,
+    export,
+    filter_report,
+    images,
+    judge,
+    judge_scale,
+    probe,
+    reader,
+    recogniser,
+    report,
+    unet,
+    vae,
+)
+from toonville.dataset import Captioned, captioned, render_store, unknown_example
+from toonville.render import render
+from toonville.unnamed_people import (
+    PEOPLE_FILE,
+    fit_probe,
+    make_unnamed_people,
+    save_unnamed_people,
+    unnamed_example,
+)
+
+# Name of a store in <work>/data -> number of its examples.
+NUM_RENDERED = {"single": 48_000, "pair": 24_000, "unknown_single": 12_000}
 NUM_BETWEEN = {"between_single": 38_400, "between_pair": 19_200}
-NUM_ENCODED = {**NUM_DRAWN, **NUM_BETWEEN, "single": 34_000, "pair": 18_000}
+NUM_ENCODED = {**NUM_RENDERED, **NUM_BETWEEN, "single": 34_000, "pair": 18_000}
 FIRST_SEED = {
     "single": 1_000_000,
     "pair": 2_000_000,
@@ -26,25 +54,23 @@ FIRST_SEED = {
     "between_pair": 4_000_000,
     "unknown_single": 5_000_000,
 }
-MINUTES = {
-    "clip": 40.0,
-    "vae": 30.0,
-    "decoder": 10.0,
-    "unet": 120.0,
-    "recogniser": 14.0,
-    "detector": 15.0,
-    "judge": 10.0,
-    "reader": 18.0,
+# Training stage -> its function and its default minutes.
+TRAININGS: dict[str, tuple[Callable[..., None], float]] = {
+    "clip": (clip.train_clip, 40.0),
+    "vae": (vae.train_vae, 30.0),
+    "decoder": (vae.train_decoder, 10.0),
+    "unet": (unet.train_unet, 120.0),
+    "recogniser": (recogniser.train_recogniser, 14.0),
+    "detector": (detector.train_detector, 15.0),
+    "judge": (judge.train_judge, 10.0),
+    "reader": (reader.train_reader, 18.0),
 }
+OPTIONS_OF = {"clip": ("name_weight", "attribute_weight"), "unet": ("fine_tune",)}
 ROOT = Path(__file__).parent.parent
-ASSETS = ROOT / "assets" / "toonville"
 
 
-def samples(work: Path) -> None:
-    """Draw a grid of random training pictures with their captions."""
-    from toonville.dataset import captioned
-    from toonville.render import render
-
+def render_samples(work: Path) -> None:
+    """Write a grid of random training images and print their captions."""
     work.mkdir(parents=True, exist_ok=True)
     grid = Image.new("RGB", (8 * 132, 6 * 132), "white")
     for i in range(48):
@@ -55,148 +81,113 @@ def samples(work: Path) -> None:
     print(f"written: {work / 'samples.png'}")
 
 
-def draw(work: Path) -> None:
-    """Draw the training pictures."""
-    from toonville.dataset import captioned, draw_store, unknown_example
-
-    examples = {
+def render_stores(work: Path) -> None:
+    """Render the training images."""
+    examples: dict[str, tuple[int, Callable[[int], Captioned]]] = {
         "single": (1, partial(captioned, 1)),
         "pair": (2, partial(captioned, 2)),
         "unknown_single": (1, unknown_example),
     }
     for kind, (people, example) in examples.items():
-        draw_store(work / "data" / kind, NUM_DRAWN[kind], people, FIRST_SEED[kind], example)
+        render_store(work / "data" / kind, NUM_RENDERED[kind], people, FIRST_SEED[kind], example)
 
 
-def between(work: Path) -> None:
-    """Draw the training pictures of people between the celebrities."""
-    from toonville.between import (
-        BETWEEN_FILE,
-        between_example,
-        fit_probe,
-        make_between,
-        save_between,
-    )
-    from toonville.dataset import draw_store
-    from toonville.unet import load_text_encoder
-
-    nobody = make_between(fit_probe(load_text_encoder(work / "models")))
-    save_between(nobody, work / "data" / BETWEEN_FILE)
-    for people, (kind, n) in enumerate(NUM_BETWEEN.items(), start=1):
-        example = partial(between_example, nobody.traits, people)
-        draw_store(work / "data" / kind, n, people, FIRST_SEED[kind], example)
+def render_unnamed_people(work: Path) -> None:
+    """Render the training images of people between the celebrities."""
+    people = make_unnamed_people(fit_probe(encoded.load_text_encoder(work / "models")))
+    save_unnamed_people(people, work / "data" / PEOPLE_FILE)
+    for count, (kind, n) in enumerate(NUM_BETWEEN.items(), start=1):
+        example = partial(unnamed_example, people.traits, count)
+        render_store(work / "data" / kind, n, count, FIRST_SEED[kind], example)
 
 
-def encode(work: Path) -> None:
-    """Encode pictures and captions once, for the UNet."""
-    from toonville.unet import encode_store
-
+def encode_stores(work: Path) -> None:
+    """Encode images and captions for the UNet."""
     for kind, n in NUM_ENCODED.items():
         data = work / "data"
-        encode_store(data / kind, work / "models", data / f"{kind}_encoded", n)
+        encoded.encode_store(data / kind, work / "models", data / f"{kind}_encoded", n)
 
 
-def train_stage(
-    stage: str, work: Path, minutes: float, resume: bool, options: dict[str, float]
-) -> None:
-    """Train one model; its checkpoint and its result go to work/models.
-
-    `options` are those of this stage alone.
-    """
-    from toonville import clip, detector, judge, reader, recogniser, unet, vae
-
-    trainers = {
-        "clip": clip.train_clip,
-        "vae": vae.train_vae,
-        "decoder": vae.train_decoder,
-        "unet": unet.train_unet,
-        "recogniser": recogniser.train_recogniser,
-        "detector": detector.train_detector,
-        "judge": judge.train_judge,
-        "reader": reader.train_reader,
-    }
-    trainers[stage](work / "data", work / "models", minutes, resume, **options)
+def train(options: argparse.Namespace) -> None:
+    """Train one model; its checkpoint and its result go to <work>/models."""
+    trainer, _ = TRAININGS[options.stage]
+    own = {name: getattr(options, name) for name in OPTIONS_OF.get(options.stage, ())}
+    work = options.work
+    trainer(work / "data", work / "models", options.minutes, options.resume, **own)
 
 
 def main() -> None:
+    """Run the stage of the command line."""
     parser = argparse.ArgumentParser("python -m toonville", description=__doc__)
     stages = parser.add_subparsers(dest="stage", required=True)
-    for stage in ("samples", "draw", "between", "encode"):
-        stages.add_parser(stage)
-    for stage, minutes in MINUTES.items():
-        sub = stages.add_parser(stage, help=f"train (default {minutes:g} minutes)")
-        sub.add_argument("--minutes", type=float, default=minutes)
-        sub.add_argument("--resume", action="store_true", help="go on from the last checkpoint")
-        if stage == "unet":
-            sub.add_argument("--go-on", action="store_true", help="start from the unet in --work")
-        if stage == "clip":
-            sub.add_argument("--name-weight", type=float, default=1.0, help="0: contrast alone")
-            sub.add_argument("--said-weight", type=float, default=3.0, help="0: contrast alone")
-    stages.add_parser("probe", help="what the text states of --assets say")
-    stages.add_parser("scale", help="what the judge says of faces that are wrong by so much")
-    stages.add_parser("export", help="write assets/toonville")
-    stages.add_parser("unpack", help="put the models of assets/toonville into --work")
-    stages.add_parser("photos", help="draw portraits of strangers into --work/photos, to refine")
-    stages.add_parser("people", help="train the three sample people of identities/")
-    stages.add_parser("pictures", help="draw docs/pictures/")
-    report = stages.add_parser("report", help="measure the shipped weights on held-out seeds")
-    report.add_argument("--json", type=Path)
-    report.add_argument("--seed", type=int, default=0)
-    names = stages.add_parser("filter", help="precision and recall of the name filter")
-    names.add_argument("--names", type=int, default=60, help="known ones, and as many unknown")
-    names.add_argument("--steps", type=int)
-    names.add_argument("--seed", type=int, default=0)
-    for sub in stages.choices.values():
+
+    def add(
+        stage: str, run: Callable[[argparse.Namespace], None], help: str
+    ) -> argparse.ArgumentParser:
+        sub = stages.add_parser(stage, help=help)
         sub.add_argument("--work", type=Path, default=Path("../toonville-work"))
         sub.add_argument("--threads", type=int, default=2)
-        sub.add_argument("--assets", type=Path, default=ASSETS)
-    args = parser.parse_args()
-    torch.set_num_threads(args.threads)
-    np.seterr(all="raise", under="ignore")
-    if args.stage in MINUTES:
-        own = ("name_weight", "said_weight", "go_on")
-        options = {name: value for name, value in vars(args).items() if name in own}
-        train_stage(args.stage, args.work, args.minutes, args.resume, options)
-    elif args.stage == "probe":
-        from toonville.probe import run_probe
+        sub.add_argument("--assets", type=Path, default=ROOT / "assets" / "toonville")
+        sub.set_defaults(run=run)
+        return sub
 
-        run_probe(args.assets)
-    elif args.stage == "scale":
-        from toonville.judge_scale import run_judge_scale
-
-        run_judge_scale(args.assets)
-    elif args.stage == "export":
-        from toonville.export import export
-
-        export(args.work / "models", args.assets)
-    elif args.stage == "unpack":
-        from toonville.export import unpack
-
-        unpack(args.assets, args.work / "models")
-    elif args.stage == "photos":
-        from toonville.pictures import draw_strangers
-
-        draw_strangers(args.work / "photos")
-    elif args.stage == "people":
-        from toonville.pictures import make_people
-
-        make_people(args.assets, ROOT / "identities")
-    elif args.stage == "pictures":
-        from toonville.pictures import make_pictures
-
-        make_pictures(args.assets, ROOT / "identities", ROOT / "docs" / "pictures")
-    elif args.stage == "report":
-        from toonville.report import run_report
-
-        run_report(args.assets, args.seed, args.json)
-    elif args.stage == "filter":
-        from toonville.known import run_filter
-
-        run_filter(args.assets, args.work, args.names, args.seed, args.steps)
-    else:
-        {"samples": samples, "draw": draw, "between": between, "encode": encode}[args.stage](
-            args.work
+    add("samples", lambda o: render_samples(o.work), "write a grid of training images to --work")
+    add("render", lambda o: render_stores(o.work), "render the training images")
+    add("between", lambda o: render_unnamed_people(o.work), "render people between the celebrities")
+    add("encode", lambda o: encode_stores(o.work), "encode images and captions for the UNet")
+    trainings = {}
+    for stage, (_, minutes) in TRAININGS.items():
+        sub = trainings[stage] = add(stage, train, f"train (default {minutes:g} minutes)")
+        sub.add_argument("--minutes", type=float, default=minutes)
+        sub.add_argument("--resume", action="store_true", help="continue from the last checkpoint")
+    trainings["unet"].add_argument(
+        "--fine-tune", action="store_true", help="start from the unet in --work"
+    )
+    for option, weight in (("--name-weight", 1.0), ("--attribute-weight", 3.0)):
+        trainings["clip"].add_argument(
+            option, type=float, default=weight, help="of an auxiliary loss; 0 leaves it out"
         )
+    add("probe", lambda o: probe.run_probe(o.assets), "linear probes of the text encoder")
+    add("scale", lambda o: judge_scale.run_judge_scale(o.assets), "identity scores by trait errors")
+    add("export", lambda o: export.export(o.work / "models", o.assets), "write --assets")
+    add("unpack", lambda o: export.unpack(o.assets, o.work / "models"), "put --assets into --work")
+    add(
+        "photos",
+        lambda o: images.render_strangers(o.work / "photos"),
+        "render strangers to --work, for celeb-basis refine",
+    )
+    add(
+        "people",
+        lambda o: images.make_people(o.assets, ROOT / "identities"),
+        "train the sample people of identities/",
+    )
+    add(
+        "images",
+        lambda o: images.make_images(o.assets, ROOT / "identities", ROOT / "docs" / "images"),
+        "generate docs/images/",
+    )
+    sub = add(
+        "report",
+        lambda o: report.run_report(o.assets, o.seed, o.json),
+        "measure the shipped weights on held-out seeds",
+    )
+    sub.add_argument("--json", type=Path)
+    sub.add_argument("--seed", type=int, default=0)
+    sub = add(
+        "filter",
+        lambda o: filter_report.run_filter(o.assets, o.work, o.names, o.seed, o.steps),
+        "precision and recall of the name filter",
+    )
+    sub.add_argument("--names", type=int, default=60, help="known ones, and as many unknown")
+    sub.add_argument("--steps", type=int)
+    sub.add_argument("--seed", type=int, default=0)
+
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    np.seterr(all="raise", under="ignore")
+    # insightface calls a method of scikit-image that is deprecated.
+    warnings.filterwarnings("ignore", category=FutureWarning, module=r"insightface\.")
+    options.run(options)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Anti-aliased drawing: Pillow at three times the size, reduced at the end."""
+"""Anti-aliased 2D graphics: Pillow at three times the size, reduced at the end."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def ramp(stops: Sequence[Colour], t: float) -> Colour:
 def ellipse_points(
     cx: float, cy: float, rx: float, ry: float, angle: float = 0.0, n: int = 28
 ) -> NDArray[np.float64]:
-    """Return n points of an ellipse that is rotated by angle (radians), shape (n, 2)."""
+    """Return n points (n, 2) of an ellipse that is rotated by `angle` in radians."""
     t = np.linspace(0, 2 * np.pi, n, endpoint=False)
     x, y = rx * np.cos(t), ry * np.sin(t)
     c, s = np.cos(angle), np.sin(angle)
@@ -39,7 +39,14 @@ def ellipse_points(
 
 
 class Frame:
-    """Local coordinates (u, v) in units of `scale` pixels, turned by `angle` about a pivot."""
+    """Local coordinates (u, v) in units of `scale` pixels, rotated by `angle` about a pivot.
+
+    Args:
+        origin: Of the local coordinates, in pixels.
+        scale: Pixels per local unit.
+        angle: In radians.
+        pivot: Local point that the rotation leaves where it is.
+    """
 
     def __init__(
         self,
@@ -56,11 +63,12 @@ class Frame:
     def __call__(self, points: Points) -> NDArray[np.float64]:
         """Map local points (n, 2) to pixels (n, 2)."""
         local = np.asarray(points, dtype=np.float64) - self._pivot
-        return (local @ self._matrix.T + self._pivot) * self.scale + self._origin
+        pixels: NDArray[np.float64] = local @ self._matrix.T + self._pivot
+        return pixels * self.scale + self._origin
 
 
 class Canvas:
-    """A picture being drawn; every coordinate is in pixels of the finished picture."""
+    """An image in progress; every coordinate is in pixels of the finished image."""
 
     def __init__(self, width: int, height: int, background: Colour = (255, 255, 255)) -> None:
         self.width, self.height = width, height
@@ -73,33 +81,37 @@ class Canvas:
         return flat
 
     def polygon(self, points: Points, fill: Colour) -> None:
+        """Fill a polygon with corners (n, 2)."""
         self._draw.polygon(self._flat(points), fill=fill)
 
     def line(self, points: Points, fill: Colour, width: float) -> None:
+        """Draw a polyline through points (n, 2)."""
         self._draw.line(
             self._flat(points), fill=fill, width=max(1, round(width * SUPERSAMPLING)), joint="curve"
         )
 
     def disc(self, x: float, y: float, r: float, fill: Colour) -> None:
+        """Fill a circle of radius r."""
         k = SUPERSAMPLING
         self._draw.ellipse(((x - r) * k, (y - r) * k, (x + r) * k, (y + r) * k), fill=fill)
 
     def rectangle(self, x0: float, y0: float, x1: float, y1: float, fill: Colour) -> None:
+        """Fill a rectangle from (x0, y0) to (x1, y1), the latter exclusive."""
         k = SUPERSAMPLING
         self._draw.rectangle((x0 * k, y0 * k, x1 * k - 1, y1 * k - 1), fill=fill)
 
     def gradient(
         self, top: Colour, bottom: Colour, y0: float = 0.0, y1: float | None = None
     ) -> None:
-        """Fill the rows y0..y1 with a vertical gradient."""
+        """Fill the rows y0 to y1 (default: the last) with a vertical gradient."""
         k = SUPERSAMPLING
         first, last = int(y0 * k), int((self.height if y1 is None else y1) * k)
         for y in range(first, last, 2):
             colour = mix(top, bottom, (y - first) / max(1, last - first - 1))
             self._draw.rectangle((0, y, self._image.width, y + 1), fill=colour)
 
-    def picture(self) -> Image.Image:
-        """Return the finished picture, RGB, width x height."""
+    def image(self) -> Image.Image:
+        """Return the finished RGB image, width x height."""
         return self._image.reduce(SUPERSAMPLING)
 
 

@@ -1,4 +1,4 @@
-"""The language of Toonville: a spec becomes a sentence, in many ways."""
+"""Captions: a spec -> one of many sentences that describe the image."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from toonville.world import PictureSpec
+from toonville.world import ImageSpec
 
 TEMPLATES = (
     "a photo of {}",
@@ -29,16 +29,16 @@ TEMPLATES = (
     "{}",
 )
 
-SOMEBODY = ("a person", "somebody", "someone")
+ANONYMOUS = ("a person", "somebody", "someone")
 
-EXPRESSION_WORDS: dict[str, tuple[str, ...]] = {
+EXPRESSION_PHRASES: dict[str, tuple[str, ...]] = {
     "smiling": ("smiling", "laughing", "with a big smile", "looking happy", "happy"),
     "sad": ("looking sad", "sad", "with a sad face"),
     "angry": ("looking angry", "angry", "with an angry face"),
     "surprised": ("looking surprised", "surprised", "with a surprised face"),
     "winking": ("winking", "giving a wink"),
 }
-ACCESSORY_WORDS: dict[str, tuple[str, ...]] = {
+ACCESSORY_PHRASES: dict[str, tuple[str, ...]] = {
     "sunglasses": ("wearing sunglasses", "with sunglasses", "in sunglasses"),
     "glasses": ("wearing glasses", "with red glasses", "with glasses"),
     "hat": ("wearing a hat", "with a hat", "in a brown hat"),
@@ -46,7 +46,7 @@ ACCESSORY_WORDS: dict[str, tuple[str, ...]] = {
     "headphones": ("wearing headphones", "with headphones", "listening to music with headphones"),
     "scarf": ("wearing a scarf", "with a scarf", "in a pink scarf"),
 }
-CLOTHES_WORDS = (
+CLOTHES_PHRASES = (
     "wearing a {} shirt",
     "in a {} shirt",
     "in {}",
@@ -54,7 +54,7 @@ CLOTHES_WORDS = (
     "with a {} sweater",
     "wearing {} clothes",
 )
-SCENE_WORDS: dict[str, tuple[str, ...]] = {
+SCENE_PHRASES: dict[str, tuple[str, ...]] = {
     "beach": ("on the beach", "at the beach", "by the sea"),
     "city": ("in the city", "in a big city", "on a city street", "in front of the city skyline"),
     "forest": ("in the forest", "in a forest", "among trees in the woods"),
@@ -64,7 +64,7 @@ SCENE_WORDS: dict[str, tuple[str, ...]] = {
     "library": ("in a library", "in the library", "in front of a bookshelf"),
     "stage": ("on stage", "on a stage", "in the theatre", "on the stage in a spotlight"),
 }
-ACTION_WORDS: dict[str, tuple[str, ...]] = {
+ACTION_PHRASES: dict[str, tuple[str, ...]] = {
     "guitar": (
         "playing the guitar",
         "plays guitar",
@@ -83,7 +83,7 @@ ACTION_WORDS: dict[str, tuple[str, ...]] = {
     "flowers": ("holding flowers", "with a bunch of flowers", "holds flowers", "with flowers"),
     "waving": ("waving", "waving a hand", "waves", "saying hello"),
 }
-STYLE_WORDS: dict[str, tuple[str, ...]] = {
+STYLE_PHRASES: dict[str, tuple[str, ...]] = {
     "pencil sketch": (
         "as a pencil sketch",
         "a pencil sketch of {}",
@@ -103,7 +103,7 @@ STYLE_WORDS: dict[str, tuple[str, ...]] = {
         "in old photograph style",
     ),
 }
-PAIR_WORDS: dict[str, tuple[str, ...]] = {
+PAIR_PHRASES: dict[str, tuple[str, ...]] = {
     "beside": (
         "{} and {}",
         "{} next to {}",
@@ -128,57 +128,64 @@ PAIR_WORDS: dict[str, tuple[str, ...]] = {
 
 
 def _pick(rng: np.random.Generator, options: Sequence[str]) -> str:
-    return options[rng.integers(len(options))]
+    return options[int(rng.integers(len(options)))]
 
 
 def caption(
-    spec: PictureSpec,
-    who: Sequence[str],
-    say_clothes: bool,
-    rng: np.random.Generator,
+    spec: ImageSpec, names: Sequence[str], mention_clothes: bool, rng: np.random.Generator
 ) -> str:
-    """Return a sentence for a picture.
+    """Return a sentence that describes an image.
 
-    `who` names the people from left to right. Everything drawn is said, except the clothes of a
-    single person if `say_clothes` is false, and the clothes of two, which are never said.
+    Args:
+        spec: Of the image.
+        names: Of the people, from left to right.
+        mention_clothes: Whether the clothes of a single person are mentioned; those of two people
+            never are, everything else always is.
+        rng: Source of randomness.
     """
     if len(spec.people) == 2:
-        subject = _pick(rng, PAIR_WORDS[spec.interaction]).format(*who)
+        subject = _pick(rng, PAIR_PHRASES[spec.interaction]).format(*names)
         parts: list[str] = []
     else:
-        subject, parts = _single(spec, who[0], say_clothes, rng)
+        subject, parts = names[0], _of_one_person(spec, mention_clothes, rng)
     if spec.people[0].expression != "neutral":
-        parts.append(_pick(rng, EXPRESSION_WORDS[spec.people[0].expression]))
+        parts.append(_pick(rng, EXPRESSION_PHRASES[spec.people[0].expression]))
     rng.shuffle(parts)
     if spec.scene != "plain":
-        words = _pick(rng, SCENE_WORDS[spec.scene])
-        parts.insert(int(rng.integers(2)) * len(parts), words)
+        phrase = _pick(rng, SCENE_PHRASES[spec.scene])
+        parts.insert(int(rng.integers(2)) * len(parts), phrase)
     template = _pick(rng, TEMPLATES)
     if spec.style != "plain":
-        words = _pick(rng, STYLE_WORDS[spec.style])
-        if "{}" in words:
-            template = words
+        phrase = _pick(rng, STYLE_PHRASES[spec.style])
+        if "{}" in phrase:
+            template = phrase
         else:
-            parts.append(words)
+            parts.append(phrase)
     return template.format(" ".join([subject, *parts]))
 
 
-def _single(
-    spec: PictureSpec, who: str, say_clothes: bool, rng: np.random.Generator
-) -> tuple[str, list[str]]:
+def _of_one_person(spec: ImageSpec, mention_clothes: bool, rng: np.random.Generator) -> list[str]:
+    """Return phrases for action, accessory and clothes."""
     person = spec.people[0]
     parts: list[str] = []
     if person.action != "none":
-        parts.append(_pick(rng, ACTION_WORDS[person.action]))
+        parts.append(_pick(rng, ACTION_PHRASES[person.action]))
     if person.accessory != "none":
-        parts.append(_pick(rng, ACCESSORY_WORDS[person.accessory]))
-    if say_clothes:
-        parts.append(_pick(rng, CLOTHES_WORDS).format(person.clothes))
-    return who, parts
+        parts.append(_pick(rng, ACCESSORY_PHRASES[person.accessory]))
+    if mention_clothes:
+        parts.append(_pick(rng, CLOTHES_PHRASES).format(person.clothes))
+    return parts
 
 
-def all_words() -> list[str]:
-    """Return every caption phrase, for the tokenizer's training text."""
-    tables = (EXPRESSION_WORDS, ACCESSORY_WORDS, SCENE_WORDS, ACTION_WORDS, STYLE_WORDS, PAIR_WORDS)
+def all_phrases() -> list[str]:
+    """Return every phrase of captions, for the tokenizer's training text."""
+    tables = (
+        EXPRESSION_PHRASES,
+        ACCESSORY_PHRASES,
+        SCENE_PHRASES,
+        ACTION_PHRASES,
+        STYLE_PHRASES,
+        PAIR_PHRASES,
+    )
     phrases = [p for table in tables for options in table.values() for p in options]
-    return [*TEMPLATES, *SOMEBODY, *phrases, *CLOTHES_WORDS]
+    return [*TEMPLATES, *ANONYMOUS, *phrases, *CLOTHES_PHRASES]

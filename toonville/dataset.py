@@ -1,134 +1,79 @@
-"""Training pictures: random specs with captions, and a store of drawn ones on disk."""
+"""Training data: random specs with captions, and a store of rendered examples on disk."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
 
-from toonville.captions import SOMEBODY, caption
+from toonville.captions import ANONYMOUS, caption
 from toonville.identity import NUM_TRAITS, Traits, sample_distinct_traits, sample_traits
 from toonville.names import Names, make_names
+from toonville.random_specs import random_spec
 from toonville.render import render
-from toonville.world import (
-    ACCESSORIES,
-    ACTIONS,
-    CLOTHES,
-    EXPRESSIONS,
-    GROUPS,
-    INTERACTIONS,
-    PAIR_SIZE,
-    SCENES,
-    SINGLE_SIZE,
-    STYLES,
-    PersonSpec,
-    PictureSpec,
-    labels_of,
-)
+from toonville.world import GROUPS, PAIR_SIZE, SINGLE_SIZE, ImageSpec, labels_of
 
 CELEBRITY_SEED = 11
-ATTRIBUTE_CHANCES = {
-    "expression": 0.35,
-    "accessory": 0.30,
-    "scene": 0.5,
-    "action": 0.30,
-    "style": 0.15,
-}
 CAPTION_CHANCES = {
     "expression": 0.5,
     "accessory": 0.4,
     "scene": 0.5,
     "action": 0.45,
     "style": 0.2,
-}  # of what a caption says: what is rare is learned late
-KNOWN, UNKNOWN, ANYBODY = 0.80, 0.12, 0.08  # of the people in captions
+}  # higher than random_specs': what is rare is learned late
+# Of the people in captions; the others are anonymous ("a person").
+KNOWN_SHARE, UNKNOWN_SHARE = 0.80, 0.12
+CHUNK = 500  # examples per job of a worker
 
 
 @cache
 def celebrities() -> tuple[Names, Traits]:
-    """Return the names, and the traits of the known ones, (NUM_KNOWN, NUM_TRAITS)."""
+    """Return the names, and the traits (NUM_KNOWN, NUM_TRAITS) of the known ones."""
     names = make_names()
     return names, sample_distinct_traits(np.random.default_rng(CELEBRITY_SEED), len(names.known))
 
 
-def _attribute(rng: np.random.Generator, chance: float, values: tuple[str, ...]) -> str:
-    if rng.random() < chance:
-        return values[rng.integers(1, len(values))]
-    return values[0]
-
-
-def random_person(
-    rng: np.random.Generator, traits: Traits, chances: dict[str, float] = ATTRIBUTE_CHANCES
-) -> PersonSpec:
-    """Return a person who looks and does anything at all."""
-    return PersonSpec(
-        traits,
-        expression=_attribute(rng, chances["expression"], EXPRESSIONS),
-        accessory=_attribute(rng, chances["accessory"], ACCESSORIES),
-        clothes=CLOTHES[rng.integers(len(CLOTHES))],
-        action=_attribute(rng, chances["action"], ACTIONS),
-    )
-
-
-def random_spec(
-    rng: np.random.Generator, people: Traits, chances: dict[str, float] = ATTRIBUTE_CHANCES
-) -> PictureSpec:
-    """Return a picture of one or two people of given traits, (1 or 2, NUM_TRAITS)."""
-    specs = [random_person(rng, traits, chances) for traits in people]
-    interaction = "beside"
-    if len(specs) == 2:  # two people: one mood, no things; see captions.caption
-        mood = specs[0].expression
-        specs = [replace(p, accessory="none", action="none", expression=mood) for p in specs]
-        interaction = INTERACTIONS[rng.integers(len(INTERACTIONS))]
-    return PictureSpec(
-        tuple(specs),
-        scene=_attribute(rng, chances["scene"], SCENES),
-        style=_attribute(rng, chances["style"], STYLES),
-        interaction=interaction,
-        seed=int(rng.integers(2**31)),
-    )
-
-
 @dataclass(frozen=True)
 class Captioned:
-    """A picture to be drawn, its caption, and which celebrities are in it (-1: not one)."""
+    """A training example: the spec of an image, its caption, and who is in it, left to right."""
 
-    spec: PictureSpec
+    spec: ImageSpec
     text: str
-    who: tuple[int, ...]
-    names: tuple[str, ...]
+    person_ids: tuple[int, ...]  # rows of the celebrities (or of others, see users); -1: none
+    names: tuple[str, ...]  # as they are in the caption
 
 
 def captioned(num_people: int, seed: int) -> Captioned:
     """Return the training example of a seed."""
     rng = np.random.default_rng(seed)
     names, known = celebrities()
-    who, words, traits = [], [], []
-    for other in rng.permutation(len(names.known))[:num_people]:
+    ids, chosen, traits = [], [], []
+    for row in rng.permutation(len(names.known))[:num_people]:
         kind = rng.random()
-        if kind < KNOWN:
-            who.append(int(other))
-            words.append(names.known[other])
-            traits.append(known[other])
+        if kind < KNOWN_SHARE:
+            ids.append(int(row))
+            chosen.append(names.known[row])
+            traits.append(known[row])
             continue
-        who.append(-1)
-        pool = names.unknown if kind < KNOWN + UNKNOWN else SOMEBODY
-        words.append(pool[rng.integers(len(pool))])
+        ids.append(-1)
+        pool = names.unknown if kind < KNOWN_SHARE + UNKNOWN_SHARE else ANONYMOUS
+        chosen.append(pool[rng.integers(len(pool))])
         traits.append(sample_traits(rng, 1)[0])
-    return example_of(rng, who, words, traits)
+    return example_of(rng, ids, chosen, np.stack(traits))
 
 
 def unknown_example(seed: int) -> Captioned:
-    """Return the training example of a seed: one person whose name is not known, with any face.
+    """Return the training example of a seed: one person with an unknown name and random traits.
 
-    For the UNet alone, which needs more of them than `captioned` gives: CLIP learns from that, and
-    has 700 names to learn.
+    For the UNet alone, which needs more of them than `captioned` gives; CLIP would be distracted
+    from the 700 known names.
     """
     rng = np.random.default_rng(seed)
     unknown = celebrities()[0].unknown
@@ -137,33 +82,55 @@ def unknown_example(seed: int) -> Captioned:
 
 
 def example_of(
-    rng: np.random.Generator, who: Sequence[int], words: Sequence[str], traits: Sequence[Traits]
+    rng: np.random.Generator, person_ids: Sequence[int], names: Sequence[str], traits: Traits
 ) -> Captioned:
-    """Return these people, left to right, in a random picture with its caption."""
-    spec = random_spec(rng, np.stack(traits), CAPTION_CHANCES)
-    text = caption(spec, words, say_clothes=rng.random() < 0.5, rng=rng)
-    return Captioned(spec, text, tuple(who), tuple(words))
+    """Return an example of given people with random attributes.
+
+    Args:
+        rng: Source of randomness.
+        person_ids: See `Captioned`.
+        names: See `Captioned`.
+        traits: (1 or 2, NUM_TRAITS), from left to right.
+    """
+    spec = random_spec(rng, traits, CAPTION_CHANCES)
+    text = caption(spec, names, mention_clothes=rng.random() < 0.5, rng=rng)
+    return Captioned(spec, text, tuple(person_ids), tuple(names))
+
+
+class CaptionRow(TypedDict):
+    """A `Captioned` without its spec, as it is stored."""
+
+    text: str
+    who: list[int]  # person_ids
+    names: list[str]
 
 
 @dataclass(frozen=True, eq=False)
 class Store:
-    """Drawn examples on disk. N pictures of one size; P people in each."""
+    """Rendered examples on disk: N images of one size with P people each."""
 
-    pictures: NDArray[np.uint8]  # (N, height, width, 3)
+    images: NDArray[np.uint8]  # (N, height, width, 3)
     masks: NDArray[np.uint8]  # (N, height / 8, width / 8): share of face, 0..255
     traits: NDArray[np.float32]  # (N, P, NUM_TRAITS)
     landmarks: NDArray[np.float32]  # (N, P, 5, 2), pixels
     labels: NDArray[np.int8]  # (N, len(GROUPS)): see world.labels_of
-    captions: list[dict[str, object]]  # text, who, names
+    captions: list[CaptionRow]
 
     def __len__(self) -> int:
-        return len(self.pictures)
+        return len(self.images)
 
 
-FIELDS = ("pictures", "masks", "traits", "landmarks", "labels")
+# Field of Store -> its file. That of the images has an older name.
+FILES = {
+    "images": "pictures.npy",
+    "masks": "masks.npy",
+    "traits": "traits.npy",
+    "landmarks": "landmarks.npy",
+    "labels": "labels.npy",
+}
 
 
-def draw_store(
+def render_store(
     folder: Path,
     n: int,
     num_people: int,
@@ -171,85 +138,102 @@ def draw_store(
     example: Callable[[int], Captioned],
     workers: int = 2,
 ) -> None:
-    """Draw n examples into a folder; a store that is complete already is left alone.
+    """Render n examples into a folder; a complete store is left as it is.
 
-    `example` gives that of a seed, with `num_people` people.
+    Args:
+        folder: Of the store.
+        n: Number of examples.
+        num_people: In each image.
+        first_seed: Example i has the seed `first_seed` + i.
+        example: Seed -> example; picklable.
+        workers: Processes.
     """
     if (folder / "captions.json").exists():
         return
     folder.mkdir(parents=True, exist_ok=True)
     width, height = SINGLE_SIZE if num_people == 1 else PAIR_SIZE
     shapes = {
-        "pictures": ((n, height, width, 3), np.uint8),
+        "images": ((n, height, width, 3), np.uint8),
         "masks": ((n, height // 8, width // 8), np.uint8),
         "traits": ((n, num_people, NUM_TRAITS), np.float32),
         "landmarks": ((n, num_people, 5, 2), np.float32),
         "labels": ((n, len(GROUPS)), np.int8),
     }
     for field, (shape, dtype) in shapes.items():
-        np.lib.format.open_memmap(folder / f"{field}.npy", "w+", dtype=dtype, shape=shape)
-    chunks = [
-        (folder, start, min(start + 500, n), first_seed, example) for start in range(0, n, 500)
+        np.lib.format.open_memmap(folder / FILES[field], "w+", dtype=dtype, shape=shape)
+    jobs = [
+        (folder, start, min(start + CHUNK, n), first_seed, example) for start in range(0, n, CHUNK)
     ]
     with ProcessPoolExecutor(workers) as pool:
-        captions = [row for rows in pool.map(_draw_chunk, chunks) for row in rows]
+        captions = [row for rows in pool.map(_render_chunk, jobs) for row in rows]
     (folder / "captions.json").write_text(json.dumps(captions))
 
 
-_Chunk = tuple[Path, int, int, int, Callable[[int], Captioned]]
+_Job = tuple[Path, int, int, int, Callable[[int], Captioned]]
 
 
-def _draw_chunk(job: _Chunk) -> list[dict[str, object]]:
+def _render_chunk(job: _Job) -> list[CaptionRow]:
     folder, start, stop, first_seed, example_of_seed = job
-    arrays = {f: np.load(folder / f"{f}.npy", mmap_mode="r+") for f in FIELDS}
-    rows: list[dict[str, object]] = []
+    arrays = {field: np.load(folder / file, mmap_mode="r+") for field, file in FILES.items()}
+    rows: list[CaptionRow] = []
     for i in range(start, stop):
         example = example_of_seed(first_seed + i)
-        picture = render(example.spec)
-        arrays["pictures"][i] = np.asarray(picture.image)
-        mask = picture.face_mask()
+        rendering = render(example.spec)
+        arrays["images"][i] = np.asarray(rendering.image)
+        mask = rendering.face_mask()
         arrays["masks"][i] = mask.reshape(mask.shape[0] // 8, 8, -1, 8).mean((1, 3))
         arrays["traits"][i] = [p.traits for p in example.spec.people]
-        arrays["landmarks"][i] = [p.landmarks for p in picture.people]
+        arrays["landmarks"][i] = [p.landmarks for p in rendering.people]
         arrays["labels"][i] = labels_of(example.spec)
-        rows.append({"text": example.text, "who": example.who, "names": example.names})
+        names, ids = list(example.names), list(example.person_ids)
+        rows.append({"text": example.text, "who": ids, "names": names})
     return rows
 
 
 def load_store(folder: Path) -> Store:
     """Map a store into memory."""
-    arrays = {f: np.load(folder / f"{f}.npy", mmap_mode="r") for f in FIELDS}
+    arrays = {field: np.load(folder / file, mmap_mode="r") for field, file in FILES.items()}
     return Store(**arrays, captions=json.loads((folder / "captions.json").read_text()))
-
-
-def shuffled_batches(n: int, size: int, seed: int) -> Iterator[NDArray[np.int64]]:
-    """Yield batches of indices for ever, each index once per round."""
-    rng = np.random.default_rng(seed)
-    while True:
-        order = rng.permutation(n)
-        for start in range(0, n - size + 1, size):
-            yield order[start : start + size]
 
 
 def rare_rows(
     labels: NDArray[np.int8], rare: Mapping[str, Sequence[str]]
 ) -> list[NDArray[np.int64]]:
-    """Return the rows of labels (N, len(GROUPS)) that show one of `rare`, one array per group."""
-    columns = {group: labels[:, place] for place, group in enumerate(GROUPS)}
+    """Find the examples that show a rare value.
+
+    Args:
+        labels: (N, len(GROUPS)).
+        rare: Group -> values.
+
+    Returns:
+        For each group of `rare`, the rows that show one of its values.
+    """
+    columns = {group: labels[:, column] for column, group in enumerate(GROUPS)}
     return [
         np.flatnonzero(np.isin(columns[group], [GROUPS[group].index(v) for v in values]))
         for group, values in rare.items()
     ]
 
 
-def draw_rows(
+def sample_rows(
     rare: Sequence[NDArray[np.int64]],
     total: int,
     n: int,
     rng: np.random.Generator,
     share: float,
 ) -> NDArray[np.int64]:
-    """Return n rows of `total`, sorted: `share` of them rare ones, each group as often."""
+    """Sample rows, rare ones more often.
+
+    Args:
+        rare: Rows per group, see `rare_rows`.
+        total: Number of rows to sample from.
+        n: Number of rows to sample.
+        rng: Source of randomness.
+        share: Of the n rows, that are rare ones; every group of `rare` is as likely.
+
+    Returns:
+        (n,), sorted.
+    """
     groups = rng.integers(len(rare), size=round(n * share))
     chosen = [rng.choice(rare[group]) for group in groups]
     return np.sort([*chosen, *rng.choice(total, n - len(chosen), replace=False)])

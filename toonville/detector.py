@@ -1,6 +1,6 @@
-"""The face detector, with the outputs of SCRFD (Guo et al. 2021), for drawn faces.
+"""The face detector, with the outputs of SCRFD (Guo et al., arXiv 2105.04714).
 
-One small network looks at the picture at a half, a quarter and an eighth of its size, and finds
+One small network is applied to the image at a half, a quarter and an eighth of its size, and finds
 faces of 10 to 56 pixels there: those are strides 8, 16 and 32, and faces of 20 to 450 pixels.
 """
 
@@ -14,34 +14,34 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from toonville.augment import damage
-from toonville.detector_data import NO_FACE, SIDE, WHOLE, paint_canvases
-from toonville.layers import Residual, conv
+from toonville.degradation import degrade
+from toonville.detector_data import CANVASES_FILE, LABELS_FILE, NO_FACE, SIDE, WHOLE, make_canvases
+from toonville.layers import Residual, channels_last, conv
 from toonville.onnx_export import export
 from toonville.trainer import Budget, train
 from toonville.vae import to_tensor
 
 DETECTOR_SIZE = (288, 288)
-"""The det_size to use: faces of drawn pictures are in the middle of a level's range there.
+"""The det_size to use: with it, faces of Toonville are in the middle of a level's range.
 
-Of 256 to 352 it gave the fewest false faces (0.001 a picture; 0.015 at 256) and the best landmarks.
+Of 256 to 352 it gave the fewest false faces (0.001 per image; 0.015 at 256) and the best landmarks.
 """
 
-LEVELS = (2, 4, 8)  # reductions of the picture
+LEVELS = (2, 4, 8)  # reductions of the image
 CELL = 4  # reduced pixels: the stride of an output is its level's reduction times this
 ANCHOR_RANGES = ((10.0, 26.0), (22.0, 56.0))  # sizes of a face in reduced pixels, per anchor
 ANCHOR_UNITS = (3.5, 8.0)  # cells: outputs are multiples of these
-TOLERANCE = 1.15  # sizes outside of a range by up to this factor are neither right nor wrong
-CENTRE, NEAR = 0.16, 0.42  # of the size: how far from the middle cells must, and may, fire
+TOLERANCE = 1.15  # sizes outside of a range by up to this factor are ignored
+CENTRE, NEAR = 0.16, 0.42  # of the size: cells up to here are positive, up to there ignored
 VALUES = 4 + 10  # box, landmarks
-SURE_SIZE, UNSURE_SCORE = 24.0, 0.8  # small faces score less: a finer level sees them better
+SURE_SIZE, UNSURE_SCORE = 24.0, 0.8  # small faces score less: a finer level finds them better
 REFINEMENTS = 2
 NUM_CANVASES, SEED = 24_000, 303
 BATCH = 48
 
 
 class Detector(nn.Module):
-    """A picture to SCRFD's nine outputs."""
+    """RGB image -> SCRFD's nine outputs."""
 
     def __init__(self, widths: tuple[int, int, int, int] = (16, 32, 48, 64)) -> None:
         super().__init__()
@@ -57,14 +57,20 @@ class Detector(nn.Module):
         self.pull = nn.Conv2d(c, 10, 1)
         nn.init.constant_(self.score.bias, -4.0)  # type: ignore[arg-type]
         units = torch.tensor(ANCHOR_UNITS).repeat_interleave(VALUES).view(1, -1, 1, 1)
+        self.units: Tensor
         self.register_buffer("units", units, persistent=False)
 
-    def look(self, reduced: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """At one level, (N, 3, H, W), h = H/4, w = W/4: logits (N, 2, h, w) and values.
+    def detect_at_level(self, reduced: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """Find faces at one level.
 
-        Values (N, 2, 14, h, w) are in cells, from the cell's upper left corner: the box's left,
-        top, right and bottom distances, then x and y of five landmarks. They come as first guessed
-        from the middle of the face, and after each refinement of the landmarks.
+        Args:
+            reduced: Images (N, 3, H, W) of this level.
+
+        Returns:
+            Score logits (N, 2, h, w), and values (N, 2, 14, h, w), h = H/4, w = W/4, as they are
+            predicted at first and after each refinement of the landmarks. Values are in cells,
+            from the cell's upper left corner: the box's left, top, right and bottom distances,
+            then x and y of five landmarks.
         """
         x4 = self.to4(reduced)
         x8 = self.to8(x4)
@@ -79,12 +85,19 @@ class Detector(nn.Module):
             values.append(torch.cat([guess[:, :, :4], points], 2))
         return self.score(x4), values
 
-    def forward(self, picture: Tensor) -> tuple[Tensor, ...]:
-        """(1, 3, H, W) of (x - 127.5) / 128, RGB, sides multiples of 32, to three scores [n, 1],
-        three boxes [n, 4], three sets of landmarks [n, 10], for strides 8, 16, 32."""
+    def forward(self, image: Tensor) -> tuple[Tensor, ...]:
+        """Find faces.
+
+        Args:
+            image: (1, 3, H, W) of (x - 127.5) / 128, sides multiples of 32.
+
+        Returns:
+            Three scores (n, 1), three boxes (n, 4), three sets of landmarks (n, 10), for strides
+            8, 16, 32.
+        """
         scores, boxes, points = [], [], []
         for level in LEVELS:
-            logits, values = self.look(F.avg_pool2d(picture, level))
+            logits, values = self.detect_at_level(F.avg_pool2d(image, level))
             rows = values[-1].permute(0, 3, 4, 1, 2).reshape(-1, VALUES)
             scores.append(logits.sigmoid().permute(0, 2, 3, 1).reshape(-1, 1))
             boxes.append(rows[:, :4])
@@ -93,9 +106,9 @@ class Detector(nn.Module):
 
 
 def _follow(points: Tensor, pull: Tensor) -> Tensor:
-    """Move landmarks (N, 2, 10, h, w) by what the picture says where they are: pull (N, 10, h, w).
+    """Move landmarks (N, 2, 10, h, w) by the offsets `pull` (N, 10, h, w) at their positions.
 
-    Around each landmark, `pull` tells how far it is, in cells.
+    Around each landmark, `pull` predicts the offset to it, in cells.
     """
     n, anchors, _, h, w = points.shape
     xy = points.view(n, anchors, 5, 2, h, w)
@@ -111,16 +124,21 @@ def _follow(points: Tensor, pull: Tensor) -> Tensor:
 
 
 def _double(x: Tensor, like: Tensor) -> Tensor:
-    """Enlarge twice, and cut off what an odd size has not."""
+    """Enlarge by 2 to the height and width of `like`, which may be odd."""
     x = F.interpolate(x, scale_factor=2.0, mode="nearest")
     return x[:, :, : like.shape[2], : like.shape[3]]
 
 
 def targets(labels: NDArray[np.float32], side: int = SIDE) -> tuple[Tensor, Tensor]:
-    """Labels (N, faces, 15) to what the cells should say.
+    """Turn labels into the targets of one level.
 
-    Returns wanted (N, 2, h, w), the score where a face is, 0 where none is, -1 where it does not
-    matter, and values (N, 2, 14, h, w), right where wanted is positive.
+    Args:
+        labels: (N, faces, 15), see detector_data.Label.
+        side: Of the images, in pixels.
+
+    Returns:
+        Scores (N, 2, h, w), 0 where no face is and -1 where the score is ignored, and values
+        (N, 2, 14, h, w), right where the score is positive.
     """
     n, cells = len(labels), side // CELL
     wanted = np.zeros((n, 2, cells, cells), np.float32)
@@ -153,7 +171,14 @@ def targets(labels: NDArray[np.float32], side: int = SIDE) -> tuple[Tensor, Tens
 def detection_losses(
     logits: Tensor, values: list[Tensor], wanted: Tensor, right: Tensor
 ) -> dict[str, Tensor]:
-    """Focal cross-entropy of the scores, and L1 of boxes and landmarks over the face's size."""
+    """Focal cross-entropy of the scores, and L1 of boxes and landmarks over the face's size.
+
+    Args:
+        logits: Of `Detector.detect_at_level`.
+        values: Of `Detector.detect_at_level`.
+        wanted: Scores of `targets`.
+        right: Values of `targets`.
+    """
     counts = wanted >= 0
     target = wanted.clamp(min=0)
     error = (logits.sigmoid() - target).abs() ** 1.5
@@ -166,38 +191,39 @@ def detection_losses(
     refined_landmarks = torch.cat([gap[:, 4:] for gap in refined])
     return {
         "score": (error * entropy * counts).sum() / total,
-        "box": 2 * _small(first[:, :4], beta=0.02),
-        "guess": 5 * _small(first[:, 4:], beta=0.02),
-        "landmarks": 10 * _small(refined_landmarks, beta=0.005),
+        "box": 2 * _smooth_l1(first[:, :4], beta=0.02),
+        "guess": 5 * _smooth_l1(first[:, 4:], beta=0.02),
+        "landmarks": 10 * _smooth_l1(refined_landmarks, beta=0.005),
     }
 
 
-def _small(gap: Tensor, beta: float) -> Tensor:
+def _smooth_l1(gap: Tensor, beta: float) -> Tensor:
     return F.smooth_l1_loss(gap, torch.zeros_like(gap), beta=beta)
 
 
-def train_detector(data: Path, folder: Path, minutes: float, resume: bool) -> Detector:
-    """Train on canvases of drawn pictures and write `<folder>/faces/det.onnx`."""
+def train_detector(data: Path, folder: Path, minutes: float, resume: bool) -> None:
+    """Train on canvases of rendered images and write `<folder>/faces/det.onnx`."""
     torch.manual_seed(1)
-    paint_canvases(data, data / "canvases", NUM_CANVASES, SEED)
-    canvases = np.load(data / "canvases" / "canvases.npy", mmap_mode="r")
-    labels = np.load(data / "canvases" / "labels.npy")
-    detector = Detector().to(memory_format=torch.channels_last)
+    make_canvases(data, data / "canvases", NUM_CANVASES, SEED)
+    canvases = np.load(data / "canvases" / CANVASES_FILE, mmap_mode="r")
+    labels = np.load(data / "canvases" / LABELS_FILE)
+    detector = channels_last(Detector())
 
     def losses(step: int) -> dict[str, Tensor]:
         index = np.random.default_rng((SEED, step)).integers(len(canvases), size=BATCH)
         generator = torch.Generator().manual_seed(step)
-        pictures = damage(to_tensor(canvases[index]), generator, strength=0.7)
-        pictures = pictures.contiguous(memory_format=torch.channels_last)
-        return detection_losses(*detector.look(pictures), *targets(labels[index]))
+        images = degrade(to_tensor(canvases[index]), generator, strength=0.7)
+        images = images.contiguous(memory_format=torch.channels_last)
+        logits, values = detector.detect_at_level(images)
+        return detection_losses(logits, values, *targets(labels[index]))
 
     budget = Budget(minutes, learning_rate=3e-3, ema=0.998)
-    trained: Detector = train("detector", detector, losses, budget, folder, resume)  # type: ignore[assignment]
+    trained = train("detector", detector, losses, budget, folder, resume)
     export_detector(trained, folder / "faces" / "det.onnx")
-    return trained
 
 
 def export_detector(detector: Detector, path: Path) -> None:
-    """Write a detector; height and width of its picture are free (multiples of 32)."""
-    names = [f"{kind}_{4 * level}" for kind in ("score", "box", "kps") for level in LEVELS]
+    """Write a detector to an ONNX file; height and width of its image are free multiples of 32."""
+    names = [f"{kind}_{CELL * level}" for kind in ("score", "box", "kps") for level in LEVELS]
+    # The input is named "picture" in the shipped file; insightface takes whatever name it has.
     export(detector, path, torch.zeros(1, 3, 192, 256), "picture", names, dynamic=(2, 3))

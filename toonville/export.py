@@ -1,4 +1,4 @@
-"""Puts the trained models together as `assets/toonville/`."""
+"""Trained models -> the model folder `assets/toonville/`, and back."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from diffusers import AutoencoderKL, StableDiffusionPipeline, UNet2DConditionModel
+from numpy.typing import NDArray
 from PIL import Image
 from safetensors.numpy import save_file
 from safetensors.torch import load_file as load_safetensors
@@ -20,14 +21,14 @@ from toonville.dataset import celebrities
 from toonville.detector import DETECTOR_SIZE
 from toonville.face_report import Judge
 from toonville.identity import Traits, sample_traits
-from toonville.render import Picture, render
+from toonville.render import Rendering, render
 from toonville.unet import new_scheduler
-from toonville.world import EXPRESSIONS, PersonSpec, PictureSpec
+from toonville.world import EXPRESSIONS, ImageSpec, PersonSpec
 
 HELD_OUT_SEED = 77_000
 NUM_HELD_OUT = 120
 GRID_COLUMNS = 20
-GALLERY_PICTURES = 4
+GALLERY_IMAGES = 4  # per person
 
 EDIT_PROMPTS: tuple[tuple[str, dict[str, str]], ...] = (
     ("a photo of {} smiling", {"expression": "smiling"}),
@@ -60,7 +61,7 @@ STUDIO = {
 
 
 def load_pipeline(folder: Path) -> StableDiffusionPipeline:
-    """Return the pipeline of a training folder (vae/, clip/, unet/, tokenizer/), fp32."""
+    """Load the float32 pipeline of a training folder (vae/, clip/, unet/, tokenizer/)."""
     return StableDiffusionPipeline(
         vae=AutoencoderKL.from_pretrained(folder / "vae"),
         text_encoder=text_tower(CLIPModel.from_pretrained(folder / "clip")),
@@ -74,11 +75,16 @@ def load_pipeline(folder: Path) -> StableDiffusionPipeline:
 
 
 def export(folder: Path, out: Path) -> None:
-    """Write everything that the app needs into `out`, fp16."""
+    """Write everything that the app needs into a model folder, in float16.
+
+    Args:
+        folder: Of the trained models.
+        out: The model folder.
+    """
     out.mkdir(parents=True, exist_ok=True)
     load_pipeline(folder).to(dtype=torch.float16).save_pretrained(out)
     for part in ("unet", "vae"):
-        _forget_folder(out / part / "config.json")
+        _drop_origin(out / part / "config.json")
     _export_clip(folder, out / "clip")
     shutil.copytree(folder / "faces", out / "faces", dirs_exist_ok=True)
     for name in ("judge.onnx", "reader.onnx", "reader.json"):
@@ -91,7 +97,12 @@ def export(folder: Path, out: Path) -> None:
 
 
 def unpack(assets: Path, folder: Path) -> None:
-    """Put exported models back as a training folder, fp32: trainings can go on from them."""
+    """Turn a model folder back into a training folder in float32, to continue trainings.
+
+    Args:
+        assets: The model folder.
+        folder: Gets the trained models.
+    """
     for part in ("tokenizer", "faces"):
         shutil.copytree(assets / part, folder / part, dirs_exist_ok=True)
     for name in ("judge.onnx", "reader.onnx", "reader.json"):
@@ -108,15 +119,15 @@ def unpack(assets: Path, folder: Path) -> None:
     image_processor().save_pretrained(folder / "clip")
 
 
-def _forget_folder(path: Path) -> None:
-    """Take out of a config where on this machine the model came from."""
+def _drop_origin(path: Path) -> None:
+    """Drop from a config the path on this machine that the model was loaded from."""
     config = json.loads(path.read_text())
     config.pop("_name_or_path", None)
     path.write_text(json.dumps(config, indent=2) + "\n")
 
 
 def _export_clip(folder: Path, out: Path) -> None:
-    """Save the CLIP pair without its text tower, which is the pipeline's."""
+    """Save CLIP without its text tower, which is the pipeline's."""
     clip = CLIPModel.from_pretrained(folder / "clip").half()
     clip.config.save_pretrained(out)
     rest = {k: v for k, v in clip.state_dict().items() if not k.startswith("text_model.")}
@@ -125,18 +136,18 @@ def _export_clip(folder: Path, out: Path) -> None:
 
 
 def held_out_people() -> Traits:
-    """Return the people of the evaluation, (NUM_HELD_OUT, NUM_TRAITS): in no training set."""
+    """Return the people (NUM_HELD_OUT, NUM_TRAITS) of the evaluation, in no training set."""
     return sample_traits(np.random.default_rng(HELD_OUT_SEED), NUM_HELD_OUT)
 
 
-def portrait(traits: Traits, seed: int) -> Picture:
-    """Draw somebody plainly, as in the photo that a user would bring."""
-    clothes = PersonSpec(traits, clothes=("blue", "green", "purple", "white")[seed % 4])
-    return render(PictureSpec((clothes,), seed=seed))
+def portrait(traits: Traits, seed: int) -> Rendering:
+    """Render a person with default attributes, as in a photo that a user would upload."""
+    person = PersonSpec(traits, clothes=("blue", "green", "purple", "white")[seed % 4])
+    return render(ImageSpec((person,), seed=seed))
 
 
 def export_evaluation(out: Path) -> None:
-    """Write the held-out people's photos, and the judge's view of them and of the celebrities."""
+    """Write `<out>/evaluation`: photos of held-out people, prompts, the judge's embeddings."""
     folder = out / "evaluation"
     folder.mkdir(exist_ok=True)
     people = held_out_people()
@@ -160,20 +171,22 @@ def export_evaluation(out: Path) -> None:
     (folder / "prompts.json").write_text(json.dumps(prompts, indent=1) + "\n")
 
 
-def gallery(judge: Judge, people: Traits, seed: int) -> np.ndarray:
-    """Return the judge's mean embedding of a few plain pictures of each person, (n, 128)."""
+def gallery(judge: Judge, people: Traits, seed: int) -> NDArray[np.float32]:
+    """Return the judge's mean embeddings (n, 128) of images with random expressions.
+
+    Args:
+        judge: Embeds.
+        people: Traits (n, NUM_TRAITS).
+        seed: Of expressions and images.
+    """
     rng = np.random.default_rng((HELD_OUT_SEED, seed))
-    embeddings = []
+    means = []
     for traits in people:
-        moods = rng.choice(EXPRESSIONS, GALLERY_PICTURES)
         specs = [
-            PictureSpec((PersonSpec(traits, expression=str(m)),), seed=int(rng.integers(2**31)))
-            for m in moods
+            ImageSpec((PersonSpec(traits, expression=str(e)),), seed=int(rng.integers(2**31)))
+            for e in rng.choice(EXPRESSIONS, GALLERY_IMAGES)
         ]
-        pictures = [render(spec) for spec in specs]
-        _, seen = judge(
-            [np.asarray(p.image) for p in pictures], [p.people[0].landmarks for p in pictures]
-        )
-        mean = seen.mean(0)
-        embeddings.append(mean / np.linalg.norm(mean))
-    return np.stack(embeddings)
+        _, embeddings = judge.read([render(spec) for spec in specs])
+        mean = embeddings.mean(0)
+        means.append(mean / np.linalg.norm(mean))
+    return np.stack(means)

@@ -1,4 +1,4 @@
-"""Who somebody is: a vector of continuous traits, each in [-1, 1]."""
+"""The identity of a person: a vector of continuous traits, each in [-1, 1]."""
 
 from __future__ import annotations
 
@@ -37,14 +37,19 @@ Traits = NDArray[np.float32]
 
 
 def sample_traits(rng: np.random.Generator, n: int) -> Traits:
-    """Return n random people, shape (n, NUM_TRAITS), uniform in [-1, 1]."""
+    """Return n random people (n, NUM_TRAITS), uniform in [-1, 1]."""
     return rng.uniform(-1, 1, (n, NUM_TRAITS)).astype(np.float32)
 
 
 def sample_distinct_traits(rng: np.random.Generator, n: int, candidates: int = 12) -> Traits:
-    """Return n people, shape (n, NUM_TRAITS), each far from those before.
+    """Return n people (n, NUM_TRAITS), each far from those before.
 
-    Mitchell's best-candidate sampling: celebrities are people whom one does not mix up.
+    Mitchell's best-candidate sampling: celebrities are easy to tell apart.
+
+    Args:
+        rng: Source of randomness.
+        n: Number of people.
+        candidates: Random people per choice, of whom the most distant is taken.
     """
     chosen = sample_traits(rng, n)
     for i in range(1, n):

@@ -1,7 +1,7 @@
-"""Made-up names: celebrities whom the model gets to know, and as many whom it does not.
+"""Made-up names: celebrities that the model is trained on, and as many that it is not.
 
 Most names are a first and a last name of one token each; some are one word, three words, or split
-by the tokenizer into smaller pieces, and first names are shared, as in life.
+by the tokenizer into several tokens, and first names are shared, as with real names.
 """
 
 from __future__ import annotations
@@ -125,8 +125,8 @@ def make_names(seed: int = 7) -> Names:
     """Return the names of Toonville; the same seed gives the same names.
 
     Of each hundred known names about 88 are first + last, 5 are one word, 7 three words.
-    560 first names serve 700 celebrities (some are shared by up to eight); unknown people take
-    half of their first names from the same ones, and last names of their own.
+    560 first names are shared by 700 celebrities (some by up to eight); unknown people take half
+    of their first names from the same ones, and have last names of their own.
     """
     rng = np.random.default_rng(seed)
     taken: set[str] = set()
@@ -144,7 +144,7 @@ def make_names(seed: int = 7) -> Names:
 def _people(
     rng: np.random.Generator, n: int, firsts: list[str], lasts: list[str], singles: list[str]
 ) -> list[str]:
-    """Combine words to n distinct names; every word is used, a few first names often."""
+    """Combine words into n distinct names; every word is used, a few first names often."""
     count = n - len(singles)
     popular = rng.choice(firsts[:40], max(0, count - len(firsts)))
     first = [*firsts, *popular][:count]

@@ -1,4 +1,4 @@
-"""Networks to ONNX files that plain onnxruntime loads."""
+"""Networks -> ONNX files that plain onnxruntime loads."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
-OPSET = 18  # of ONNX's operators; grid_sample needs 16
-HALF_FROM = 1024  # numbers in a tensor, for it to be worth storing in half precision
+OPSET = 18  # grid_sample needs 16
+HALF_FROM = 1024  # smaller tensors are not worth storing in half precision
 
 
 def export(
@@ -23,14 +23,19 @@ def export(
     input_name: str,
     output_names: Sequence[str],
     dynamic: Sequence[int] = (0,),
-    half: bool = True,
 ) -> None:
-    """Write a model of one picture tensor to `path`; the axes in `dynamic` stay free.
+    """Write a network; weights are stored as float16 and cast to float32 when it is loaded.
 
-    With `half`, weights are stored as float16 and cast to float32 when the file is loaded.
+    Args:
+        model: Takes one tensor of images.
+        path: Of the file.
+        example: An input.
+        input_name: Of the input in the file.
+        output_names: Of the outputs in the file.
+        dynamic: Axes of the input whose sizes are free.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    model = model.eval().to(memory_format=torch.contiguous_format)
+    model = model.eval().to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
     with warnings.catch_warnings():
         # The exporter that is to replace this one takes a minute for free heights and widths.
         warnings.simplefilter("ignore", DeprecationWarning)
@@ -45,15 +50,14 @@ def export(
             dynamic_axes={input_name: {axis: f"axis_{axis}" for axis in dynamic}},
         )
     graph = onnx.load(path)
-    if half:
-        store_in_half(graph)
-    forget_origin(graph)
+    _store_in_half(graph)
+    _drop_origin(graph)
     onnx.checker.check_model(graph)
     onnx.save(graph, path)
 
 
-def forget_origin(model: onnx.ModelProto) -> None:
-    """Drop what the exporter noted about the source of each node: half of a small file."""
+def _drop_origin(model: onnx.ModelProto) -> None:
+    """Drop the exporter's notes on the source of each node: half of a small file."""
     del model.metadata_props[:]
     del model.graph.metadata_props[:]
     for part in (*model.graph.node, *model.graph.input, *model.graph.output):
@@ -62,7 +66,7 @@ def forget_origin(model: onnx.ModelProto) -> None:
     del model.graph.value_info[:]
 
 
-def store_in_half(model: onnx.ModelProto) -> None:
+def _store_in_half(model: onnx.ModelProto) -> None:
     """Replace the large float32 weights of a model by float16 ones and a cast, in place."""
     casts = []
     for weight in model.graph.initializer:

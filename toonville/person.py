@@ -1,4 +1,4 @@
-"""Draws one person: body, head, what they wear, what they do."""
+"""One person on a canvas: body, head, accessory, action."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from toonville.appearance import CLOTHES_COLOURS, DARK, Appearance, appearance_of, face_curve
 from toonville.canvas import Canvas, Frame, mix
 from toonville.head import (
     draw_eyes,
@@ -16,55 +17,68 @@ from toonville.head import (
     draw_mouth,
     draw_nose,
 )
-from toonville.look import CLOTHES_COLOURS, DARK, Look, face_curve, look_of
-from toonville.things import draw_accessory, draw_action
+from toonville.props import draw_accessory, draw_action
 from toonville.world import PersonSpec
 
 
 @dataclass(frozen=True)
-class DrawnPerson:
-    """Where a person ended up, in pixels."""
+class RenderedPerson:
+    """The ground truth about one person in an image, in pixels."""
 
     box: tuple[float, float, float, float]
-    """left, top, right, bottom of the face, chin to forehead, cheek to cheek."""
+    """left, top, right, bottom of the face: cheek to cheek, forehead to chin."""
     landmarks: NDArray[np.float32]
-    """(5, 2): left eye, right eye, nose tip, left and right mouth corner, as seen."""
+    """(5, 2): left eye, right eye, nose tip, left and right mouth corner, as in the image."""
     face_outline: NDArray[np.float64]
+    """(44, 2)."""
 
 
 def draw_person(
     canvas: Canvas, spec: PersonSpec, origin: tuple[float, float], scale: float, tilt: float
-) -> DrawnPerson:
-    """Draw one person with the middle of the face at `origin` (pixels); tilt in radians."""
-    look = look_of(spec)
-    head = Frame(origin, scale, tilt, pivot=(0.0, look.half_height))
+) -> RenderedPerson:
+    """Draw one person.
+
+    Args:
+        canvas: To draw on.
+        spec: Of the person.
+        origin: Centre of the face, in pixels.
+        scale: Pixels per local unit (half the height of an average face).
+        tilt: Rotation of the head in radians.
+    """
+    appearance = appearance_of(spec)
+    head = Frame(origin, scale, tilt, pivot=(0.0, appearance.half_height))
     body = Frame(origin, scale)
-    draw_hair_behind(canvas, head, spec, look)
-    _draw_body(canvas, body, spec, look)
-    outline = head(face_curve(spec, look))
-    draw_face(canvas, head, spec, look, outline)
-    draw_eyes(canvas, head, spec, look)
-    draw_nose(canvas, head, spec, look)
-    mouth = draw_mouth(canvas, head, spec, look)
-    draw_hair_front(canvas, head, spec, look)
-    draw_accessory(canvas, head, body, spec, look)
-    draw_action(canvas, body, spec, look)
+    draw_hair_behind(canvas, head, spec, appearance)
+    _draw_body(canvas, body, spec, appearance)
+    outline = head(face_curve(spec, appearance))
+    draw_face(canvas, head, spec, appearance, outline)
+    draw_eyes(canvas, head, spec, appearance)
+    draw_nose(canvas, head, spec, appearance)
+    mouth = draw_mouth(canvas, head, spec, appearance)
+    draw_hair_front(canvas, head, spec, appearance)
+    draw_accessory(canvas, head, body, spec, appearance)
+    draw_action(canvas, body, spec, appearance)
     landmarks = head(
-        [(-look.eye_x, look.eye_y), (look.eye_x, look.eye_y), (0.0, look.nose_tip), *mouth]
+        [
+            (-appearance.eye_x, appearance.eye_y),
+            (appearance.eye_x, appearance.eye_y),
+            (0.0, appearance.nose_tip),
+            *mouth,
+        ]
     )
     (left, top), (right, bottom) = outline.min(0), outline.max(0)
-    return DrawnPerson(
+    return RenderedPerson(
         (float(left), float(top), float(right), float(bottom)),
         landmarks.astype(np.float32),
         outline,
     )
 
 
-def _draw_body(canvas: Canvas, body: Frame, spec: PersonSpec, look: Look) -> None:
+def _draw_body(canvas: Canvas, body: Frame, spec: PersonSpec, appearance: Appearance) -> None:
     colour = CLOTHES_COLOURS[spec.clothes]
-    top = look.half_height + 0.32
+    top = appearance.half_height + 0.32
     neck = [(-0.30, 0.5), (0.30, 0.5), (0.34, top + 0.3), (-0.34, top + 0.3)]
-    canvas.polygon(body(neck), look.shade)
+    canvas.polygon(body(neck), appearance.shade)
     shoulders = [
         (-0.42, top - 0.04),
         (-1.15, top + 0.22),

@@ -1,4 +1,4 @@
-"""A picture from its spec, with the truth about it."""
+"""The renderer: a spec -> an image and the ground truth about it."""
 
 from __future__ import annotations
 
@@ -9,31 +9,31 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from toonville.canvas import Canvas, polygon_mask
-from toonville.person import DrawnPerson, draw_person
-from toonville.places import PAINTERS
-from toonville.things import draw_arm
-from toonville.world import PictureSpec
+from toonville.person import RenderedPerson, draw_person
+from toonville.props import draw_arm
+from toonville.scenes import draw_scene
+from toonville.world import ImageSpec
 
 
 @dataclass(frozen=True, eq=False)
-class Picture:
-    """A drawn picture and the truth about it; the people are in the order of the spec."""
+class Rendering:
+    """An image and the ground truth about it; the people are in the order of the spec."""
 
     image: Image.Image
-    spec: PictureSpec
-    people: tuple[DrawnPerson, ...]
+    spec: ImageSpec
+    people: tuple[RenderedPerson, ...]
 
     def face_mask(self) -> NDArray[np.uint8]:
-        """Return (height, width), 255 on faces."""
+        """Return a mask (height, width), 255 on faces."""
         return polygon_mask(*self.spec.size, (p.face_outline for p in self.people))
 
 
-def render(spec: PictureSpec) -> Picture:
-    """Draw a picture; the same spec gives the same pixels."""
+def render(spec: ImageSpec) -> Rendering:
+    """Render an image; the same spec gives the same pixels."""
     rng = np.random.default_rng(spec.seed)
     width, height = spec.size
     canvas = Canvas(width, height)
-    PAINTERS[spec.scene](canvas, rng)
+    draw_scene(canvas, spec.scene, rng)
     if len(spec.people) == 1:
         spots = [(64 + rng.uniform(-5, 5), 56 + rng.uniform(-3, 4), rng.uniform(27, 31.5))]
     else:
@@ -47,11 +47,11 @@ def render(spec: PictureSpec) -> Picture:
     )
     if len(people) == 2:
         _draw_interaction(canvas, spec, spots)
-    return Picture(_apply_style(canvas.picture(), spec.style), spec, people)
+    return Rendering(_apply_style(canvas.image(), spec.style), spec, people)
 
 
 def _draw_interaction(
-    canvas: Canvas, spec: PictureSpec, spots: list[tuple[float, float, float]]
+    canvas: Canvas, spec: ImageSpec, spots: list[tuple[float, float, float]]
 ) -> None:
     if spec.interaction == "handshake":
         for person, (x, y, scale), side in zip(spec.people, spots, (1, -1), strict=True):
@@ -87,7 +87,7 @@ def _apply_style(image: Image.Image, style: str) -> Image.Image:
 
 
 def _pencil_sketch(image: Image.Image) -> Image.Image:
-    """Grey tones on paper with dark strokes where the picture has edges."""
+    """Grey tones on paper with dark strokes where the image has edges."""
     grey = np.asarray(image.convert("L"), dtype=np.float32)
     padded = np.pad(grey, 1, mode="edge")
     dx = padded[1:-1, 2:] - padded[1:-1, :-2]

@@ -1,4 +1,4 @@
-"""Measures the shipped weights on held-out seeds: the table of docs/toonville.md."""
+"""Measurements of the shipped weights on held-out seeds: the table of docs/toonville.md."""
 
 from __future__ import annotations
 
@@ -10,30 +10,25 @@ from pathlib import Path
 import numpy as np
 import torch
 from diffusers import DPMSolverMultistepScheduler, StableDiffusionPipeline
+from insightface.utils.face_align import norm_crop
 from numpy.typing import NDArray
 from PIL import Image
 
-from celeb_core.alignment import align
+from celeb_core.scoring import AttributeReader
 from toonville.captions import (
-    ACCESSORY_WORDS,
-    ACTION_WORDS,
-    CLOTHES_WORDS,
-    EXPRESSION_WORDS,
-    PAIR_WORDS,
-    SCENE_WORDS,
-    STYLE_WORDS,
+    ACCESSORY_PHRASES,
+    ACTION_PHRASES,
+    CLOTHES_PHRASES,
+    EXPRESSION_PHRASES,
+    PAIR_PHRASES,
+    SCENE_PHRASES,
+    STYLE_PHRASES,
 )
-from toonville.dataset import celebrities, random_spec
+from toonville.dataset import celebrities
 from toonville.export import gallery
-from toonville.face_report import (
-    Judge,
-    Reader,
-    find,
-    measure_detector,
-    measure_recogniser,
-    open_faces,
-)
+from toonville.face_report import Judge, find, measure_detector, measure_recogniser, open_faces
 from toonville.identity import sample_traits
+from toonville.random_specs import random_spec
 from toonville.render import render
 from toonville.vae import to_tensor
 from toonville.world import CLOTHES, PAIR_SIZE, SINGLE_SIZE
@@ -52,22 +47,22 @@ GOALS: dict[str, tuple[str, float]] = {
     "recogniser_tar": (">=", 0.95),
     "recogniser_rank1": (">=", 0.97),
     "detector_recall": (">=", 0.99),
-    "detector_false_per_picture": ("<=", 0.01),
+    "detector_false_per_image": ("<=", 0.01),
     "detector_landmark_error": ("<=", 0.05),
     "celebrity_rank1": (">=", 0.80),
     "attributes_accuracy": (">=", 0.90),
     "pair_found": (">=", 0.95),
     "pair_rank1": (">=", 0.75),
     "unknown_consistent": ("<=", 0.15),
-    "seconds_per_picture": ("<=", 1.5),
+    "seconds_per_image": ("<=", 1.5),
     "assets_mb": ("<=", 50.0),
 }
 
 Array = NDArray[np.float32]
 
 
-class Painter:
-    """Draws prompts with the shipped pipeline, 20 steps, guidance on."""
+class ImageGenerator:
+    """Generates images of prompts with the shipped pipeline, STEPS steps, guidance on."""
 
     def __init__(self, assets: Path) -> None:
         self.pipe = StableDiffusionPipeline.from_pretrained(
@@ -81,12 +76,12 @@ class Painter:
     def __call__(
         self, prompts: Sequence[str], seed: int, size: tuple[int, int] = SINGLE_SIZE
     ) -> list[Image.Image]:
-        """Draw one picture for each prompt; number i from seed + i."""
-        pictures: list[Image.Image] = []
+        """Generate one image of (width, height) per prompt; image i has seed `seed` + i."""
+        images: list[Image.Image] = []
         for start in range(0, len(prompts), BATCH):
             batch = list(prompts[start : start + BATCH])
             seeds = range(seed + start, seed + start + len(batch))
-            pictures += self.pipe(
+            images += self.pipe(
                 batch,
                 num_inference_steps=STEPS,
                 guidance_scale=GUIDANCE,
@@ -94,54 +89,58 @@ class Painter:
                 height=size[1],
                 generator=[torch.Generator().manual_seed(s) for s in seeds],
             ).images
-        return pictures
+        return images
 
 
-class Eye:
-    """Finds faces with the shipped pack and embeds them with the judge."""
+class FaceEmbedder:
+    """Finds faces with the shipped pack; embeds them with the judge or the recogniser."""
 
     def __init__(self, assets: Path) -> None:
         self.faces = open_faces(assets)
         self.judge = Judge(assets)
 
-    def people(self, picture: Image.Image) -> Array:
-        """Return the judge's embeddings of the faces of a picture, left to right, (n, 128)."""
-        image = np.asarray(picture)
-        found = sorted(find(self.faces, image), key=lambda face: float(face.bbox[0]))
+    def judged(self, image: Image.Image) -> Array:
+        """Return the judge's embeddings (n, 128) of all faces of an image, left to right."""
+        pixels = np.asarray(image)
+        found = sorted(find(self.faces, pixels), key=lambda face: float(face.bbox[0]))
         if not found:
             return np.zeros((0, 128), np.float32)
-        _, embeddings = self.judge([image] * len(found), [face.kps for face in found])
+        _, embeddings = self.judge([pixels] * len(found), [face.kps for face in found])
         return embeddings
 
-    def recognise(self, picture: Image.Image, landmarks: Array) -> Array:
-        """Return the recogniser's unit embedding of the face at known landmarks, (512,)."""
-        crop = align(np.asarray(picture), landmarks)[:, :, ::-1]
+    def recognised(self, image: Image.Image, landmarks: Array) -> Array:
+        """Return the recogniser's unit embedding (512,) of the face with known landmarks."""
+        crop = norm_crop(np.asarray(image), landmarks)[:, :, ::-1]
         embedding: Array = self.faces.models["recognition"].get_feat(crop)[0]
         return embedding / np.linalg.norm(embedding)
 
 
-def vae_identity_cosine(painter: Painter, eye: Eye, seed: int, n: int = 100) -> float:
-    """Recogniser cosine between drawn faces and their reconstructions, mean over n pictures."""
+def vae_identity_cosine(
+    generator: ImageGenerator, embedder: FaceEmbedder, seed: int, n: int = 100
+) -> float:
+    """Return the mean recogniser cosine between n rendered faces and their reconstructions."""
     rng = np.random.default_rng((seed, 1))
     cosines = []
     for _ in range(n):
-        picture = render(random_spec(rng, sample_traits(rng, 1)))
-        pixels = to_tensor(np.asarray(picture.image)[None])
+        rendering = render(random_spec(rng, sample_traits(rng, 1)))
+        pixels = to_tensor(np.asarray(rendering.image)[None])
         with torch.no_grad():
-            latents = painter.pipe.vae.encode(pixels).latent_dist.mode()
-            decoded = painter.pipe.vae.decode(latents).sample
-        image = painter.pipe.image_processor.postprocess(decoded)[0]
-        landmarks = picture.people[0].landmarks
-        pair = eye.recognise(picture.image, landmarks), eye.recognise(image, landmarks)
-        cosines.append(float(pair[0] @ pair[1]))
+            latents = generator.pipe.vae.encode(pixels).latent_dist.mode()
+            decoded = generator.pipe.vae.decode(latents).sample
+        image = generator.pipe.image_processor.postprocess(decoded)[0]
+        landmarks = rendering.people[0].landmarks
+        original = embedder.recognised(rendering.image, landmarks)
+        cosines.append(float(original @ embedder.recognised(image, landmarks)))
     return float(np.mean(cosines))
 
 
-def celebrity_rank1(painter: Painter, eye: Eye, known_gallery: Array, seed: int) -> float:
-    """Share of the celebrities whom the judge recognises among all in "a photo of <name>"."""
+def celebrity_rank1(
+    generator: ImageGenerator, embedder: FaceEmbedder, known_gallery: Array, seed: int
+) -> float:
+    """Return the share of celebrities that the judge recognises in "a photo of NAME"."""
     names, _ = celebrities()
-    pictures = painter([f"a photo of {name}" for name in names.known], seed)
-    right = [_nearest(eye.people(p), known_gallery) == i for i, p in enumerate(pictures)]
+    images = generator([f"a photo of {name}" for name in names.known], seed)
+    right = [_nearest(embedder.judged(p), known_gallery) == i for i, p in enumerate(images)]
     return float(np.mean(right))
 
 
@@ -151,104 +150,109 @@ def _nearest(found: Array, among: Array) -> int:
 
 
 def attribute_prompts() -> list[tuple[str, str, str]]:
-    """Return (prompt part, group, label) for every attribute value that a prompt can ask for."""
+    """Return (phrase, group, label) for every attribute value that a prompt can ask for."""
     tables = {
-        "expression": EXPRESSION_WORDS,
-        "accessory": ACCESSORY_WORDS,
-        "scene": SCENE_WORDS,
-        "action": ACTION_WORDS,
-        "style": STYLE_WORDS,
+        "expression": EXPRESSION_PHRASES,
+        "accessory": ACCESSORY_PHRASES,
+        "scene": SCENE_PHRASES,
+        "action": ACTION_PHRASES,
+        "style": STYLE_PHRASES,
     }
     rows = [
-        (words[0], group, label)
+        (phrases[0], group, label)
         for group, table in tables.items()
-        for label, words in table.items()
+        for label, phrases in table.items()
     ]
-    return rows + [(CLOTHES_WORDS[0].format(c), "clothes", c) for c in CLOTHES]
+    return rows + [(CLOTHES_PHRASES[0].format(c), "clothes", c) for c in CLOTHES]
 
 
-def attributes_accuracy(painter: Painter, reader: Reader, seed: int) -> dict[str, float]:
-    """Share of asked attributes that the reader finds, mean by group, one person."""
+def attributes_accuracy(
+    generator: ImageGenerator, reader: AttributeReader, seed: int
+) -> dict[str, float]:
+    """Return group -> share of attributes in prompts of one person that the reader finds."""
     names, _ = celebrities()
     rng = np.random.default_rng((seed, 2))
     rows = attribute_prompts() * EACH_ATTRIBUTE
-    who = rng.choice(names.known, len(rows))
-    pictures = painter(
-        [f"a photo of {w} {part}" for w, (part, _, _) in zip(who, rows, strict=True)], seed
+    chosen = rng.choice(names.known, len(rows))
+    images = generator(
+        [f"a photo of {name} {phrase}" for name, (phrase, _, _) in zip(chosen, rows, strict=True)],
+        seed,
     )
     right: dict[str, list[bool]] = {}
-    read = reader([np.asarray(p) for p in pictures])
-    for i, (_, group, label) in enumerate(rows):
-        right.setdefault(group, []).append(read[group][i] == label)
+    for image, (_, group, label) in zip(images, rows, strict=True):
+        right.setdefault(group, []).append(reader.read(image)[group] == label)
     return {group: float(np.mean(values)) for group, values in right.items()}
 
 
-def pairs(painter: Painter, eye: Eye, known_gallery: Array, seed: int) -> tuple[float, float]:
-    """Return the share of pair pictures with both faces, and of sides that are the right person.
+def pairs(
+    generator: ImageGenerator, embedder: FaceEmbedder, known_gallery: Array, seed: int
+) -> tuple[float, float]:
+    """Return the share of images of two with both faces, and of sides with the right person.
 
-    Rank-1 among 100 celebrities, the pair included; a missing face is wrong.
+    Rank-1 among PAIR_GALLERY celebrities, the pair included; a missing face is wrong.
     """
     names, _ = celebrities()
     rng = np.random.default_rng((seed, 3))
-    templates = [words[0] for words in PAIR_WORDS.values()]
-    who = [rng.permutation(len(names.known))[:PAIR_GALLERY] for _ in range(NUM_PAIRS)]
+    templates = [phrases[0] for phrases in PAIR_PHRASES.values()]
+    galleries = [rng.permutation(len(names.known))[:PAIR_GALLERY] for _ in range(NUM_PAIRS)]
     prompts = [
-        "a photo of " + templates[i % len(templates)].format(names.known[w[0]], names.known[w[1]])
-        for i, w in enumerate(who)
+        "a photo of "
+        + templates[i % len(templates)].format(names.known[rows[0]], names.known[rows[1]])
+        for i, rows in enumerate(galleries)
     ]
     both, right = [], []
-    for picture, w in zip(painter(prompts, seed, PAIR_SIZE), who, strict=True):
-        found = eye.people(picture)
+    for image, rows in zip(generator(prompts, seed, PAIR_SIZE), galleries, strict=True):
+        found = embedder.judged(image)
         both.append(len(found) == 2)
-        nearest = (found @ known_gallery[w].T).argmax(1) if len(found) == 2 else [-1, -1]
+        nearest = (found @ known_gallery[rows].T).argmax(1) if len(found) == 2 else [-1, -1]
         right += [int(nearest[0]) == 0, int(nearest[1]) == 1]
     return float(np.mean(both)), float(np.mean(right))
 
 
 def same_person_threshold(judge: Judge, seed: int, n: int = 300) -> float:
-    """Return the judge's cosine that one in a thousand pairs of different drawn people exceeds."""
+    """Return the judge's cosine that one in a thousand pairs of different people exceeds."""
     rng = np.random.default_rng((seed, 4))
-    seen = gallery(judge, sample_traits(rng, n), 3)
-    cosines = (seen @ seen.T)[np.triu_indices(n, 1)]
+    embeddings = gallery(judge, sample_traits(rng, n), 3)
+    cosines = (embeddings @ embeddings.T)[np.triu_indices(n, 1)]
     return float(np.quantile(cosines, 0.999))
 
 
-def unknown_consistent(painter: Painter, eye: Eye, seed: int) -> float:
-    """Share of names that the model does not know whose pictures still show one person.
+def unknown_consistent(generator: ImageGenerator, embedder: FaceEmbedder, seed: int) -> float:
+    """Return the share of unknown names whose images still show one person.
 
     One person: the mean cosine over all pairs of seeds is above same_person_threshold.
     """
     names, _ = celebrities()
     rng = np.random.default_rng((seed, 5))
-    who = rng.choice(names.unknown, NUM_UNKNOWN, replace=False)
-    prompts = [f"a photo of {w}" for w in who for _ in range(UNKNOWN_SEEDS)]
-    faces = [eye.people(p) for p in painter(prompts, seed)]
-    threshold = same_person_threshold(eye.judge, seed)
+    chosen = rng.choice(names.unknown, NUM_UNKNOWN, replace=False)
+    prompts = [f"a photo of {name}" for name in chosen for _ in range(UNKNOWN_SEEDS)]
+    faces = [embedder.judged(image) for image in generator(prompts, seed)]
+    threshold = same_person_threshold(embedder.judge, seed)
     consistent = []
     for start in range(0, len(faces), UNKNOWN_SEEDS):
         group = [f[0] for f in faces[start : start + UNKNOWN_SEEDS] if len(f) == 1]
         if len(group) < 2:
             consistent.append(False)
             continue
-        seen = np.stack(group)
-        cosines = (seen @ seen.T)[np.triu_indices(len(seen), 1)]
+        embeddings = np.stack(group)
+        cosines = (embeddings @ embeddings.T)[np.triu_indices(len(embeddings), 1)]
         consistent.append(bool(cosines.mean() > threshold))
     return float(np.mean(consistent))
 
 
-def seconds_per_picture(painter: Painter, seed: int) -> float:
-    """Return the median time of one picture alone, 20 steps, guidance on."""
+def seconds_per_image(generator: ImageGenerator, seed: int) -> float:
+    """Return the median time of a single image."""
     times = []
     for i in range(5):
         start = time.perf_counter()
-        painter([f"a photo of {celebrities()[0].known[i]}"], seed + i)
+        generator([f"a photo of {celebrities()[0].known[i]}"], seed + i)
         times.append(time.perf_counter() - start)
     return float(np.median(times))
 
 
 def measure(assets: Path, seed: int) -> dict[str, float]:
-    """Return every number of the report; prints each as it comes."""
-    painter, eye = Painter(assets), Eye(assets)
+    """Measure and print every number of the report; return those with a goal."""
+    generator, embedder = ImageGenerator(assets), FaceEmbedder(assets)
     numbers: dict[str, float] = {}
 
     def note(**values: float) -> None:
@@ -256,28 +260,35 @@ def measure(assets: Path, seed: int) -> dict[str, float]:
         for key, value in values.items():
             print(f"{key:30s} {value:.4f}", flush=True)
 
-    note(vae_identity_cosine=vae_identity_cosine(painter, eye, seed))
+    note(vae_identity_cosine=vae_identity_cosine(generator, embedder, seed))
     note(**measure_recogniser(assets, seed))
     note(**measure_detector(assets, seed))
-    known_gallery = gallery(eye.judge, celebrities()[1], 2)
-    note(celebrity_rank1=celebrity_rank1(painter, eye, known_gallery, seed))
-    groups = attributes_accuracy(painter, Reader(assets), seed)
+    known_gallery = gallery(embedder.judge, celebrities()[1], 2)
+    note(celebrity_rank1=celebrity_rank1(generator, embedder, known_gallery, seed))
+    reader = AttributeReader(assets / "reader.onnx")
+    groups = attributes_accuracy(generator, reader, seed)
     note(**{f"  {group}": value for group, value in groups.items()})
     note(attributes_accuracy=float(np.mean(list(groups.values()))))
-    found, rank1 = pairs(painter, eye, known_gallery, seed)
+    found, rank1 = pairs(generator, embedder, known_gallery, seed)
     note(pair_found=found, pair_rank1=rank1)
-    note(unknown_consistent=unknown_consistent(painter, eye, seed))
-    note(seconds_per_picture=seconds_per_picture(painter, seed))
+    note(unknown_consistent=unknown_consistent(generator, embedder, seed))
+    note(seconds_per_image=seconds_per_image(generator, seed))
     size = sum(f.stat().st_size for f in assets.rglob("*") if f.is_file())
     note(assets_mb=size / 1e6)
     return {key: numbers[key] for key in GOALS}
 
 
 def run_report(assets: Path, seed: int, out: Path | None) -> None:
-    """Measure, print the table against the goals, and write the JSON if asked."""
+    """Measure the shipped weights and print a table of numbers and goals.
+
+    Args:
+        assets: The model folder.
+        seed: Of people and images.
+        out: JSON file that gets the numbers, if any.
+    """
     start = time.perf_counter()
     numbers = measure(assets, seed)
-    print(f"\n{'what':30s} {'measured':>9s} {'goal':>9s}")
+    print(f"\n{'metric':30s} {'measured':>9s} {'goal':>9s}")
     for key, (sign, goal) in GOALS.items():
         good = numbers[key] >= goal if sign == ">=" else numbers[key] <= goal
         print(f"{key:30s} {numbers[key]:9.4f} {sign} {goal:<6g} {'ok' if good else 'MISSED'}")

@@ -1,4 +1,4 @@
-"""A byte-pair CLIPTokenizer whose vocabulary is the language of Toonville."""
+"""A byte-pair CLIPTokenizer whose vocabulary is that of Toonville's captions."""
 
 from __future__ import annotations
 
@@ -8,23 +8,23 @@ from collections.abc import Iterator
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 from transformers import CLIPTokenizer
 
-from toonville.captions import all_words
+from toonville.captions import all_phrases
 from toonville.names import Names
 from toonville.world import CLOTHES
 
 CONTEXT_LENGTH = 48
-"""Tokens that the text encoder reads, with the start and end tokens.
+"""Tokens that the text encoder reads, start and end tokens included.
 
 Stable Diffusion has 77; the UNet attends to every one of them, padding included, and the longest
 of some thousand captions has 29.
 """
-MERGES = 3600
+MERGES = 3600  # at most
 START, END = "<|startoftext|>", "<|endoftext|>"
 
 
 def _training_text(names: Names) -> Iterator[str]:
-    """Yield words as often as they weigh: common names become whole tokens, others pieces."""
-    for phrase in [*all_words(), *CLOTHES]:
+    """Yield phrases and names; frequent names become whole tokens, others several tokens."""
+    for phrase in [*all_phrases(), *CLOTHES]:
         for _ in range(200):
             yield phrase.replace("{}", " ")
     for i, name in enumerate(names.known):
@@ -54,7 +54,7 @@ def train_tokenizer(names: Names) -> CLIPTokenizer:
 
 
 def _as_clip(bpe: Tokenizer) -> CLIPTokenizer:
-    """Re-number as CLIP does: bytes, bytes at the end of a word, merges, start, end."""
+    """Renumber as CLIP does: bytes, bytes at the end of a word, merges, start, end."""
     letters = sorted(pre_tokenizers.ByteLevel.alphabet())
     merges = [tuple(m) for m in json.loads(bpe.to_str())["model"]["merges"]]
     tokens = [*letters, *(c + "</w>" for c in letters)]

@@ -1,4 +1,4 @@
-"""The one training loop of Toonville's models: budget, schedule, average, checkpoints."""
+"""The training loop of all of Toonville's models: budget, schedule, weight average, checkpoints."""
 
 from __future__ import annotations
 
@@ -11,25 +11,28 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from toonville.layers import Network
+
 LossFunction = Callable[[int], dict[str, Tensor]]
+"""Step -> named losses, whose sum is minimised."""
 
 
 @dataclass(frozen=True)
 class Budget:
-    """How long to train and how fast to learn."""
+    """Length and hyperparameters of a training."""
 
     minutes: float
-    """Minutes of computing (of the main thread), so that a busy machine costs time, not quality."""
+    """CPU time of the main thread: on a busy machine a training takes longer, with one result."""
     learning_rate: float
     weight_decay: float = 0.01
     warmup_steps: int = 100
     decay_share: float = 0.5
-    """The learning rate falls linearly to zero over this last share of the time."""
+    """The learning rate falls linearly (to 2 %) over this last share of the time."""
     ema: float = 0.999
-    """Decay of the average of the weights that is kept in the end."""
+    """Decay of the exponential moving average of the weights, which is the result."""
     checkpoint_minutes: float = 3.0
 
-    def rate(self, step: int, elapsed_minutes: float) -> float:
+    def learning_rate_at(self, step: int, elapsed_minutes: float) -> float:
         """Return the learning rate at a step and a time."""
         left = 1 - elapsed_minutes / self.minutes
         warm = min(1.0, (step + 1) / self.warmup_steps)
@@ -38,16 +41,25 @@ class Budget:
 
 def train(
     name: str,
-    model: nn.Module,
+    model: Network,
     losses: LossFunction,
     budget: Budget,
     folder: Path,
     resume: bool = False,
-) -> nn.Module:
-    """Train `model` until the minutes are over and return the average of its weights.
+) -> Network:
+    """Train a model until its minutes are over.
 
-    `losses(step)` returns named losses whose sum is minimised; it draws its own batch from the
-    step number, so that a resumed run sees what an unbroken one would have seen.
+    Args:
+        name: Of the checkpoint, `<folder>/<name>.pt`, and in the log.
+        model: Changed in place.
+        losses: Samples its batch from the step number, so that a resumed training has the batches
+            of an uninterrupted one.
+        budget: Minutes and hyperparameters.
+        folder: Of the checkpoint.
+        resume: Continue from the checkpoint, if there is one.
+
+    Returns:
+        A copy of the model with the average of its weights.
     """
     path = folder / f"{name}.pt"
     average = copy.deepcopy(model).requires_grad_(False)
@@ -79,10 +91,11 @@ def train(
 
     folder.mkdir(parents=True, exist_ok=True)
     last_tick = last_log = time.thread_time()
-    last_save, running, first_step = elapsed, {}, step
+    last_save, first_step = elapsed, step
+    running: dict[str, float] = {}
     while elapsed < budget.minutes:
         for group in optimiser.param_groups:
-            group["lr"] = budget.rate(step, elapsed)
+            group["lr"] = budget.learning_rate_at(step, elapsed)
         parts = losses(step)
         optimiser.zero_grad(set_to_none=True)
         torch.stack(list(parts.values())).sum().backward()
@@ -108,7 +121,8 @@ def train(
 
 @torch.no_grad()
 def _update_average(average: nn.Module, model: nn.Module, decay: float) -> None:
-    ours, theirs = list(average.parameters()), list(model.parameters())
-    torch._foreach_lerp_(ours, theirs, 1 - decay)
-    for mine, other in zip(average.buffers(), model.buffers(), strict=True):
-        mine.copy_(other)
+    averaged: list[Tensor] = list(average.parameters())
+    current: list[Tensor] = list(model.parameters())
+    torch._foreach_lerp_(averaged, current, 1 - decay)
+    for buffer, new in zip(average.buffers(), model.buffers(), strict=True):
+        buffer.copy_(new)

@@ -1,34 +1,30 @@
-"""The diffusion model: a UNet over the VAE's latents, told what to draw by the text states.
+"""The diffusion model: a UNet over the VAE's latents, conditioned on the text's hidden states.
 
-In training a small head reads from the UNet's features who is where and what the caption says, as
-in representation alignment (Yu et al. 2024), with the truth in place of another network's view.
+In training a small head predicts from the UNet's features who is where and the attributes of the
+caption, as in representation alignment (Yu et al., arXiv 2410.06940), with the ground truth in
+place of another network's features.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
+from diffusers import DDIMScheduler, UNet2DConditionModel
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from transformers import CLIPModel, CLIPTokenizer
 
-from celeb_core.basis import K
-from celeb_core.encoders import TextEncoder
-from celeb_core.prompt import encode_texts
-from toonville.between import BETWEEN_FILE, load_between, text_encoder, words_in
-from toonville.clip import WIDTH, text_tower
-from toonville.dataset import draw_rows, load_store, rare_rows
+from toonville.clip import WIDTH
+from toonville.dataset import rare_rows, sample_rows
+from toonville.encoded import Encoded, load_encoded
 from toonville.identity import NUM_TRAITS
-from toonville.tokenizer import CONTEXT_LENGTH
+from toonville.layers import channels_last
 from toonville.trainer import Budget, train
-from toonville.vae import LATENT_CHANNELS, features, to_tensor
+from toonville.vae import LATENT_CHANNELS, face_weights
 from toonville.world import GROUPS, UNKNOWN
 
 CAPTION_DROPOUT = 0.1
@@ -41,11 +37,11 @@ BATCH = {
     "between_pair": 20,
     "unknown_single": 32,
 }
-RARE = {"expression": ("sad", "angry")}  # brows are turned by a few pixels
+RARE = {"expression": ("sad", "angry")}  # they change the brows by a few pixels
 RARE_SHARE = 0.25  # of a batch, oversampled to show one of RARE
 SHARES = (0.10, 0.08, 0.50, 0.18, 0.14)  # of the steps, in the order of BATCH
-TRAITS_WEIGHT, SAID_WEIGHT = 0.3, 0.09  # of what the head is asked, beside the diffusion loss
-IN_FACES = ("expression", "accessory")  # groups that are read where the face is
+TRAITS_WEIGHT, ATTRIBUTES_WEIGHT = 0.3, 0.09  # of the head's losses; the diffusion loss has 1
+IN_FACES = ("expression", "accessory")  # groups that are predicted where the face is
 
 
 def new_unet() -> UNet2DConditionModel:
@@ -79,110 +75,37 @@ def new_scheduler() -> DDIMScheduler:
 
 
 @dataclass(frozen=True, eq=False)
-class Encoded:
-    """A store as the UNet sees it, or a batch of it."""
-
-    latents: np.ndarray  # (N, C, h, w) float16
-    faces: np.ndarray  # (N, h, w) uint8, share of face
-    text_states: np.ndarray  # (N, CONTEXT_LENGTH, WIDTH) float16
-    traits: np.ndarray  # (N, P, NUM_TRAITS)
-    landmarks: np.ndarray  # (N, P, 5, 2), pixels
-    labels: np.ndarray  # (N, len(GROUPS)): see world.labels_of
-
-    def __len__(self) -> int:
-        return len(self.latents)
-
-    def __getitem__(self, index: np.ndarray) -> Encoded:
-        return Encoded(**{f.name: getattr(self, f.name)[index] for f in fields(self)})
-
-
-@torch.no_grad()
-def encode_captions(data: Path, folder: Path, out: Path, n: int) -> None:
-    """Write the text states of the first n captions of a store, and of the empty caption."""
-    captions = load_store(data).captions[:n]
-    encoder = load_text_encoder(folder)
-    people = load_between(data.parent / BETWEEN_FILE)
-
-    def states_of(rows: list[dict[str, object]]) -> np.ndarray:
-        words = [words_in(row, people) for row in rows]
-        said = encode_texts([str(row["text"]) for row in rows], words, K, (encoder,))
-        return said.states.half().numpy()
-
-    shape = (n, CONTEXT_LENGTH, WIDTH)
-    states = np.lib.format.open_memmap(out / "text_states.npy", "w+", np.float16, shape)
-    for start in range(0, n, 64):
-        rows = captions[start : start + 64]
-        states[start : start + len(rows)] = states_of(rows)
-    np.save(out / "empty.npy", states_of([{"text": "", "names": [], "who": []}])[0])
-
-
-def load_text_encoder(folder: Path) -> TextEncoder:
-    """Return the text tower of a training folder."""
-    clip = CLIPModel.from_pretrained(folder / "clip")
-    return text_encoder(text_tower(clip), CLIPTokenizer.from_pretrained(folder / "tokenizer"))
-
-
-@torch.no_grad()
-def encode_pictures(data: Path, folder: Path, out: Path, n: int) -> None:
-    """Write the latents of the first n pictures of a store."""
-    pictures = load_store(data).pictures[:n]
-    vae = AutoencoderKL.from_pretrained(folder / "vae")
-    shape = (n, LATENT_CHANNELS, pictures.shape[1] // 8, pictures.shape[2] // 8)
-    latents = np.lib.format.open_memmap(out / "latents.npy", "w+", np.float16, shape)
-    for start in range(0, n, 64):
-        batch = to_tensor(pictures[start : start + 64])
-        latents[start : start + len(batch)] = vae.encode(batch).latent_dist.mean.half().numpy()
-
-
-def encode_store(data: Path, folder: Path, out: Path, n: int) -> None:
-    """Encode the first n pictures and captions of a store, once; done already: left alone."""
-    if (out / "done.json").exists():
-        return
-    out.mkdir(parents=True, exist_ok=True)
-    encode_captions(data, folder, out, n)
-    encode_pictures(data, folder, out, n)
-    (out / "done.json").write_text(json.dumps({"n": n}))
-
-
-def load_encoded(data: Path, out: Path) -> Encoded:
-    """Map an encoded store into memory."""
-    latents = np.load(out / "latents.npy", mmap_mode="r")
-    store, n = load_store(data), len(latents)
-    return Encoded(
-        latents,
-        store.masks[:n],
-        np.load(out / "text_states.npy", mmap_mode="r"),
-        store.traits[:n],
-        store.landmarks[:n],
-        store.labels[:n],
-    )
-
-
-@dataclass(frozen=True, eq=False)
 class Batch:
-    """What one step learns from."""
+    """The examples of one step."""
 
     latents: Tensor  # (N, C, h, w)
     faces: Tensor  # (N, h, w), share of face in [0, 1]
-    features: Tensor  # (N, h, w), the same with hills on eyes, noses and mouths; see vae.features
-    text_states: Tensor  # (N, CONTEXT_LENGTH, WIDTH)
+    face_weights: Tensor  # (N, h, w), see vae.face_weights
+    hidden_states: Tensor  # (N, CONTEXT_LENGTH, WIDTH)
     has_caption: Tensor  # (N,) bool; false: the empty caption
-    traits: Tensor  # (N, NUM_TRAITS, h / 2, w / 2), of the person whose half of the picture it is
+    traits: Tensor  # (N, NUM_TRAITS, h / 2, w / 2), of the person in that half of the image
     labels: Tensor  # (N, len(GROUPS)); UNKNOWN where there is no caption
 
 
-def draw_batch(
+def sample_batch(
     encoded: Encoded,
     rare: Sequence[NDArray[np.int64]],
     empty: Tensor,
     size: int,
     rng: np.random.Generator,
 ) -> Batch:
-    """Return random examples, RARE_SHARE of them of the `rare` rows, CAPTION_DROPOUT of them
-    without their caption."""
-    rows = encoded[draw_rows(rare, len(encoded), size, rng, RARE_SHARE)]
+    """Return random examples, CAPTION_DROPOUT of them without their caption.
+
+    Args:
+        encoded: To sample from.
+        rare: Rows per group, see dataset.rare_rows; RARE_SHARE of the examples are such ones.
+        empty: Hidden states (CONTEXT_LENGTH, WIDTH) of the empty caption.
+        size: Number of examples.
+        rng: Source of randomness.
+    """
+    rows = encoded[sample_rows(rare, len(encoded), size, rng, RARE_SHARE)]
     has_caption = torch.from_numpy(rng.random(size) >= CAPTION_DROPOUT)
-    states = torch.from_numpy(rows.text_states).float()
+    states = torch.from_numpy(rows.hidden_states).float()
     states[~has_caption] = empty
     labels = torch.from_numpy(rows.labels).long()
     labels[~has_caption] = UNKNOWN
@@ -196,7 +119,7 @@ def draw_batch(
     return Batch(
         torch.from_numpy(rows.latents).float(),
         torch.from_numpy(rows.faces).float() / 255,
-        F.avg_pool2d(features(rows.faces, rows.landmarks), 8)[:, 0],
+        F.avg_pool2d(face_weights(rows.faces, rows.landmarks), 8)[:, 0],
         states,
         has_caption,
         sides[:, :, None].expand(-1, -1, height, -1),
@@ -205,7 +128,7 @@ def draw_batch(
 
 
 class UNetTrainer(nn.Module):
-    """The UNet, and the head that reads its features after the first attention on the way up."""
+    """The UNet, and the head on its features after the first attention of the up blocks."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -217,9 +140,18 @@ class UNetTrainer(nn.Module):
         )
 
     def predict(
-        self, noisy_latents: Tensor, timesteps: Tensor, states: Tensor
+        self, noisy_latents: Tensor, timesteps: Tensor, hidden_states: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Return the prediction (N, C, h, w) and what the head reads (N, outputs, h/2, w/2)."""
+        """Run the UNet and the head.
+
+        Args:
+            noisy_latents: (N, C, h, w).
+            timesteps: (N,).
+            hidden_states: (N, CONTEXT_LENGTH, WIDTH).
+
+        Returns:
+            The velocity (N, C, h, w), and the head's traits and logits (N, outputs, h/2, w/2).
+        """
         features: list[Tensor] = []
         hook = (
             self.unet.up_blocks[0]
@@ -227,7 +159,7 @@ class UNetTrainer(nn.Module):
             .register_forward_hook(lambda _module, _inputs, output: features.append(output[0]))
         )
         try:
-            prediction = self.unet(noisy_latents, timesteps, states).sample
+            prediction = self.unet(noisy_latents, timesteps, hidden_states).sample
         finally:
             hook.remove()
         return prediction, self.head(features[0])
@@ -235,7 +167,7 @@ class UNetTrainer(nn.Module):
     def forward(
         self, scheduler: DDIMScheduler, batch: Batch, generator: torch.Generator
     ) -> dict[str, Tensor]:
-        """Return the losses of one step, at random times and with random noise."""
+        """Return the losses of one step, at random timesteps and with random noise."""
         timesteps = torch.randint(0, 1000, (len(batch.latents),), generator=generator)
         noise = torch.randn(batch.latents.shape, generator=generator)
         noisy_latents = scheduler.add_noise(batch.latents, noise, timesteps)
@@ -243,59 +175,70 @@ class UNetTrainer(nn.Module):
         prediction, read = self.predict(
             noisy_latents.contiguous(memory_format=torch.channels_last),
             timesteps,
-            batch.text_states,
+            batch.hidden_states,
         )
         errors = F.mse_loss(prediction, target, reduction="none")
-        traits, said = alignment_losses(read, batch)
+        traits, attributes = alignment_losses(read, batch)
+        alphas = scheduler.alphas_cumprod[timesteps]
         return {
-            "velocity": diffusion_loss(errors, scheduler.alphas_cumprod[timesteps], batch.features),
+            "velocity": diffusion_loss(errors, alphas, batch.face_weights),
             "traits": TRAITS_WEIGHT * traits,
-            "said": SAID_WEIGHT * said,
+            "attributes": ATTRIBUTES_WEIGHT * attributes,
         }
 
 
-def diffusion_loss(errors: Tensor, signal: Tensor, faces: Tensor) -> Tensor:
-    """Mean of squared v-errors (N, C, h, w), weighted towards faces (N, h, w), at least 0.
+def diffusion_loss(errors: Tensor, alphas_cumprod: Tensor, face_weights: Tensor) -> Tensor:
+    """Weighted mean of squared errors of the velocity.
 
-    `faces` may pass 1 where a face's features are (`Batch.features`).
-    `signal` (N,) is the share of signal, alpha bar. A v-loss weighs errors of the picture with
-    SNR + 1; that is capped at MIN_SNR. Hang et al. (2023) cap SNR itself, which leaves next to
-    nothing for high noise, where the caption decides.
+    A velocity loss weighs errors of the image by SNR + 1; that is capped at MIN_SNR. Hang et al.
+    (arXiv 2303.09556) cap SNR itself, which leaves next to nothing for high noise, where the
+    caption matters.
+
+    Args:
+        errors: (N, C, h, w).
+        alphas_cumprod: (N,), of the timesteps.
+        face_weights: (N, h, w), see vae.face_weights.
     """
-    weight = (MIN_SNR * (1 - signal)).clamp(max=1)  # min(SNR + 1, MIN_SNR) / (SNR + 1)
-    spatial = 1 + (FACE_WEIGHT - 1) * faces[:, None]
+    weight = (MIN_SNR * (1 - alphas_cumprod)).clamp(max=1)  # min(SNR + 1, MIN_SNR) / (SNR + 1)
+    spatial = 1 + (FACE_WEIGHT - 1) * face_weights[:, None]
     spatial = spatial / spatial.mean((1, 2, 3), keepdim=True)
     return (weight[:, None, None, None] * spatial * errors).mean()
 
 
 def alignment_losses(read: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
-    """Squared error of the traits where faces are; cross-entropy of what captions say."""
+    """Return the losses of the head's output (N, outputs, h/2, w/2).
+
+    The squared error of the traits where faces are, and the cross-entropy of the attributes.
+    """
     faces = F.avg_pool2d(batch.faces[:, None], 2) * batch.has_caption[:, None, None, None]
     traits, logits = read[:, :NUM_TRAITS], read[:, NUM_TRAITS:]
     errors = (faces * (traits - batch.traits) ** 2).sum() / (NUM_TRAITS * faces.sum() + 1e-6)
     everywhere = logits.mean((2, 3))
     in_faces = (faces * logits).sum((2, 3)) / (faces.sum((2, 3)) + 1e-6)
-    said, first = [], 0
+    losses, first = [], 0
     for i, (group, values) in enumerate(GROUPS.items()):
         answer = (in_faces if group in IN_FACES else everywhere)[:, first : first + len(values)]
-        wrong = F.cross_entropy(answer, batch.labels[:, i], ignore_index=UNKNOWN, reduction="sum")
-        said.append(wrong / len(read))
+        loss = F.cross_entropy(answer, batch.labels[:, i], ignore_index=UNKNOWN, reduction="sum")
+        losses.append(loss / len(read))
         first += len(values)
-    return errors, torch.stack(said).mean()
+    return errors, torch.stack(losses).mean()
 
 
-def train_unet(
-    data: Path, folder: Path, minutes: float, resume: bool, go_on: bool
-) -> UNet2DConditionModel:
-    """Train on encoded pictures of one person and of two; see encode_store.
+def train_unet(data: Path, folder: Path, minutes: float, resume: bool, fine_tune: bool) -> None:
+    """Train on encoded stores of one person and of two, and write `<folder>/unet`.
 
-    `go_on` starts from the UNet of `folder` (see export.unpack), where no checkpoint is left.
+    Args:
+        data: Has the stores of BATCH and their `encode_store`s.
+        folder: Of the models.
+        minutes: See trainer.Budget.
+        resume: See trainer.train.
+        fine_tune: Start from `<folder>/unet` (see export.unpack), for where no checkpoint is left.
     """
     torch.manual_seed(0)
     trainer, scheduler = UNetTrainer(), new_scheduler()
-    if go_on:
+    if fine_tune:
         trainer.unet = UNet2DConditionModel.from_pretrained(folder / "unet")
-    trainer.to(memory_format=torch.channels_last)
+    trainer = channels_last(trainer)
     stores = {kind: load_encoded(data / kind, data / f"{kind}_encoded") for kind in BATCH}
     rare = {kind: rare_rows(stored.labels, RARE) for kind, stored in stores.items()}
     empty = torch.from_numpy(np.load(data / "single_encoded" / "empty.npy")).float()
@@ -303,14 +246,13 @@ def train_unet(
     def losses(step: int) -> dict[str, Tensor]:
         rng = np.random.default_rng((3, step))
         kind = str(rng.choice(list(BATCH), p=SHARES))
-        batch = draw_batch(stores[kind], rare[kind], empty, BATCH[kind], rng)
+        batch = sample_batch(stores[kind], rare[kind], empty, BATCH[kind], rng)
         parts: dict[str, Tensor] = trainer(
             scheduler, batch, torch.Generator().manual_seed(int(rng.integers(2**31)))
         )
         return parts
 
-    rate = 4e-4 if go_on else 8e-4  # a trained UNet is not to be shaken too much
+    rate = 4e-4 if fine_tune else 8e-4
     budget = Budget(minutes, learning_rate=rate, ema=0.999, weight_decay=0.01)
-    trained: UNet2DConditionModel = train("unet", trainer, losses, budget, folder, resume).unet  # type: ignore[assignment]
-    trained.save_pretrained(folder / "unet")
-    return trained
+    trained = train("unet", trainer, losses, budget, folder, resume)
+    trained.unet.save_pretrained(folder / "unet")

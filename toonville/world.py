@@ -1,8 +1,8 @@
-"""What a prompt may say: the words of Toonville's pictures, apart from who is in them."""
+"""Specs of images: the attributes that a prompt can ask for, and their labels."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from toonville.identity import Traits
 
@@ -33,15 +33,15 @@ GROUPS: dict[str, tuple[str, ...]] = {
     "style": STYLES,
 }
 
-UNKNOWN = -1  # the label where a picture of two has no one answer
+UNKNOWN = -1  # the label where an image of two people has no single answer
 
-SINGLE_SIZE = (128, 128)
+SINGLE_SIZE = (128, 128)  # width, height
 PAIR_SIZE = (192, 128)
 
 
 @dataclass(frozen=True)
 class PersonSpec:
-    """One person in a picture: who it is and how they look there."""
+    """One person in an image: traits and attributes."""
 
     traits: Traits
     expression: str = "neutral"
@@ -51,25 +51,28 @@ class PersonSpec:
 
 
 @dataclass(frozen=True)
-class PictureSpec:
-    """All of a picture that is decided before it is drawn; one or two people, left to right."""
+class ImageSpec:
+    """Everything that determines an image: one or two people, left to right, and the scene.
+
+    `seed` is that of the small random shifts of the rendering.
+    """
 
     people: tuple[PersonSpec, ...]
     scene: str = "plain"
     style: str = "plain"
     interaction: str = "beside"
-    seed: int = field(default=0)
+    seed: int = 0
 
     @property
     def size(self) -> tuple[int, int]:
-        """(width, height) in pixels: two people get a wider canvas, and faces keep their size."""
+        """Width and height in pixels: an image of two people is wider, faces have the same size."""
         return SINGLE_SIZE if len(self.people) == 1 else PAIR_SIZE
 
 
-def labels_of(spec: PictureSpec) -> list[int]:
-    """Return the number of the right label of each group, in the order of GROUPS."""
+def labels_of(spec: ImageSpec) -> list[int]:
+    """Return the index of the right label of each group, in the order of GROUPS."""
     person = spec.people[0]
-    said = {
+    attributes = {
         "expression": person.expression,
         "accessory": person.accessory,
         "clothes": person.clothes,
@@ -77,7 +80,7 @@ def labels_of(spec: PictureSpec) -> list[int]:
         "action": person.action,
         "style": spec.style,
     }
-    labels = [values.index(said[group]) for group, values in GROUPS.items()]
+    labels = [values.index(attributes[group]) for group, values in GROUPS.items()]
     if len(spec.people) == 2:
         labels[list(GROUPS).index("clothes")] = UNKNOWN
     return labels

@@ -3,24 +3,19 @@
 from __future__ import annotations
 
 import platform
-import tomllib
-from pathlib import Path
-from typing import Any
 
 import diffusers
 import gradio as gr
 import psutil
 
-from celeb_core import Studio
-from ui.parts import facts
+from celeb_core import Studio, __version__
 from ui.studio import PRIVATE, Shared
-
-ROOT = Path(__file__).resolve().parent.parent
+from ui.widgets import Updates, facts
 
 TEXT = """
 ### Use Stable Diffusion instead
 
-The bundled model, Toonville, draws a made-up world and knows only drawn faces. For photographs,
+The bundled model, Toonville, generates a drawn world and knows only drawn faces. For photographs,
 stop the app and start it with Stable Diffusion 1.5. It is downloaded at the first start, some 4 GB,
 and wants a CUDA graphics card:
 
@@ -28,19 +23,19 @@ and wants a CUDA graphics card:
 python app.py --model stable-diffusion-v1-5/stable-diffusion-v1-5
 ```
 
-A folder in the diffusers format works in the same place. People belong to the model that they were
-trained on; they stay in the library and are there again when you come back to it.
+A folder in the diffusers format works instead of the name. People belong to the model that they
+were trained on; they stay in the library and are there again when you come back to it.
 
 ### Consent
 
-Use only photos of people who agree to it, and say so when a picture of a real person is not real.
+Use only photos of people who agree to it, and say so when an image of a real person is not real.
 A person's file holds 1,024 numbers and no photo. Delete a person in the Library and the file is
 gone after a week; remove them from the training list and their photos are gone at once.
 
 ### Privacy
 
 Nothing is sent anywhere: the page loads nothing from other servers, and photos are worked on where
-the app runs. Pictures carry their settings, names included, unless you say otherwise in Compose.
+the app runs. Images carry their settings, names included, unless you say otherwise in Compose.
 
 ### Licences
 
@@ -58,9 +53,9 @@ class AboutTab:
     def __init__(self, shared: Shared) -> None:
         self.shared = shared
 
-    def refresh(self) -> Any:
-        """The facts as they are now: memory changes."""
-        return facts(rows(self.shared.core))
+    def refresh(self) -> Updates:
+        """Show the facts as they are now: memory changes."""
+        return {self.facts: facts(rows(self.shared.core))}
 
     def build(self, tab: gr.Tab) -> None:
         """Lay out the tab."""
@@ -73,28 +68,23 @@ class AboutTab:
 
 
 def rows(core: Studio) -> dict[str, str]:
-    """What runs here."""
+    """Return what runs here."""
     models = core.models
-    millions = sum(w.numel() for part in models.networks for w in part.parameters()) / 1e6
+    millions = sum(w.numel() for network in models.networks for w in network.parameters()) / 1e6
     memory, total = psutil.Process().memory_info().rss / 1e9, psutil.virtual_memory().total / 1e9
     size = f"{models.width} x {models.height}"
     calibrated = "yes" if core.calibration is not None else "no: training starts from the average"
     return {
-        "Version": version(),
-        "Model": f"{models.title}, {millions:.0f} million numbers",
+        "Version": __version__,
+        "Model": f"{models.title}, {millions:.0f} million parameters",
         "Device": f"{models.device.type}, {psutil.cpu_count()} processor cores in this machine",
         "Why": models.note.partition(": ")[2],
         "Memory": f"{memory:.1f} GB in use by the app, of {total:.0f} GB",
-        "Pictures": f"{size} pixels, {models.steps} steps",
-        "Celebrities": f"{len(core.basis.names)} names, {core.basis.p} components per word",
+        "Images": f"{size} pixels, {models.steps} steps",
+        "Celebrities": f"{len(core.basis.names)} names, "
+        f"{core.basis.p} components per token embedding",
         "Calibrated": calibrated,
         "Face model": core.faces.id,
         "Built on": f"Python {platform.python_version()}, diffusers {diffusers.__version__}, "
         f"Gradio {gr.__version__}",
     }
-
-
-def version() -> str:
-    """As pyproject.toml has it."""
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
-    return str(project["project"]["version"])

@@ -1,4 +1,4 @@
-"""The strip as a film: pictures in between, there and back, to be played and downloaded."""
+"""The strip as a film: images in between, there and back, to be played and downloaded."""
 
 from __future__ import annotations
 
@@ -12,37 +12,37 @@ from PIL import Image
 from torch import Tensor
 
 from celeb_core import CelebError
-from ui.drawing_job import DrawJob, Order
 from ui.film import save_film
-from ui.gallery import Results, Seen
-from ui.mixing import MIX, order, submit
-from ui.parts import message
+from ui.gallery import Displayed, Results
+from ui.generation_job import GenerateJob, ImageRequest
+from ui.mixtures import MIX, request_mixture, submit
 from ui.strip import Strip
 from ui.studio import PRIVATE, Shared
+from ui.widgets import Updates, message
 
-MAX_FRAMES = 65  # pictures of one way
+MAX_FRAMES = 65  # images from one end to the other
 FORMATS = ("MP4", "WebP", "GIF")
 
 
 @dataclass(eq=False, kw_only=True)
-class AnimationJob(DrawJob):
-    """Draw what is missing between the pictures of a strip, then write the film."""
+class AnimationJob(GenerateJob):
+    """Generates what is missing between the images of a strip, then writes the film."""
 
-    known: Mapping[float, Path]  # lambda: a picture of the strip
-    files: dict[str, Path] = field(default_factory=dict)  # format: film
+    known: Mapping[float, Path]  # λ -> an image of the strip
+    files: dict[str, Path] = field(default_factory=dict)  # format -> film
 
     def run(self) -> Literal["done", "stopped"]:
-        """Pictures, then files."""
+        """Images, then files."""
         if super().run() == "stopped":
             return "stopped"
         self.note, self.seconds_left = "Writing the film", None
-        places = {
-            order.settings["lambda"]: drawn.path
-            for order, drawn in zip(self.orders, self.pictures, strict=True)
+        generated = {
+            request.settings["lambda"]: image.path
+            for request, image in zip(self.requests, self.images, strict=True)
         }
-        paths = [path for _, path in sorted({**self.known, **places}.items())]
-        pictures = [Image.open(path) for path in paths]
-        files = save_film(pictures, paths[0].with_name(f"{self.id[:8]}"), self.told_to_stop)
+        paths = [path for _, path in sorted({**self.known, **generated}.items())]
+        frames = [Image.open(path) for path in paths]
+        files = save_film(frames, paths[0].with_name(self.id[:8]), self.told_to_stop)
         if files is None:
             return "stopped"
         self.files = files
@@ -50,45 +50,43 @@ class AnimationJob(DrawJob):
 
 
 class AnimationResults(Results):
-    """The pictures while they are drawn, then the film in their place."""
+    """The images while they are generated, then the film instead."""
 
-    def poll(self, seen: Seen, order: str, session: str) -> list[Any]:
-        """As any results; then the player and the downloads."""
+    def poll(self, displayed: Displayed, order: str, session: str) -> Updates:
+        """Update also the player and the downloads."""
         job = self.job(session)
-        shown = super().poll(seen, order, session)
-        if not isinstance(job, AnimationJob):
-            return shown
-        if shown[0] == seen:
-            return [*shown, *[gr.skip()] * (1 + len(FORMATS))]
+        updates = super().poll(displayed, order, session)
+        if not isinstance(job, AnimationJob) or updates[self.displayed] == displayed:
+            return updates
         if job.files:
-            shown[self.watched.index(self.gallery)] = gr.update(value=[], visible=False)
-            shown[self.watched.index(self.download)] = gr.update(visible=False)
-        return [
-            *shown,
-            film(job.files.get("MP4")),
-            *(film(job.files.get(name)) for name in FORMATS),
-        ]
+            updates[self.gallery] = gr.update(value=[], visible=False)
+            updates[self.download] = gr.update(visible=False)
+        updates[self.player] = file_update(job.files.get("MP4"))
+        for name, button in self.buttons.items():
+            updates[button] = file_update(job.files.get(name))
+        return updates
 
     def build_film(self) -> None:
-        """The player, a button for each format, and the pictures."""
+        """The player, a button for each format, and the images."""
         self.player = gr.Video(
             label="Animation", visible=False, interactive=False, autoplay=True, loop=True,
             height=300, buttons=[], elem_id="animation-player",
         )  # fmt: skip
         with gr.Row(elem_classes="actions"):
-            self.files = [
-                gr.DownloadButton(
+            self.buttons = {
+                name: gr.DownloadButton(
                     f"Download {name}", visible=False, size="sm",
                     elem_id=f"animation-{name.lower()}",
                 )
                 for name in FORMATS
-            ]  # fmt: skip
+            }  # fmt: skip
         self.build_gallery("small")
-        self.watched += [self.player, *self.files]
+        self.build_download()
+        self.outputs += [self.player, *self.buttons.values()]
 
 
 class Animation:
-    """Widgets and what they do. Handlers take and give plain values and component updates."""
+    """Widgets and what they do."""
 
     def __init__(self, shared: Shared, strip: Strip) -> None:
         self.shared, self.strip = shared, strip
@@ -97,33 +95,33 @@ class Animation:
     # --- handlers -------------------------------------------------------------------------------
 
     def start(self, between: int, session: str) -> str:
-        """Queue the pictures between those of the strip -> what is wrong, if something is."""
+        """Queue the images between those of the strip; return what is wrong, or ""."""
         strip = self.strip.results.job(session)
-        pictures = [] if strip is None or strip.live else strip.pictures
-        drawn = strip.orders[: len(pictures)] if strip else []
+        images = [] if strip is None or strip.live else strip.images
+        ends = strip.requests[: len(images)] if strip else []
+        known = {
+            request.settings["lambda"]: image.path
+            for request, image in zip(ends, images, strict=True)
+        }
 
-        def orders() -> list[Order]:
-            count = len(pictures)
+        def make_requests() -> list[ImageRequest]:
+            count, extra = len(ends), int(between)
             if count < 2:
-                raise CelebError("Draw a strip of two or more pictures first: it is what moves.")
-            frames = count + (count - 1) * int(between)
+                raise CelebError("Generate a strip of two or more images first, to animate it.")
+            frames = count + (count - 1) * extra
             if frames > MAX_FRAMES:
                 raise CelebError(
-                    f"{count} pictures with {int(between)} in each gap are {frames}; "
-                    f"{MAX_FRAMES} are animated at most. Take fewer in between."
+                    f"{count} images with {extra} in each gap are {frames}; {MAX_FRAMES} are "
+                    "animated at most. Take fewer in between."
                 )
             return [
-                middle(left, right, (number + 1) / (int(between) + 1))
-                for left, right in zip(drawn, drawn[1:], strict=False)
-                for number in range(int(between))
+                request_between(left, right, (number + 1) / (extra + 1))
+                for left, right in zip(ends, ends[1:], strict=False)
+                for number in range(extra)
             ]
 
-        known = {
-            order.settings["lambda"]: picture.path
-            for order, picture in zip(drawn, pictures, strict=True)
-        }
         workspace = self.shared.workspace(session)
-        return submit(AnimationJob, self.shared, workspace, orders, known=known)
+        return submit(AnimationJob, self.shared, workspace, make_requests, known=known)
 
     # --- widgets --------------------------------------------------------------------------------
 
@@ -133,9 +131,9 @@ class Animation:
             with gr.Row():
                 with gr.Column(scale=4, min_width=320):
                     self.between = gr.Slider(
-                        1, 8, 4, step=1, label="Pictures in each gap", elem_id="animation-between",
-                        info="Drawn between those of the strip, at its seed. More: smoother, and "
-                        "slower.",
+                        1, 8, 4, step=1, label="Images in each gap", elem_id="animation-between",
+                        info="Generated between those of the strip, at its seed. More: smoother, "
+                        "and slower.",
                     )  # fmt: skip
                     self.results.build_buttons("Animate")
                     self.problem = message("animation-problem")
@@ -149,21 +147,18 @@ class Animation:
         started.success(**self.results.tick)
 
 
-def middle(left: Order, right: Order, share: float) -> Order:
-    """The picture between two of a strip; `share` is how much of the way is gone."""
-
-    def between(a: Any, b: Any) -> Any:
-        return a + (b - a) * share
-
-    words, more = (side.prompt.identities[MIX] for side in (left, right))
-    assert isinstance(words, Tensor) and isinstance(more, Tensor)
-    place = round(between(left.settings["lambda"], right.settings["lambda"]), 4)
-    settings = {**left.settings, "lambda": place}
-    return order(
-        between(words, more), settings["prompt"], left.config.seed, f"λ {place:.2f}", settings
-    )
+def request_between(left: ImageRequest, right: ImageRequest, share: float) -> ImageRequest:
+    """Request the image between two of a strip; a share of 0 is the left one, 1 the right one."""
+    one, two = (side.prompt.identities[MIX] for side in (left, right))
+    assert isinstance(one, Tensor) and isinstance(two, Tensor)
+    first, last = left.settings["lambda"], right.settings["lambda"]
+    lam = round(first + (last - first) * share, 4)
+    settings = {**left.settings, "lambda": lam}
+    embeddings = one + (two - one) * share
+    label = f"λ {lam:.2f}"
+    return request_mixture(embeddings, settings["prompt"], left.config.seed, label, settings)
 
 
-def film(file: Path | None) -> Any:
-    """A player or a download button of a file that may not be there."""
+def file_update(file: Path | None) -> Any:
+    """Update a player or a download button of a file that may not be there."""
     return gr.update(value=str(file) if file else None, visible=file is not None)

@@ -11,73 +11,85 @@ import gradio as gr
 
 from celeb_core import CelebError
 from ui.errors import safe
-from ui.jobs import Drawn
-from ui.parts import gallery, signal
+from ui.jobs import SavedImage
 from ui.progress import joined
 from ui.studio import Shared
-from ui.training_job import TrainJob, likeness
+from ui.training_job import TrainJob, score_text
+from ui.widgets import gallery, signal
 from ui.workspace import Trainee
+
+SCORE = (
+    "Identity score: the face recogniser's cosine similarity between the generated face and the "
+    "photo. 1 is the same face, 0 an unrelated one."
+)
 
 
 @dataclass(frozen=True)
 class Result:
-    """A trained person: the photo's owner, the pictures, the file."""
+    """A trained person: the photo, the generated images, the file."""
 
     trainee: Trainee
-    drawn: list[Drawn]
+    images: list[SavedImage]
     file: Path
 
 
 class Cards:
-    """One card per person of the last training; `job` finds it by the session."""
+    """One card per person of the last training.
+
+    Args:
+        shared: By all tabs.
+        job: Finds the training of a session.
+    """
 
     def __init__(self, shared: Shared, job: Callable[[str], TrainJob | None]) -> None:
         self.shared, self.job = shared, job
 
     def results(self, session: str) -> list[Result]:
-        """Each person of the last training, with what came out."""
+        """Return each person of the last training, with what came out."""
         job = self.job(session)
         if job is None or job.live or not job.results:
             return []
-        shelf = self.shared.workspace(session).shelf
+        files = self.shared.workspace(session).files
         found = []
         for trainee in job.trainees:
-            drawn = [picture for picture in job.results if picture.about == trainee.name]
+            images = [image for image in job.results if image.person == trainee.name]
             try:
-                file = shelf.file(trainee.name)
+                file = files.file(trainee.name)
             except CelebError:  # deleted or renamed since
                 continue
-            found.append(Result(trainee, drawn, file))
+            found.append(Result(trainee, images, file))
         return found
 
     def build_signal(self) -> None:
-        """What starts the drawing of the cards; outside of the tabs, so that it is always there."""
+        """Make what starts the rendering of the cards; outside of the tabs: always there."""
         self.finished = signal("train-finished")
 
     def build(self, session: gr.BrowserState) -> None:
-        """The place where the cards appear."""
+        """Lay out where the cards appear."""
         with gr.Column(elem_id="train-results"):
-            gr.render(inputs=session, triggers=[self.finished.change])(self._draw)
+            gr.render(inputs=session, triggers=[self.finished.change])(self._render)
 
-    def _draw(self, session: str) -> None:
-        """Before and after, for every person."""
-        for number, result in enumerate(self.results(session)):
+    def _render(self, session: str) -> None:
+        results = self.results(session)
+        for number, result in enumerate(results):
             before = (result.trainee.faces[0].image, "the photo")
-            after = [(str(d.path), likeness(d.settings["identity"])) for d in result.drawn]
+            after = [(str(i.path), score_text(i.settings["identity"])) for i in result.images]
             with gr.Column(elem_classes="boxed"):
-                pictures_of = f"train-card-{number}", result.trainee.name, [before, *after]
-                gallery(*pictures_of, size="medium", opens=True)
+                name, rows = result.trainee.name, [before, *after]
+                gallery(f"train-card-{number}", name, rows, size="medium", opens=True)
                 with gr.Row(elem_classes="actions"):
                     gr.HTML(f'<p class="lead">{safe(summary(result))}</p>')
                     gr.DownloadButton(
                         "Download", value=str(result.file), size="sm", min_width=90,
                         elem_id=f"train-download-{number}",
                     )  # fmt: skip
+        if results:
+            gr.HTML(f'<p class="lead small">{SCORE}</p>')
 
 
 def summary(result: Result) -> str:
-    """Likeness over the pictures, and the size of the file."""
-    scores = [d.settings["identity"] for d in result.drawn]
+    """Return the mean identity score of the images, and the size of the file."""
+    scores = [image.settings["identity"] for image in result.images]
     known = [score for score in scores if score is not None]
     size = f"{result.file.stat().st_size / 1000:.1f} KB"
-    return joined(likeness(mean(known) if known else None), f"identity file of {size}")
+    return joined(score_text(mean(known) if known else None), f"identity file of {size}")

@@ -1,116 +1,128 @@
-"""The celebrity map: all celebrities and the user's people in two dimensions, and who is near."""
+"""The celebrity map: PCA of the celebrities' token embeddings, and where a person lies in it.
+
+Coordinates are coefficients times the basis' `std`, both token embeddings side by side, so that
+distances are those of the embeddings. Coefficients alone are in units of the celebrities' standard
+deviation: every direction would be as wide as any other.
+
+Near on the map does not mean alike in looks: names are arbitrary.
+"""
 
 from __future__ import annotations
 
-import functools
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass
 
-import gradio as gr
+import torch
+from scipy.optimize import nnls
+from torch import Tensor
 
-from celeb_core import CelebError, CelebMap, Mixture, build_map, locate, nearest_mixture, words_of
-from ui.errors import explain, notice, safe
-from ui.mixing import choices, percent, refilled, somebody
-from ui.parts import colour_key, message
-from ui.scatter import CELEBRITY, CHOSEN, COLOURS, NEAR, PERSON, Place, chart
-from ui.studio import PRIVATE, Shared
-
-COMPONENTS = 6
-NEAREST = 5
-LEAD = (
-    '<p class="lead">Every celebrity is a dot, every person of your library too: the words of '
-    "their names, seen in the two directions in which celebrities differ most. Point at a dot "
-    "for its name.</p>"
-)
+from celeb_core.basis import person_embeddings, principal_components, project
+from celeb_core.models import Models
+from celeb_core.types import CelebBasis
 
 
-class CelebMapPanel:
-    """Widgets and what they do. Handlers take and give plain values and component updates."""
+@dataclass(frozen=True, eq=False)
+class CelebMap:
+    """n celebrities, and the q directions in which they differ most; c = k * p."""
 
-    def __init__(self, shared: Shared) -> None:
-        self.shared = shared
+    basis: CelebBasis
+    centre: Tensor  # (c,) float32, the average celebrity
+    points: Tensor  # (n, c) float32, the celebrities of `basis.names` relative to the centre
+    axes: Tensor  # (q, c) float32, orthonormal rows
+    std: Tensor  # (q,) float32, standard deviation of the celebrities along each axis
+    shares: tuple[float, ...]  # (q,) of the total variance, the largest first
 
-    @functools.cached_property
-    def atlas(self) -> CelebMap:
-        """Made when it is first looked at."""
-        return build_map(self.shared.core.basis, self.shared.core.models, COMPONENTS)
-
-    # --- handlers -------------------------------------------------------------------------------
-
-    def refresh(self, person: str | None, session: str) -> list[Any]:
-        """The list of people as it is now, one of the user's first; then as `show` has it."""
-        known = choices(self.shared, session)
-        [update] = refilled([person], known, known)
-        return [update, *self.show(update["value"], session)]
-
-    def show(self, person: str | None, session: str) -> list[Any]:
-        """The map with one person in the foreground, and who is near in words (HTML)."""
-        core, workspace = self.shared.core, self.shared.workspace(session)
-        if not person:
-            return [gr.skip(), notice("Choose a person to see who is near.", kind="hint")]
-        try:
-            words = words_of(somebody(person, workspace), core.basis, core.models)
-        except CelebError as error:
-            return [gr.skip(), notice(explain(error))]
-        near = nearest_mixture(words, self.atlas, NEAREST, leave_out=person)
-        people = {
-            f"<{name}>": self._place(words_of(who, core.basis, core.models))
-            for name, who in workspace.people().items()
-        }
-        shown = chart(self.atlas, people, {person: self._place(words)}, near.names)
-        return [gr.update(value=shown, visible=True), described(person, near)]
-
-    def _place(self, words: Any) -> Place:
-        x, y = locate(words, self.atlas)[:2].tolist()
-        return x, y
-
-    # --- widgets --------------------------------------------------------------------------------
-
-    def build(self, session: gr.BrowserState) -> None:
-        """Lay out and wire it."""
-        gr.HTML(f'<h2 class="section">Celebrity map</h2>{LEAD}')
-        with gr.Row():
-            with gr.Column(scale=6, min_width=320):
-                self.plot = gr.Plot(
-                    label="Celebrity map",
-                    show_label=False,
-                    visible=False,
-                    elem_id="map-plot",
-                    container=False,
-                )
-                gr.HTML(colour_key(list(LEGEND.items())), elem_id="map-legend")
-            with gr.Column(scale=4, min_width=320):
-                self.person = gr.Dropdown(
-                    [], label="Person", interactive=True, elem_id="map-person",
-                    info="One of yours or a celebrity.",
-                )  # fmt: skip
-                self.near = message("map-near")
-        self.shown = [self.person, self.plot, self.near]
-        self.person.input(self.show, [self.person, session], self.shown[1:], **PRIVATE)
+    @property
+    def positions(self) -> Tensor:
+        """Coordinates of the celebrities (n, q), in standard deviations from the centre."""
+        return self.points @ self.axes.T / self.std
 
 
-LEGEND = {
-    "chosen person": COLOURS[CHOSEN],
-    "your people": COLOURS[PERSON],
-    "nearest celebrities": COLOURS[NEAR],
-    "celebrities": COLOURS[CELEBRITY],
-}
+@dataclass(frozen=True)
+class Mixture:
+    """A few celebrities who together approximate a person; the largest weight first."""
+
+    names: tuple[str, ...]
+    weights: tuple[float, ...]  # positive, of the difference to the average celebrity
+    share: float  # explained share of the squared distance from the centre, 0 to 1
 
 
-def described(person: str, near: Mixture) -> str:
-    """Who is near and by how much, as HTML."""
-    if not near.names:
-        return notice(f"{person} is as average as can be: nobody is near.", kind="hint")
-    largest = near.weights[0]
-    rows = "".join(
-        f'<dt><bdi>{safe(name)}</bdi></dt><dd><i style="width:{100 * weight / largest:.0f}%"></i>'
-        f"<span>{weight:.2f}</span></dd>"
-        for name, weight in zip(near.names, near.weights, strict=True)
+def build_map(basis: CelebBasis, models: Models, q: int = 6) -> CelebMap:
+    """PCA of the celebrities' coordinates; q axes, or fewer if the celebrities span fewer."""
+    embeddings = torch.stack([person_embeddings(name, basis, models) for name in basis.names])
+    coordinates = _coordinates(embeddings, basis)
+    mean, axes, std = principal_components(coordinates, q)
+    points = coordinates - mean.float()
+    total = points.double().square().sum() / (len(points) - 1)
+    shares = (std.square() / total).tolist()
+    return CelebMap(basis, mean.float(), points, axes.float(), std.float(), tuple(shares))
+
+
+def locate(embeddings: Tensor, celeb_map: CelebMap) -> Tensor:
+    """Return the position (q,) of token embeddings (k, d), in standard deviations."""
+    offset = _coordinates(embeddings, celeb_map.basis) - celeb_map.centre
+    return celeb_map.axes @ offset / celeb_map.std
+
+
+def move(embeddings: Tensor, steps: Sequence[float], celeb_map: CelebMap) -> Tensor:
+    """Move token embeddings (k, d) along the first axes of the map.
+
+    What lies outside the span of the celebrities stays as it is.
+
+    Args:
+        embeddings: (k, d), of a person.
+        steps: For each of the first axes, in standard deviations.
+        celeb_map: Whose axes are meant.
+
+    Returns:
+        Token embeddings (k, d).
+    """
+    basis, count = celeb_map.basis, len(steps)
+    along = (torch.tensor(steps) * celeb_map.std[:count]) @ celeb_map.axes[:count]
+    return embeddings + torch.einsum("kp,kpd->kd", along.view(basis.k, basis.p), basis.components)
+
+
+def nearest_mixture(
+    embeddings: Tensor, celeb_map: CelebMap, count: int = 5, leave_out: str = ""
+) -> Mixture:
+    """Approximate a person: average + Σ weight * (celebrity - average), all weights positive.
+
+    Non-negative orthogonal matching pursuit: the celebrity who points most in the direction of the
+    residual is added, then all weights are fitted anew by non-negative least squares. Plain
+    distances are of less use: in so many dimensions all are alike, and celebrities with one short
+    name are near to everyone.
+
+    Args:
+        embeddings: (k, d), of the person.
+        celeb_map: The celebrities.
+        count: How many of them at most.
+        leave_out: A name that is not to be used.
+    """
+    target = _coordinates(embeddings, celeb_map.basis) - celeb_map.centre
+    length = target.norm()
+    directions = torch.nn.functional.normalize(celeb_map.points, dim=1)
+    free = torch.tensor([name != leave_out for name in celeb_map.basis.names])
+    chosen: list[int] = []
+    weights, residual = torch.zeros(0), target
+    while len(chosen) < count:
+        fit = torch.where(free, directions @ residual, 0.0)
+        best = int(fit.argmax())
+        if fit[best] <= 1e-4 * length:
+            break
+        free[best] = False
+        chosen.append(best)
+        weights = torch.from_numpy(
+            nnls(celeb_map.points[chosen].T.double().numpy(), target.double().numpy())[0]
+        ).float()
+        residual = target - weights @ celeb_map.points[chosen]
+    used = sorted((-w, i) for w, i in zip(weights.tolist(), chosen, strict=True) if w > 0)
+    return Mixture(
+        tuple(celeb_map.basis.names[i] for _, i in used),
+        tuple(-w for w, _ in used),
+        float(1 - (residual.norm() / length) ** 2) if used else 0.0,
     )
-    return (
-        f'<h3 class="section">Nearest celebrities to <bdi>{safe(person)}</bdi></h3>'
-        f'<dl class="weights">{rows}</dl>'
-        f'<p class="lead">Mixed by these weights, their words come nearest to those of '
-        f"<bdi>{safe(person)}</bdi>: they go {percent(near.share)} of the squared "
-        f"distance from the average celebrity. Near in words is not alike in looks: names are "
-        "arbitrary.</p>"
-    )
+
+
+def _coordinates(embeddings: Tensor, basis: CelebBasis) -> Tensor:
+    """Return the coordinates (..., k * p) of token embeddings (..., k, d)."""
+    return (project(basis, embeddings) * basis.std).flatten(-2)

@@ -1,41 +1,47 @@
-"""Compose: prompts with people in them -> pictures with scores."""
+"""Compose: prompts with people in them -> images with scores."""
 
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
+from gradio.blocks import Block
 
 from celeb_core import CelebError, Identity, SampleConfig, parse_prompt
 from celeb_core.prompt import encode_prompt
-from ui.drawing_job import DrawJob, Order, count_up
 from ui.errors import explain, notice
-from ui.form import MAX_SEED, Advanced, Form, from_picture
+from ui.form import MAX_SEED, Advanced, Form, from_settings
 from ui.gallery import Results
+from ui.generation_job import GenerateJob, ImageRequest, with_seeds
 from ui.grid import BLANK, Grid, fill
 from ui.history import History
+from ui.images import read_settings
 from ui.insert import insert
-from ui.mixing import choices
-from ui.parts import message
-from ui.pictures import read_settings
+from ui.mixtures import choices
 from ui.progress import joined
 from ui.prompt_box import PromptBox
 from ui.studio import PRIVATE, Shared
+from ui.widgets import Updates, message
 
 PER_PROMPT = 16
-MAX_PICTURES = 100  # at once
+MAX_IMAGES = 100  # at once
+SCORES = (
+    '<p class="lead small">The number beside a name is the identity score: the cosine of the face '
+    "in the image and the person's face, 1 for the very same one and far less for strangers. The "
+    "prompt score says how well the image fits the prompt without its people, by CLIP.</p>"
+)
 
 
-class ComposeJob(DrawJob):
-    """A drawing that the Compose tab started."""
+class ComposeJob(GenerateJob):
+    """Generates what the Compose tab asks for."""
 
 
 class ComposeTab:
-    """Widgets and what they do. Handlers take and give plain values and component updates."""
+    """Widgets and what they do."""
 
     def __init__(self, shared: Shared) -> None:
         self.shared = shared
@@ -49,53 +55,64 @@ class ComposeTab:
     def start(
         self,
         text: str,
-        crowd: list[str],
+        grid_people: list[str],
         count: int,
         seed: int | None,
-        fresh: bool,
+        new_seed: bool,
         strength: float,
-        signed: bool,
+        embed_settings: bool,
         session: str,
         **form: Any,
-    ) -> list[Any]:
-        """Queue the pictures of all prompts -> what is wrong, if something is, and the seed that
-        was taken. With a `crowd`, each prompt is drawn with each of these people.
+    ) -> Updates:
+        """Queue the images of all prompts; show what is wrong, or the seed that was taken.
 
-        `fresh`: a new seed, as without one. `form` has the fields of `Form`.
+        Args:
+            text: One prompt per line.
+            grid_people: Each prompt is generated with each of them.
+            count: Images per prompt (and person).
+            seed: Of the first image of each prompt; None or negative: a new one.
+            new_seed: A new one, whatever `seed` says.
+            strength: Factor on the coefficients of the people.
+            embed_settings: Whether the files hold their settings.
+            session: Of the browser.
+            form: The fields of `Form`.
         """
         workspace, core = self.shared.workspace(session), self.shared.core
-        seed = random.randrange(MAX_SEED) if fresh or seed is None or seed < 0 else int(seed)
+        seed = random.randrange(MAX_SEED) if new_seed or seed is None or seed < 0 else int(seed)
         config = Form(**form).config(core.models, seed)
         lines = tuple(line.strip() for line in text.splitlines() if line.strip())
+        people: Sequence[str | None] = grid_people or [None]
         known = workspace.people()
-        orders: list[Order] = []
-        number = 0  # of the prompt that is looked at
+        requests: list[ImageRequest] = []
+        number = 0  # of the prompt that is checked
         try:
-            check_number(len(lines), len(crowd or []), int(count))
-            for person in crowd or [None]:
+            check_number(len(lines), len(grid_people or []), int(count))
+            for person in people:
                 for number, line in enumerate(lines, 1):
                     label = [person.strip("<>")] if person else []
-                    words = shortened(fill(line, "…") if person else line)
-                    label += [f"{number}. {words}"] if len(lines) > 1 else []
-                    order = self._order(fill(line, person), config, float(strength), known)
-                    orders += count_up(replace(order, label=joined(*label)), int(count))
+                    prompt = shortened(fill(line, "…") if person else line)
+                    label += [f"{number}. {prompt}"] if len(lines) > 1 else []
+                    request = self._request(fill(line, person), config, float(strength), known)
+                    requests += with_seeds(replace(request, label=joined(*label)), int(count))
         except CelebError as error:
             where = f"Prompt {number}: " if len(lines) > 1 and number else ""
-            return [notice(where + explain(error)), gr.skip()]
+            return {self.problem: notice(where + explain(error))}
         seeds = tuple(range(seed, seed + int(count)))
         job = ComposeJob(
-            owner=workspace.id, core=core, workspace=workspace, orders=orders, signed=signed,
-            grid=Grid(tuple(crowd), lines, seeds) if crowd else None,
-        )  # fmt: skip
+            owner=workspace.id,
+            core=core,
+            workspace=workspace,
+            requests=requests,
+            embed_settings=embed_settings,
+            grid=Grid(tuple(grid_people), lines, seeds) if grid_people else None,
+        )
         self.shared.runner.submit(job)
-        return ["", seed]
+        return {self.problem: "", self.seed: seed}
 
-    def _order(
+    def _request(
         self, line: str, config: SampleConfig, strength: float, people: Mapping[str, Identity]
-    ) -> Order:
-        """One prompt, without a label. What is wrong with it is said now, not when its turn has
-        come: raises PromptError, BasisMismatch.
-        """
+    ) -> ImageRequest:
+        """One prompt, without a label; raises PromptError or BasisMismatch at once."""
         core = self.shared.core
         scaled = {
             name: replace(who, coefficients=who.coefficients * strength)
@@ -103,37 +120,36 @@ class ComposeTab:
         }
         prompt = parse_prompt(line, scaled)
         encode_prompt(prompt, core.basis, core.models)
-        wanted = {name: people[name] for name in prompt.identities}
-        return Order(prompt, config, "", {"strength": strength}, wanted)
+        trained = {name: people[name] for name in prompt.identities}
+        return ImageRequest(prompt, config, "", {"strength": strength}, trained)
 
-    def load(self, file: str) -> list[Any]:
-        """The settings of a picture into the form: what is wrong, then the fields."""
+    def load(self, file: str) -> Updates:
+        """Fill in the settings of an image file."""
         try:
             settings = read_settings(Path(file))
         except CelebError as error:
-            return [notice(explain(error)), *[gr.skip()] * len(self.fields)]
-        said = notice("Settings loaded from the picture.", kind="good")
-        return [said, *from_picture(settings, self.shared.core.models)]
+            return {self.problem: notice(explain(error))}
+        return self._filled(settings, "Settings loaded from the image.")
 
-    def reuse(self, picked: str, session: str) -> list[Any]:
-        """The settings of the picture that was clicked into the form, as `load` does it."""
-        drawn = self.history.find(picked, session)
-        if drawn is None:
-            return [
-                notice("This picture is gone. Click another one."),
-                *[gr.skip()] * len(self.fields),
-            ]
-        said = notice("Settings taken from the picture, its seed too.", kind="good")
-        return [said, *from_picture(drawn.settings, self.shared.core.models)]
+    def reuse(self, picked: str, session: str) -> Updates:
+        """Fill in the settings of the image that was clicked."""
+        image = self.history.find(picked, session)
+        if image is None:
+            return {self.problem: notice("This image is gone. Click another one.")}
+        return self._filled(image.settings, "Settings taken from the image, its seed too.")
 
-    def vary(self, picked: str, session: str) -> list[Any]:
-        """The same, but for new seeds."""
-        said, *fields = self.reuse(picked, session)
-        fields[-1] = True
-        return ["", *fields]
+    def vary(self, picked: str, session: str) -> Updates:
+        """Fill them in with new seeds."""
+        updates = self.reuse(picked, session)
+        return {**updates, self.problem: "", self.new_seed: True}
 
-    def crowds(self, chosen: list[str], session: str) -> Any:
-        """Who can be in a grid, as they are written in a prompt; who was chosen stays chosen."""
+    def _filled(self, settings: Mapping[str, Any], text: str) -> Updates:
+        values = from_settings(settings, self.shared.core.models)
+        filled = {self.fields[name]: value for name, value in values.items()}
+        return {self.problem: notice(text, kind="good"), **filled}
+
+    def refresh_grid(self, chosen: Sequence[str], session: str) -> dict[str, Any]:
+        """Update who can be in a grid, as written in a prompt; known choices stay."""
         known = choices(self.shared, session)
         return gr.update(choices=known, value=[who for who in chosen or [] if who in known])
 
@@ -145,65 +161,70 @@ class ComposeTab:
             with gr.Column(scale=5, min_width=320):
                 self.box.build(session)
                 self._build_settings()
-                self.results.build_buttons("Draw")
+                self.results.build_buttons("Generate")
                 self.problem = message("compose-problem")
             with gr.Column(scale=6, min_width=320):
-                self.results.build_status("Your pictures appear here, each with its scores.")
+                self.results.build_status("Your images appear here, each with its scores.")
                 self.results.build_gallery("large")
+                self.results.build_download()
+                gr.HTML(SCORES)
                 self.history.build(session)
         self._wire(session)
 
     def _build_settings(self) -> None:
         self.count = gr.Slider(
-            1, PER_PROMPT, 2, step=1, label="Pictures per prompt", elem_id="compose-count"
+            1, PER_PROMPT, 2, step=1, label="Images per prompt", elem_id="compose-count"
         )
         with gr.Row():
             self.seed = gr.Number(
                 0, label="Seed", precision=0, minimum=0, maximum=MAX_SEED,
                 elem_id="compose-seed", min_width=110,
             )  # fmt: skip
-            self.fresh = gr.Checkbox(
+            self.new_seed = gr.Checkbox(
                 True, label="A new seed each time", elem_id="compose-fresh", min_width=150,
-                info="Off: the same picture again.",
+                info="Off: the same image again.",
             )  # fmt: skip
         with gr.Accordion("Grid of people", open=False, elem_id="compose-grid"):
-            self.crowd = gr.Dropdown(
+            self.grid_people = gr.Dropdown(
                 [], value=[], multiselect=True, label="People, one after the other",
                 interactive=True, elem_id="compose-crowd",
-                info="Each of them is drawn in every prompt, where it says {}. "
-                "You get all pictures, and one with labels that shows them side by side.",
+                info="Every prompt is generated with each of them, where it says {}. "
+                "You get all images, and one with labels that shows them side by side.",
             )  # fmt: skip
             self.blank = gr.Button("Insert {} at the cursor", size="sm", elem_id="compose-blank")
         with gr.Accordion("Advanced", open=False):
             self.advanced.build()
-            self.signed = gr.Checkbox(
-                True, label="Write the settings into the pictures", elem_id="compose-signed",
+            self.embed_settings = gr.Checkbox(
+                True, label="Write the settings into the images", elem_id="compose-signed",
                 info="So that they can be loaded back. Names are among them.",
             )  # fmt: skip
             self.file = gr.UploadButton(
-                "Load settings from a picture", file_types=[".png"], size="sm",
+                "Load settings from an image", file_types=[".png"], size="sm",
                 elem_id="compose-load",
             )  # fmt: skip
 
     def _wire(self, session: gr.BrowserState) -> None:
         self.results.wire(session)
-        prompt = self.box.text
+        prompt, form = self.box.text, self.advanced
         self.blank.click(None, prompt, prompt, js=insert(BLANK))
-        crowd = [self.crowd, session]
-        self.box.people.change(self.crowds, crowd, self.crowd, queue=False, **PRIVATE)
-        form = self.advanced
-        self.fields = [
-            prompt, form.negative, self.seed, form.steps, form.guidance, form.strength,
-            form.delay, form.scheduler, form.shape, self.crowd, form.fast, self.fresh,
-        ]  # fmt: skip
-        filled, picked = [self.problem, *self.fields], [self.history.picked, session]
+        self.box.people.change(
+            self.refresh_grid, [self.grid_people, session], self.grid_people, queue=False, **PRIVATE
+        )
+        self.fields: dict[str, Block] = {
+            "prompt": prompt, "negative_prompt": form.negative_prompt, "seed": self.seed,
+            "steps": form.steps, "guidance": form.guidance_scale, "strength": form.strength,
+            "scheduler": form.scheduler, "shape": form.shape,
+            "grid_people": self.grid_people, "fast": form.fast, "new_seed": self.new_seed,
+        }  # fmt: skip
+        filled = [self.problem, *self.fields.values()]
+        picked = [self.history.picked, session]
         self.file.upload(self.load, self.file, filled, **PRIVATE)
         self.history.reuse.click(self.reuse, picked, filled, **PRIVATE)
         varied = self.history.more.click(self.vary, picked, filled, **PRIVATE)
         inputs = {
-            "text": prompt, "crowd": self.crowd, "count": self.count, "seed": self.seed,
-            "fresh": self.fresh, "strength": form.strength, "signed": self.signed,
-            "session": session, **form.inputs(),
+            "text": prompt, "grid_people": self.grid_people, "count": self.count,
+            "seed": self.seed, "new_seed": self.new_seed, "strength": form.strength,
+            "embed_settings": self.embed_settings, "session": session, **form.inputs(),
         }  # fmt: skip
         start: dict[str, Any] = {
             "fn": self.start,
@@ -219,18 +240,22 @@ class ComposeTab:
 
 
 def check_number(prompts: int, people: int, count: int) -> None:
-    """Raises CelebError for none, and for too many at once."""
+    """Check the number of images.
+
+    Raises:
+        CelebError: There is no prompt, or there are too many images.
+    """
     if not prompts:
-        raise CelebError("Write a prompt first, or take one of the ideas.")
+        raise CelebError("Write a prompt first, or choose one of the ideas.")
     total = prompts * max(1, people) * count
-    if total > MAX_PICTURES:
+    if total > MAX_IMAGES:
         what = f"{prompts} prompts" + (f" for {people} people" if people else "")
         raise CelebError(
-            f"{what} with {count} pictures each are {total} pictures; {MAX_PICTURES} are drawn at "
-            "once. Take fewer pictures per prompt."
+            f"{what} with {count} images each are {total} images; {MAX_IMAGES} are generated at "
+            "once. Take fewer images per prompt."
         )
 
 
 def shortened(line: str, most: int = 32) -> str:
-    """The beginning of a prompt."""
+    """Return the beginning of a prompt."""
     return line if len(line) <= most else line[: most - 1].rstrip() + "…"

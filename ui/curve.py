@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TypeAlias
 
 import pandas as pd
 
 RAW, SMOOTH = "each step", "smoothed"
-# Seen on white and on black. People have numbers here: the plot must know its series beforehand.
+# Readable on white and on black. People have numbers: the plot must know its series beforehand.
 COLOURS = {
     RAW: "#94a3b8",
     SMOOTH: "#6366f1",
@@ -22,16 +23,19 @@ PEOPLE = [series for series in COLOURS if series.startswith("person")]
 POINTS = 300  # more only slows the browser down
 MEMORY = 0.9  # of the moving average
 
-Losses = Sequence[tuple[int, tuple[float, ...]]]
+Losses: TypeAlias = Sequence[tuple[int, tuple[float, ...]]]
 """Step, and each person's loss."""
 
 
 def curve(losses: Losses) -> pd.DataFrame:
-    """Losses -> step, loss, series: about POINTS rows beside one of each series.
+    """Lay out the losses for the plot: about POINTS rows, and one of each series.
 
     One person, or too many to be told apart: the mean, each step and smoothed. Several: one
     smoothed line each. Every series is in every frame, as a row without a value: the plot never
-    draws one that it meets later.
+    shows one that it meets later.
+
+    Returns:
+        Columns step (int), loss (float), series (str).
     """
     seeds = pd.DataFrame({"step": 0, "loss": float("nan"), "series": list(COLOURS)})
     if not losses:
@@ -44,16 +48,16 @@ def curve(losses: Losses) -> pd.DataFrame:
         mean = each.mean(axis=1).to_frame()
         lines = {RAW: mean[0].to_numpy(), SMOOTH: _smoothed(mean)[0].to_numpy()}
     every = -(-len(steps) * len(lines) // POINTS)
-    kept = slice((len(steps) - 1) % every, None, every)  # the last one always
-    parts = [
-        pd.DataFrame({"step": steps[kept], "loss": values[kept], "series": series})
+    points = slice((len(steps) - 1) % every, None, every)  # the last one always
+    frames = [
+        pd.DataFrame({"step": steps[points], "loss": values[points], "series": series})
         for series, values in lines.items()
     ]
-    return _typed(pd.concat([seeds, *parts], ignore_index=True))
+    return _typed(pd.concat([seeds, *frames], ignore_index=True))
 
 
 def legend(names: Sequence[str]) -> list[tuple[str, str]]:
-    """What each line is, and its colour."""
+    """Return what each line is, and its colour."""
     if 1 < len(names) <= len(PEOPLE):
         return [(name, COLOURS[line]) for name, line in zip(names, PEOPLE, strict=False)]
     mean = " (mean of all)" if len(names) > 1 else ""
@@ -61,7 +65,7 @@ def legend(names: Sequence[str]) -> list[tuple[str, str]]:
 
 
 def _smoothed(each: pd.DataFrame) -> pd.DataFrame:
-    """Moving average of every column, without a bias to the first value."""
+    """Average every column over time, without a bias to the first value."""
     return each.ewm(alpha=1 - MEMORY, adjust=True).mean()
 
 

@@ -3,25 +3,24 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import gradio as gr
 
 from celeb_core.errors import CelebError
 from ui.errors import explain, notice
+from ui.images import face_at, scale
 from ui.names import name_hint
-from ui.parts import gallery, message, reveal
 from ui.photo_view import Choice, PhotoView, same_person
-from ui.pictures import face_at, scale
 from ui.studio import PRIVATE, Shared
 from ui.training_list import TrainingList
+from ui.widgets import Updates, gallery, message, reveal
 
 MAX_UPLOADS = 12
-STORAGE = "Photos stay {place}, and are deleted when you remove the person from the training list."
+STORAGE = "Photos stay {where}, and are deleted when you remove the person from the training list."
 
 
 class FacesTab:
-    """Widgets and what they do. Handlers take and give plain values and component updates."""
+    """Widgets and what they do. Handlers take plain values and return component updates."""
 
     def __init__(self, shared: Shared) -> None:
         self.shared = shared
@@ -30,51 +29,56 @@ class FacesTab:
 
     # --- handlers -------------------------------------------------------------------------------
 
-    def upload(self, files: list[str] | None, session: str, label: str = "") -> list[Any]:
-        """Read the photos -> the first one shown; those without a face are told about.
+    def upload(self, files: list[str] | None, session: str) -> Updates:
+        """Read the photos and show the first one; say which ones cannot be used, and why."""
+        return {self.drop: None, **self._read(files or [], session)}
 
-        `label`: what to call them instead of the files' names.
-        """
+    def snap(self, file: str | None, session: str) -> Updates:
+        """Use an image of the camera as if it had been uploaded; free the camera for the next."""
+        if not file:
+            return {self.camera: gr.skip()}
+        return {self.camera: None, **self._read([file], session, "The camera's image")}
+
+    def _read(self, files: list[str], session: str, label: str = "") -> Updates:
+        """Read files; `label` stands in for their names."""
         workspace, problems, first = self.shared.workspace(session), [], None
-        for file in (files or [])[:MAX_UPLOADS]:
+        for file in files[:MAX_UPLOADS]:
             path = Path(file)
+            name = label or path.name
             try:
-                photo = workspace.add_photo(path, label or path.name)
+                photo = workspace.add_photo(path, name)
                 first = first or photo
             except CelebError as error:
-                called = label or path.name
-                problems.append(f"{called}: {explain(error, file, called)}")
+                problems.append(f"{name}: {explain(error, file, name)}")
             finally:
-                path.unlink(missing_ok=True)  # the camera's notes in it are nobody's business
-        if len(files or []) > MAX_UPLOADS:
+                path.unlink(missing_ok=True)  # it holds the camera's metadata
+        if len(files) > MAX_UPLOADS:
             problems.append(f"Only the first {MAX_UPLOADS} photos were read. Upload the rest next.")
-        shown = self.view.show(workspace, first) if first else [gr.skip()] * len(self.view.shown)
-        return [None, notice(*problems), *shown]
+        view = self.view.show(workspace, first) if first else {}
+        return {self.problem: notice(*problems), **view}
 
-    def snap(self, file: str | None, session: str) -> list[Any]:
-        """A picture of the camera, as if it had been uploaded; the camera is free for the next."""
-        if not file:
-            return [gr.skip()] * (2 + len(self.view.shown))
-        return self.upload([file], session, "The camera's picture")
-
-    def example(self, session: str, event: gr.SelectData) -> list[Any]:
-        """One of the ready-made faces, as if it had been uploaded under its name."""
+    def example(self, session: str, event: gr.SelectData) -> Updates:
+        """Use one of the ready-made faces as if it had been uploaded under its name."""
         image, name = self.shared.examples()[int(event.index)]
         workspace = self.shared.workspace(session)
         try:
             photo = workspace.add_photo(image, name, example=True)
         except CelebError as error:
-            return [gr.skip(), notice(explain(error)), *[gr.skip()] * len(self.view.shown)]
-        return [gr.update(selected_index=None), "", *self.view.show(workspace, photo)]
+            return {self.problem: notice(explain(error))}
+        return {
+            self.examples: gr.update(selected_index=None),
+            self.problem: "",
+            **self.view.show(workspace, photo),
+        }
 
-    def switch(self, session: str, event: gr.SelectData) -> list[Any]:
-        """Another one of the uploaded photos."""
+    def switch(self, session: str, event: gr.SelectData) -> Updates:
+        """Show another one of the uploaded photos."""
         workspace = self.shared.workspace(session)
         photos = dict(enumerate(workspace.photos.values()))
         return self.view.show(workspace, photos.get(int(event.index)))
 
-    def click(self, name: str, choice: Choice, session: str, event: gr.SelectData) -> list[Any]:
-        """A click into the photo chooses the face there; a typed name stays."""
+    def click(self, name: str, choice: Choice, session: str, event: gr.SelectData) -> Updates:
+        """Choose the face where the photo was clicked; a typed name stays."""
         workspace = self.shared.workspace(session)
         photo = workspace.photos.get(choice.photo)
         if photo is None:
@@ -82,23 +86,29 @@ class FacesTab:
         x, y = (float(value) / scale(photo.image) for value in event.index)
         return self.view.show(workspace, photo, face_at(photo.faces, x, y), name)
 
-    def number(self, number: int, name: str, choice: Choice, session: str) -> list[Any]:
-        """The same by number, for those who use no mouse."""
+    def number(self, number: int, name: str, choice: Choice, session: str) -> Updates:
+        """Choose the face by number, for those who use no mouse."""
         workspace = self.shared.workspace(session)
         return self.view.show(workspace, workspace.photos.get(choice.photo), number - 1, name)
 
-    def check(self, name: str, consent: bool, choice: Choice, session: str) -> list[Any]:
-        """Live validation -> what to say about the name, and whether it can be used."""
+    def check(self, name: str, consent: bool, choice: Choice, session: str) -> Updates:
+        """Validate while it is typed: a hint about the name, and whether the face can be used."""
         workspace = self.shared.workspace(session)
         hint, good = name_hint(name, workspace)
         photo = workspace.photos.get(choice.photo)
         agreed = consent or (photo is not None and photo.example)
-        return [hint, gr.update(interactive=good and agreed and choice.face is not None)]
+        usable = good and agreed and choice.face is not None
+        return {self.view.hint: hint, self.view.use_button: gr.update(interactive=usable)}
 
-    def use(self, name: str, consent: bool, join: bool, choice: Choice, session: str) -> list[Any]:
-        """The chosen face goes into the training list; on an error everything stays as it is.
+    def use(self, name: str, consent: bool, join: bool, choice: Choice, session: str) -> Updates:
+        """Put the chosen face into the training list; on an error everything stays as it is.
 
-        `join`: so do the faces of all other photos that show one person.
+        Args:
+            name: Of the person.
+            consent: Whether the person has agreed.
+            join: All other photos that show one person show this one.
+            choice: The face.
+            session: Of the browser.
         """
         workspace = self.shared.workspace(session)
         photo = workspace.photos.get(choice.photo)
@@ -110,11 +120,14 @@ class FacesTab:
             for other in others:
                 trainee = workspace.enlist(other, 0, name, consent)
         except CelebError as error:
-            rest = len(self.view.shown) + len(self.training.shown)
-            return [notice(explain(error)), *[gr.skip()] * rest]
+            return {self.problem: notice(explain(error))}
         done = notice(f"{trainee.name} is in the training list. Go on to Train.", kind="good")
         left = next(iter(workspace.photos.values()), None)
-        return [done, *self.view.show(workspace, left), *self.training.refresh(session)]
+        return {
+            self.problem: done,
+            **self.view.show(workspace, left),
+            **self.training.refresh(session),
+        }
 
     # --- widgets --------------------------------------------------------------------------------
 
@@ -141,23 +154,24 @@ class FacesTab:
         self.problem = message("faces-problem")
         examples = self.shared.examples()
         self.examples = gallery("faces-examples", "Or take an example face", examples)
-        place = "on the server of this page, for a day" if self.shared.apart else "on this machine"
-        gr.HTML(f'<p class="lead small">{STORAGE.format(place=place)}</p>')
+        where = "on the server of this page, for a day" if self.shared.apart else "on this machine"
+        gr.HTML(f'<p class="lead small">{STORAGE.format(where=where)}</p>')
 
     def _wire(self, session: gr.BrowserState) -> None:
-        view = self.view
-        sources = [self.drop, self.problem, *view.shown]
-        uploaded = self.drop.upload(self.upload, [self.drop, session], sources, **PRIVATE)
-        snapped = [self.camera, *sources[1:]]
-        taken = self.camera.input(self.snap, [self.camera, session], snapped, **PRIVATE)
-        outputs = [self.examples, self.problem, *view.shown]
-        chosen = self.examples.select(self.example, session, outputs, **PRIVATE)
-        for event in (uploaded, taken, chosen):
+        view, read = self.view, [self.problem, *self.view.outputs]
+        uploaded = self.drop.upload(
+            self.upload, [self.drop, session], [self.drop, *read], **PRIVATE
+        )
+        snapped = self.camera.input(
+            self.snap, [self.camera, session], [self.camera, *read], **PRIVATE
+        )
+        chosen = self.examples.select(self.example, session, [self.examples, *read], **PRIVATE)
+        for event in (uploaded, snapped, chosen):
             event.success(None, None, None, js=reveal("faces-photo"))
-        view.photos.select(self.switch, session, view.shown, **PRIVATE)
+        view.photos.select(self.switch, session, view.outputs, **PRIVATE)
         inputs = [view.name, view.choice, session]
-        view.photo.select(self.click, inputs, view.shown, **PRIVATE)
-        view.numbers.input(self.number, [view.numbers, *inputs], view.shown, **PRIVATE)
+        view.photo.select(self.click, inputs, view.outputs, **PRIVATE)
+        view.numbers.input(self.number, [view.numbers, *inputs], view.outputs, **PRIVATE)
         gr.on(
             [view.name.change, view.consent.change],
             self.check,
@@ -171,7 +185,7 @@ class FacesTab:
             [view.use_button.click, view.name.submit],
             self.use,
             [view.name, view.consent, view.join, view.choice, session],
-            [self.problem, *view.shown, *self.training.shown],
+            [*read, *self.training.outputs],
             **PRIVATE,
         )
         used.success(None, None, None, js=reveal("faces-problem"))

@@ -1,8 +1,11 @@
-"""Pictures -> a film that goes there and back: WebP, GIF and MP4.
+"""Images -> a film that goes there and back: WebP, GIF and MP4.
 
 WebP and GIF by Pillow, MP4 by OpenCV, which insightface brings along: VP9 inside, the one codec of
 its FFmpeg that an MP4 may hold and that browsers play.
 """
+
+# Not diffusers' export_to_gif and export_to_video: the one writes in place, so that a full disk
+# leaves half a file, the other's MP4 needs imageio's ffmpeg to be played by browsers.
 
 from __future__ import annotations
 
@@ -16,51 +19,59 @@ from PIL import Image
 
 from celeb_core.files import write_atomically
 
-RATE = 12  # pictures per second
-HOLD = 6  # times that each end is shown
+RATE = 12  # frames per second
+HOLD = 6  # frames for which each end is shown
 SIDE = 512  # longer side at most, in pixels: films are large enough
 GIF_COLOURS = 256
-GIF_SAMPLE = 64  # pixels: what of each picture the common palette is made from
-
-
-def there_and_back(pictures: Sequence[Image.Image]) -> list[Image.Image]:
-    """One round of the film, to be played in a loop; rests at both ends."""
-    first, *between, last = pictures
-    return [*[first] * HOLD, *between, *[last] * HOLD, *reversed(between)]
+GIF_SAMPLE = 64  # pixels: what of each frame the common palette is made from
 
 
 def save_film(
-    pictures: Sequence[Image.Image], path: Path, stopped: Callable[[], bool]
+    images: Sequence[Image.Image], path: Path, should_stop: Callable[[], bool]
 ) -> dict[str, Path] | None:
-    """Write two or more pictures of one size beside `path` -> format: file.
+    """Write a film in all formats.
 
-    None if it was stopped. MP4 is left out where OpenCV comes without its encoder. Raises
-    SaveFailed.
+    Args:
+        images: Two or more of one size.
+        path: The films are beside it, with suffixes of their own.
+        should_stop: Asked between frames.
+
+    Returns:
+        Format -> file; without MP4 where OpenCV has no encoder for it. None if it was stopped.
+
+    Raises:
+        SaveFailed: A file cannot be written.
     """
-    if stopped():
+    if should_stop():
         return None
-    frames = there_and_back([_fitted(picture) for picture in pictures])
+    frames = there_and_back([_fitted(image) for image in images])
     files: dict[str, Path] = {}
     for name, write in (("MP4", _mp4), ("WebP", _webp), ("GIF", _gif)):
         file = path.with_suffix(f".{name.lower()}")
-        if write(frames, file, stopped):
+        if write(frames, file, should_stop):
             files[name] = file
-        if stopped():
+        if should_stop():
             return None
     return files
 
 
-def _webp(frames: Sequence[Image.Image], path: Path, stopped: Callable[[], bool]) -> bool:
+def there_and_back(images: Sequence[Image.Image]) -> list[Image.Image]:
+    """Frames of one round, to be played in a loop; rests at both ends."""
+    first, *between, last = images
+    return [*[first] * HOLD, *between, *[last] * HOLD, *reversed(between)]
+
+
+def _webp(frames: Sequence[Image.Image], path: Path, should_stop: Callable[[], bool]) -> bool:
     return _by_pillow(frames, path, "WEBP", quality=85, method=0)
 
 
-def _gif(frames: Sequence[Image.Image], path: Path, stopped: Callable[[], bool]) -> bool:
-    """One palette for all pictures: a palette of its own for each would flicker."""
+def _gif(frames: Sequence[Image.Image], path: Path, should_stop: Callable[[], bool]) -> bool:
+    """One palette for all frames: a palette of its own for each would flicker."""
     small = [np.asarray(frame.resize((GIF_SAMPLE, GIF_SAMPLE))) for frame in frames]
     palette = Image.fromarray(np.concatenate(small)).quantize(GIF_COLOURS)
     reduced = []
     for frame in frames:
-        if stopped():
+        if should_stop():
             return False
         reduced.append(frame.quantize(palette=palette))
     return _by_pillow(reduced, path, "GIF", optimize=False)
@@ -83,7 +94,7 @@ def _by_pillow(
     return True
 
 
-def _mp4(frames: Sequence[Image.Image], path: Path, stopped: Callable[[], bool]) -> bool:
+def _mp4(frames: Sequence[Image.Image], path: Path, should_stop: Callable[[], bool]) -> bool:
     path.parent.mkdir(parents=True, exist_ok=True)
     codec = cv2.VideoWriter.fourcc(*"vp09")
     writer = cv2.VideoWriter(str(path), cv2.CAP_FFMPEG, codec, RATE, frames[0].size)
@@ -91,7 +102,7 @@ def _mp4(frames: Sequence[Image.Image], path: Path, stopped: Callable[[], bool])
         return False
     try:
         for frame in frames:
-            if stopped():
+            if should_stop():
                 return False
             writer.write(cv2.cvtColor(np.asarray(frame), cv2.COLOR_RGB2BGR))
     finally:
@@ -99,8 +110,8 @@ def _mp4(frames: Sequence[Image.Image], path: Path, stopped: Callable[[], bool])
     return True
 
 
-def _fitted(picture: Image.Image) -> Image.Image:
+def _fitted(image: Image.Image) -> Image.Image:
     """RGB, at most SIDE on its longer side, with even sides as video wants them."""
-    factor = min(1.0, SIDE / max(picture.size))
-    width, height = (max(2, round(length * factor / 2) * 2) for length in picture.size)
-    return picture.convert("RGB").resize((width, height), Image.Resampling.LANCZOS)
+    factor = min(1.0, SIDE / max(image.size))
+    width, height = (max(2, round(length * factor / 2) * 2) for length in image.size)
+    return image.convert("RGB").resize((width, height), Image.Resampling.LANCZOS)

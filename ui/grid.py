@@ -1,4 +1,4 @@
-"""A grid of people x prompts x seeds: what is drawn, and the one picture that shows it all."""
+"""A grid of people x prompts x seeds, and the one image that shows it all."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from PIL import Image
 
 from celeb_core import CelebError
-from ui.jobs import Drawn
+from ui.jobs import SavedImage
 from ui.sheet import Cell, sheet
 
 BLANK = "{}"  # in a prompt: where each of the people goes
@@ -18,16 +18,16 @@ NAME_OR_BLANK = re.compile(r"<[^<>]*>|\{\}")
 
 @dataclass(frozen=True)
 class Grid:
-    """One row per person; one column per prompt and seed. Pictures are drawn row by row."""
+    """One row per person; one column per prompt and seed. Generated row by row."""
 
     people: tuple[str, ...]  # as they are written in a prompt: "<ada>", or a celebrity's name
     prompts: tuple[str, ...]  # each with a blank
     seeds: tuple[int, ...]
 
-    def sheet(self, images: Sequence[Image.Image], drawn: Sequence[Drawn]) -> Image.Image:
-        """The pictures that are there so far (at least one) with labels and likenesses."""
+    def sheet(self, pixels: Sequence[Image.Image], images: Sequence[SavedImage]) -> Image.Image:
+        """Lay out the images that there are (at least one) with labels and identity scores."""
         across = len(self.prompts) * len(self.seeds)
-        cells = [Cell(*pair) for pair in zip(images, map(_note, drawn), strict=True)]
+        cells = [Cell(*pair) for pair in zip(pixels, map(_note, images), strict=True)]
         cells += [Cell(None)] * (across * len(self.people) - len(cells))
         return sheet(
             [person.strip("<>") for person in self.people],
@@ -38,9 +38,14 @@ class Grid:
 
 
 def fill(prompt: str, person: str | None) -> str:
-    """The prompt with the person in its blanks; blanks within a name are its own.
+    """Write a person into the blanks of a prompt; blanks within a <name> are its own.
 
-    None: there must be no blank. Raises CelebError.
+    Args:
+        prompt: With a blank, or without one if there is no person.
+        person: As written in a prompt, or None.
+
+    Raises:
+        CelebError: There is no blank for the person, or a blank without a person.
     """
     blanks = [found for found in NAME_OR_BLANK.findall(prompt) if found == BLANK]
     if person is None and blanks:
@@ -55,6 +60,6 @@ def fill(prompt: str, person: str | None) -> str:
     return NAME_OR_BLANK.sub(lambda found: str(person) if found[0] == BLANK else found[0], prompt)
 
 
-def _note(drawn: Drawn) -> str:
-    people: Mapping[str, float] = drawn.settings["scores"]["people"]
-    return " · ".join(f"{likeness:.2f}" for likeness in people.values())
+def _note(image: SavedImage) -> str:
+    people: Mapping[str, float] = image.settings["scores"]["people"]
+    return " · ".join(f"{score:.2f}" for score in people.values())

@@ -1,4 +1,4 @@
-"""A picture that was clicked: its settings, and what can be done with it; earlier pictures."""
+"""An image that was clicked: its settings, and what can be done with it; earlier images."""
 
 from __future__ import annotations
 
@@ -9,58 +9,62 @@ from typing import Any
 import gradio as gr
 
 from ui.gallery import Results
-from ui.jobs import Drawn
-from ui.parts import facts, gallery, pictures
+from ui.jobs import SavedImage
 from ui.studio import PRIVATE
+from ui.widgets import Updates, facts, gallery, gallery_of
 
-MOST = 100  # earlier pictures that are shown
+MAX_EARLIER = 100  # earlier images that are shown
 LABELS = {
     "prompt": "Prompt",
-    "negative_prompt": "Not in it",
+    "negative_prompt": "Negative prompt",
     "seed": "Seed",
     "steps": "Steps",
-    "guidance": "Guidance",
+    "guidance": "Guidance scale",
     "scheduler": "Scheduler",
     "strength": "Identity strength",
 }
 
 
 class History:
-    """Beside the results of one tab. Pictures are known by their file's name, which is ours."""
+    """Beside the results of one tab. Images are known by their file's name, which is ours."""
 
     def __init__(self, results: Results) -> None:
         self.results = results
 
     # --- handlers -------------------------------------------------------------------------------
 
-    def refresh(self, session: str) -> list[Any]:
-        """The pictures of earlier jobs, the latest first; nothing is picked."""
-        return [pictures(self._earlier(session)[:MOST]), gr.update(visible=False)]
+    def refresh(self, session: str) -> Updates:
+        """Show the images of earlier jobs, the latest first; none is picked."""
+        earlier = self._earlier(session)[:MAX_EARLIER]
+        return {self.earlier: gallery_of(earlier), self.panel: gr.update(visible=False)}
 
-    def pick(self, session: str, event: gr.SelectData) -> list[Any]:
-        """A click on a picture, here or among the results -> its name and what it is."""
-        drawn = self.find(Path(event.value["image"]["path"]).name, session)
-        if drawn is None:
-            return ["", gr.update(visible=False), "", gr.skip()]
-        return [
-            drawn.path.name, gr.update(visible=True), about(drawn.settings), str(drawn.path),
-        ]  # fmt: skip
+    def pick(self, session: str, event: gr.SelectData) -> Updates:
+        """Show all about an image that was clicked, here or among the results."""
+        image = self.find(Path(event.value["image"]["path"]).name, session)
+        if image is None:
+            return {self.picked: "", self.panel: gr.update(visible=False), self.facts: ""}
+        return {
+            self.picked: image.path.name,
+            self.panel: gr.update(visible=True),
+            self.facts: about(image.settings),
+            self.save: str(image.path),
+        }
 
-    def find(self, name: str, session: str) -> Drawn | None:
-        """The picture of this workspace with that file name."""
+    def find(self, name: str, session: str) -> SavedImage | None:
+        """Return the image of this workspace with that file name."""
         job = self.results.job(session)
-        known = [*(job.pictures if job else []), *self._earlier(session)]
-        return next((drawn for drawn in known if drawn.path.name == name), None)
+        known = [*(job.images if job else []), *self._earlier(session)]
+        return next((image for image in known if image.path.name == name), None)
 
-    def _earlier(self, session: str) -> list[Drawn]:
+    def _earlier(self, session: str) -> list[SavedImage]:
         shared, job = self.results.shared, self.results.job(session)
         jobs = shared.runner.finished(shared.workspace(session).id, self.results.kind)
-        return [drawn for other in jobs if other is not job for drawn in other.pictures]
+        return [image for other in jobs if other is not job for image in other.images]
 
     # --- widgets --------------------------------------------------------------------------------
 
     def build(self, session: gr.BrowserState) -> None:
-        """What a click opens, then the earlier pictures."""
+        """What a click opens, then the earlier images."""
         self.picked = gr.State("")
         with gr.Column(visible=False, elem_classes="boxed") as self.panel:
             self.facts = gr.HTML(elem_id="compose-facts")
@@ -76,14 +80,14 @@ class History:
 
 
 def about(settings: Mapping[str, Any]) -> str:
-    """Settings and scores as an HTML list."""
+    """HTML: settings and scores as a list."""
     known = {key: label for key, label in LABELS.items() if settings.get(key) not in (None, "")}
     rows = {label: str(settings[key]) for key, label in known.items()}
-    if late := settings.get("delay"):
-        rows["People come in after"] = f"{late:.0%} of the steps"
     rows["Size"] = f"{settings.get('width')} x {settings.get('height')}"
     scores = settings.get("scores", {})
-    rows |= {f"Likeness of {name}": f"{value:.2f}" for name, value in scores["people"].items()}
+    rows |= {
+        f"Identity score of {name}": f"{score:.2f}" for name, score in scores["people"].items()
+    }
     if scores["prompt"] is not None:
-        rows["Fits the prompt"] = f"{scores['prompt']:.2f}"
+        rows["Prompt score"] = f"{scores['prompt']:.2f}"
     return facts(rows)

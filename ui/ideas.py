@@ -43,7 +43,7 @@ SHOWN = {"one": "…", "two": "…", "celebrity": "a celebrity"}
 
 
 def choices() -> list[tuple[str, str]]:
-    """Label and template of every idea."""
+    """Return label and template of every idea."""
     return [
         (f"{kind}: {template.format(**SHOWN)}", template)
         for kind, templates in IDEAS.items()
@@ -52,16 +52,16 @@ def choices() -> list[tuple[str, str]]:
 
 
 def fill(template: str, people: Sequence[str], celebrities: Sequence[str]) -> str:
-    """The people in order, each as they are written in a prompt; celebrities where they run out."""
-    who = [*people, *celebrities, "a person", "a person"]
-    famous = next((name for name in celebrities if name not in who[:1]), who[-1])
-    return template.format(one=who[0], two=who[1], celebrity=famous)
+    """Write people into an idea, in order and as in a prompt; celebrities where they run out."""
+    names = [*people, *celebrities, "a person", "a person"]
+    celebrity = next((name for name in celebrities if name not in names[:1]), names[-1])
+    return template.format(one=names[0], two=names[1], celebrity=celebrity)
 
 
 def put_in(text: str, template: str, people: Sequence[str], celebrities: Sequence[str]) -> str:
-    """The prompts with the idea as their last line.
+    """Return the prompts with the idea as their last line.
 
-    It takes the place of an idea that nobody has changed; what the user wrote stays above it.
+    It replaces an idea that was not edited; what the user wrote stays above it.
     """
     lines = text.rstrip().splitlines()
     untouched = {fill(idea, people, celebrities) for _, idea in choices()}

@@ -1,4 +1,4 @@
-"""JavaScript that puts a text into the prompt at the cursor; the server cannot know where it is."""
+"""JavaScript that inserts a text into the prompt at the cursor, which only the browser knows."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ INSERT = """(...values) => {{
   const gap = before && !/\\s$/.test(before) ? " " : "";
   const now = before + gap + extra + after;
   setTimeout(() => {{
-    const place = (before + gap + extra).length;
-    box.focus(); box.setSelectionRange(place, place);
+    const cursor = (before + gap + extra).length;
+    box.focus(); box.setSelectionRange(cursor, cursor);
   }}, 50);
   return {filled};
 }}"""
 
 
 def insert(text: str) -> str:
-    """For a fixed text."""
+    """Insert a fixed text."""
     return INSERT.format(what=json.dumps(text), result="text", filled="now")
 
 
 def insert_chosen() -> str:
-    """For the second value, which is emptied for the next choice."""
+    """Insert the second value, which is emptied for the next choice."""
     return INSERT.format(what="values[1]", result="[text, null]", filled="[now, null]")

@@ -7,13 +7,14 @@ from typing import Any
 import gradio as gr
 
 from ui.animation import Animation
-from ui.around import Around
-from ui.celeb_map import CelebMapPanel
+from ui.components import Components
 from ui.form import MAX_SEED
-from ui.mixing import choices, refilled
+from ui.map_panel import CelebMapPanel
+from ui.mixtures import choices, refilled
 from ui.square import Square
 from ui.strip import Strip
 from ui.studio import Shared
+from ui.widgets import Updates
 
 
 class InterpolateTab:
@@ -24,18 +25,17 @@ class InterpolateTab:
         self.strip, self.square = Strip(shared), Square(shared)
         self.animation = Animation(shared, self.strip)
         self.map = CelebMapPanel(shared)
-        self.around = Around(shared, self.map)
+        self.components = Components(shared, self.map)
 
     # --- handlers -------------------------------------------------------------------------------
 
-    def refresh(self, *chosen: str | None) -> list[Any]:
-        """All lists of people as they are now, and what was wrong with them is no longer said.
-
-        The last value is the session.
-        """
+    def refresh(self, *chosen: str | None) -> Updates:
+        """Update all lists of people, and clear messages about them; the session comes last."""
         *names, session = chosen
         known = choices(self.shared, session or "")
-        return [*refilled(names[:2], known), *refilled(names[2:], known), "", ""]
+        lists = [*refilled(names[:2], known), *refilled(names[2:], known)]
+        updates: Updates = dict(zip(self.people, lists, strict=True))
+        return {**updates, self.strip.problem: "", self.square.problem: ""}
 
     # --- widgets --------------------------------------------------------------------------------
 
@@ -47,7 +47,7 @@ class InterpolateTab:
                 elem_id="interpolate-prompt", scale=5, min_width=220,
             )  # fmt: skip
             self.seed = gr.Number(
-                0, label="Seed", info="One for all pictures.", precision=0, minimum=0,
+                0, label="Seed", info="One for all images.", precision=0, minimum=0,
                 maximum=MAX_SEED, min_width=110, elem_id="interpolate-seed",
             )  # fmt: skip
         shared = (self.prompt, self.seed, session)
@@ -58,12 +58,12 @@ class InterpolateTab:
             with gr.Tab("Four people"):
                 self.square.build(*shared)
         self.map.build(session)
-        self.around.build(*shared)
+        self.components.build(*shared)
         self.people = [self.strip.a, self.strip.b, *self.square.people]
         self.fresh = [*self.people, self.strip.problem, self.square.problem]
 
     @property
     def ticks(self) -> list[dict[str, Any]]:
         """What finds the jobs of this tab again after a reload."""
-        parts = (self.strip, self.square, self.animation, self.around)
+        parts = (self.strip, self.square, self.animation, self.components)
         return [part.results.tick for part in parts]

@@ -1,4 +1,4 @@
-"""Library: everybody who was trained, to be renamed, deleted, taken elsewhere and brought in."""
+"""Library: all trained people, to be renamed, deleted, downloaded and imported."""
 
 from __future__ import annotations
 
@@ -12,137 +12,143 @@ import gradio as gr
 from celeb_core import export_identity
 from celeb_core.errors import CelebError
 from ui.errors import explain, notice
-from ui.parts import gallery, message, reveal
-from ui.pictures import silhouette
+from ui.images import silhouette
+from ui.library_files import Entry
+from ui.person_facts import about, caption
 from ui.portrait_job import PortraitJob
 from ui.progress import bar
-from ui.shelf import Entry
 from ui.studio import PRIVATE, TICK, Shared
-from ui.who_is_who import about, card
+from ui.widgets import Updates, gallery, message, reveal
 from ui.workspace import Workspace
 
 EMPTY = (
     '<div class="empty">Nobody here yet.<br>Choose a face on the Faces tab and train it, '
     "or import an identity file.</div>"
 )
-CHOOSE = '<div class="empty">Click somebody to see more, and to rename or delete them.</div>'
+CHOOSE = '<div class="empty">Click a person to see more, and to rename or delete them.</div>'
 
 
 class LibraryTab:
-    """Widgets and what they do. Handlers take and give plain values and component updates."""
+    """Widgets and what they do. Handlers take plain values and return component updates."""
 
     def __init__(self, shared: Shared) -> None:
         self.shared = shared
 
     # --- handlers -------------------------------------------------------------------------------
 
-    def refresh(self, picked: str, session: str) -> list[Any]:
-        """Everybody, and more about the one who is picked, in the order of `shown`."""
+    def refresh(self, picked: str, session: str) -> Updates:
+        """Show all people, and more about the one who is picked."""
         workspace = self.shared.workspace(session)
-        entries = workspace.shelf.entries()
-        deleted = workspace.shelf.deleted()
+        entries = workspace.files.entries()
+        deleted = workspace.files.deleted()
         ours = workspace.basis.id
-        rows = [(str(e.portrait) if e.portrait else silhouette(), card(e, ours)) for e in entries]
-        entry = next((e for e in entries if e.identity.name == picked), None)
-        usable = [e for e in entries if e.identity.basis_id == ours]
-        return [
-            entry.identity.name if entry else "",
-            gr.update(value=rows, visible=bool(rows), selected_index=None),
-            gr.update(visible=not rows),
-            gr.update(
-                value=f"Undo: bring back {deleted[0].name}" if deleted else "Undo",
-                visible=bool(deleted),
-            ),
-            gr.update(visible=any(e.portrait is None for e in usable)),
-            *self._details(entry, workspace, bool(rows)),
+        rows = [
+            (str(e.portrait) if e.portrait else silhouette(), caption(e, ours)) for e in entries
         ]
+        entry = next((e for e in entries if e.identity.name == picked), None)
+        bare = [e for e in entries if e.identity.basis_id == ours and e.portrait is None]
+        undo = f"Undo: bring back {deleted[0].name}" if deleted else "Undo"
+        return {
+            self.picked: entry.identity.name if entry else "",
+            self.people: gr.update(value=rows, visible=bool(rows), selected_index=None),
+            self.empty: gr.update(visible=not rows),
+            self.undo_button: gr.update(value=undo, visible=bool(deleted)),
+            self.portraits_button: gr.update(visible=bool(bare)),
+            self.choose: gr.update(visible=entry is None and bool(rows)),
+            **(self._details(entry, workspace) if entry else self._no_details()),
+        }
 
-    def pick(self, session: str, event: gr.SelectData) -> list[Any]:
-        """A click on somebody."""
-        entries = dict(enumerate(self.shared.workspace(session).shelf.entries()))
+    def pick(self, session: str, event: gr.SelectData) -> Updates:
+        """Show the person who was clicked."""
+        entries = dict(enumerate(self.shared.workspace(session).files.entries()))
         entry = entries.get(int(event.index))
-        return ["", *self.refresh(entry.identity.name if entry else "", session)]
+        return {self.problem: "", **self.refresh(entry.identity.name if entry else "", session)}
 
-    def rename(self, picked: str, name: str, session: str) -> list[Any]:
-        """The picked person gets another name."""
+    def rename(self, picked: str, name: str, session: str) -> Updates:
+        """Give the picked person another name; on an error everything stays as it is."""
         try:
             new = self.shared.workspace(session).rename(picked, name)
         except CelebError as error:
-            return [notice(explain(error)), *[gr.skip()] * len(self.shown)]
-        said = notice(f"{picked} is now called {new}. In prompts: <{new}>", kind="good")
-        return [said if new != picked else "", *self.refresh(new, session)]
+            return {self.problem: notice(explain(error))}
+        text = f"{picked} is now called {new}. In prompts: <{new}>" if new != picked else ""
+        return {self.problem: notice(text, kind="good"), **self.refresh(new, session)}
 
-    def delete(self, picked: str, session: str) -> list[Any]:
-        """The picked person goes; for some days they can come back."""
+    def delete(self, picked: str, session: str) -> Updates:
+        """Delete the picked person; for some days they can be brought back."""
         workspace = self.shared.workspace(session)
         try:
-            workspace.shelf.delete(picked)
+            workspace.files.delete(picked)
         except CelebError as error:
-            return [notice(explain(error)), *self.refresh("", session)]
-        kept = " The photos stay in the training list." if workspace.trainee(picked) else ""
-        text = f"{picked} was deleted. For a week, Undo brings {picked} back.{kept}"
-        return [notice(text, kind="good"), *self.refresh("", session)]
+            return {self.problem: notice(explain(error)), **self.refresh("", session)}
+        photos = " The photos stay in the training list." if workspace.trainee(picked) else ""
+        text = f"{picked} was deleted. For a week, Undo brings {picked} back.{photos}"
+        return {self.problem: notice(text, kind="good"), **self.refresh("", session)}
 
-    def undo(self, session: str) -> list[Any]:
-        """Bring back whoever was deleted last."""
+    def undo(self, session: str) -> Updates:
+        """Bring back the person who was deleted last."""
         try:
-            name = self.shared.workspace(session).shelf.restore()
+            name = self.shared.workspace(session).files.restore()
         except CelebError as error:
-            return [notice(explain(error)), *self.refresh("", session)]
-        return [notice(f"{name} is back.", kind="good"), *self.refresh(name, session)]
+            return {self.problem: notice(explain(error)), **self.refresh("", session)}
+        text = f"{name} is back."
+        return {self.problem: notice(text, kind="good"), **self.refresh(name, session)}
 
-    def add(self, file: str, session: str) -> list[Any]:
-        """Somebody from a file."""
+    def add(self, file: str, session: str) -> Updates:
+        """Import people from a file."""
         workspace, path = self.shared.workspace(session), Path(file)
         try:
-            people = workspace.shelf.add(path, path.name, workspace.basis)
+            people = workspace.files.add(path, path.name, workspace.basis)
         except CelebError as error:
-            said = notice(f"{path.name}: {explain(error, file, path.name)}")
-            return [said, *[gr.skip()] * len(self.shown)]
+            text = f"{path.name}: {explain(error, file, path.name)}"
+            return {self.problem: notice(text)}
         finally:
             path.unlink(missing_ok=True)
         lines = [f"{person.name} is in the library." for person in people]
         foreign = [p for p in people if p.basis_id != workspace.basis.id]
         lines += [f"{p.name} was made for {p.base_model}: start with that model." for p in foreign]
-        said = notice(*lines, kind="hint" if foreign else "good")
-        return [said, *self.refresh(people[0].name, session)]
+        return {
+            self.problem: notice(*lines, kind="hint" if foreign else "good"),
+            **self.refresh(people[0].name, session),
+        }
 
-    def draw(self, session: str) -> Any:
-        """Queue the missing pictures."""
+    def generate(self, session: str) -> Updates:
+        """Queue the missing portraits."""
         workspace = self.shared.workspace(session)
         job = PortraitJob(owner=workspace.id, core=self.shared.core, workspace=workspace)
         self.shared.runner.submit(job)
-        return gr.Timer(active=True)
+        return {self.timer: gr.Timer(active=True)}
 
-    def poll(self, picked: str, session: str) -> list[Any]:
-        """How far the pictures are; when they are there, everybody anew."""
+    def poll(self, picked: str, session: str) -> Updates:
+        """Show how far the portraits are; when all are there, all people again."""
         job = self.shared.runner.latest(self.shared.workspace(session).id, PortraitJob)
         if job is None or job.status in ("done", "stopped"):
-            return ["", gr.Timer(active=False), *self.refresh(picked, session)]
+            idle = gr.Timer(active=False)
+            return {self.status: "", self.timer: idle, **self.refresh(picked, session)}
         status = bar(job, job.note, self.shared.runner.ahead(job))
-        return [status, gr.Timer(active=job.live), *[gr.skip()] * len(self.shown)]
+        return {self.status: status, self.timer: gr.Timer(active=job.live)}
 
-    def _details(self, entry: Entry | None, workspace: Workspace, any_one: bool) -> list[Any]:
-        """In the order of the last widgets of `shown`."""
-        if entry is None:
-            hidden = gr.update(visible=False)
-            return [gr.update(visible=any_one), hidden, hidden, "", "", gr.skip(), hidden, hidden]
-        name = entry.identity.name
+    def _details(self, entry: Entry, workspace: Workspace) -> Updates:
         ours = entry.identity.basis_id == workspace.basis.id
-        elsewhere = self._for_others(entry, workspace) if ours else None
-        return [
-            gr.update(visible=False),
-            gr.update(visible=True),
-            gr.update(value=path_of(entry.portrait), visible=entry.portrait is not None),
-            about(entry),
-            name,
-            gr.update(value=str(entry.file)),
-            gr.update(value=path_of(elsewhere), visible=elsewhere is not None),
-            gr.update(visible=ours),
-        ]
+        embedding = self._embedding(entry, workspace) if ours else None
+        return {
+            self.details: gr.update(visible=True),
+            self.portrait: file_update(entry.portrait),
+            self.facts: about(entry),
+            self.name: entry.identity.name,
+            self.export: gr.update(value=str(entry.file)),
+            self.embedding: file_update(embedding),
+            self.use_button: gr.update(visible=ours),
+        }
 
-    def _for_others(self, entry: Entry, workspace: Workspace) -> Path | None:
-        """As an embedding that other tools read."""
+    def _no_details(self) -> Updates:
+        hidden = (self.details, self.portrait, self.embedding, self.use_button)
+        return {
+            **dict.fromkeys(hidden, gr.update(visible=False)),
+            **dict.fromkeys((self.facts, self.name), ""),
+        }
+
+    def _embedding(self, entry: Entry, workspace: Workspace) -> Path | None:
+        """Export the person for other tools; None where those cannot use them."""
         core = self.shared.core
         folder = Path(tempfile.gettempdir(), "celeb-export", workspace.id)  # gradio copies it
         shutil.rmtree(folder, ignore_errors=True)
@@ -162,8 +168,8 @@ class LibraryTab:
                 self._build_people()
             with gr.Column(scale=4, min_width=320):
                 self._build_details()
-        self.shown = [
-            self.picked, self.people, self.empty, self.undo_button, self.draw_button,
+        self.outputs = [
+            self.picked, self.people, self.empty, self.undo_button, self.portraits_button,
             self.choose, self.details, self.portrait, self.facts, self.name, self.export,
             self.embedding, self.use_button,
         ]  # fmt: skip
@@ -179,8 +185,8 @@ class LibraryTab:
                 "Import a person", file_types=[".safetensors", ".pt", ".bin"], size="sm",
                 min_width=120, elem_id="library-import",
             )  # fmt: skip
-            self.draw_button = gr.Button(
-                "Draw missing portraits", size="sm", visible=False, min_width=120,
+            self.portraits_button = gr.Button(
+                "Generate missing portraits", size="sm", visible=False, min_width=120,
                 elem_id="library-draw",
             )  # fmt: skip
             self.undo_button = gr.Button(
@@ -192,7 +198,7 @@ class LibraryTab:
         with gr.Column(visible=False, elem_id="library-details") as self.details:
             self.portrait = gr.Image(
                 interactive=False, show_label=False, buttons=[], height=200,
-                elem_id="library-portrait", alt_text="The person as the model draws them",
+                elem_id="library-portrait", alt_text="The person as the model generates them",
             )  # fmt: skip
             self.facts = gr.HTML(elem_id="library-facts")
             with gr.Row(elem_classes="joined"):
@@ -218,19 +224,22 @@ class LibraryTab:
                 )
 
     def _wire(self, session: gr.BrowserState) -> None:
-        said = [self.problem, *self.shown]
-        picked = self.people.select(self.pick, session, said, **PRIVATE)
+        outputs = [self.problem, *self.outputs]
+        picked = self.people.select(self.pick, session, outputs, **PRIVATE)
         picked.success(None, None, None, js=reveal("library-details"))
         renaming = [self.rename_button.click, self.name.submit]
-        gr.on(renaming, self.rename, [self.picked, self.name, session], said, **PRIVATE)
-        self.delete_button.click(self.delete, [self.picked, session], said, **PRIVATE)
-        self.undo_button.click(self.undo, session, said, **PRIVATE)
-        self.file.upload(self.add, [self.file, session], said, **PRIVATE)
-        self.draw_button.click(self.draw, session, self.timer, **PRIVATE)
-        looked = [self.status, self.timer, *self.shown]
-        self.timer.tick(self.poll, [self.picked, session], looked, queue=False, **PRIVATE)
+        gr.on(renaming, self.rename, [self.picked, self.name, session], outputs, **PRIVATE)
+        self.delete_button.click(self.delete, [self.picked, session], outputs, **PRIVATE)
+        self.undo_button.click(self.undo, session, outputs, **PRIVATE)
+        self.file.upload(self.add, [self.file, session], outputs, **PRIVATE)
+        self.portraits_button.click(self.generate, session, self.timer, **PRIVATE)
+        polled = [self.status, self.timer, *self.outputs]
+        self.timer.tick(self.poll, [self.picked, session], polled, queue=False, **PRIVATE)
 
 
-def path_of(file: Path | None) -> str | None:
-    """As widgets want it; an empty text would be the working folder to them."""
-    return None if file is None else str(file)
+def file_update(file: Path | None) -> Any:
+    """Update a widget of a file; without one it is hidden.
+
+    The value is None then: an empty text would be the working folder.
+    """
+    return gr.update(value=None if file is None else str(file), visible=file is not None)

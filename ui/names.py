@@ -1,4 +1,4 @@
-"""What to call somebody: a suggestion, and what is to be said about a name while it is typed."""
+"""Names for people: a suggestion, and the hint while a name is typed."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ui.workspace import Photo, Workspace
 
 
 def suggested_name(photo: Photo, workspace: Workspace) -> str:
-    """The file's name, if it looks like a person's and is free."""
+    """Return the file's name, if it looks like a person's and is free; else an empty text."""
     stem = Path(photo.label).stem.strip()
     usual = stem.isalpha() and 1 < len(stem) <= 20 and len(photo.faces) == 1
     taken = workspace.trainee(stem) is not None or stem in workspace.people()
@@ -19,7 +19,7 @@ def suggested_name(photo: Photo, workspace: Workspace) -> str:
 
 
 def name_hint(name: str, workspace: Workspace) -> tuple[str, bool]:
-    """What to say about a name (HTML), and whether it can be used."""
+    """Return a hint about a name (HTML), and whether the name can be used."""
     if not name.strip():
         return notice(
             "Give this person a name. In prompts you write it like <ada>.", kind="hint"

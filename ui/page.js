@@ -1,9 +1,6 @@
-// Things that widgets cannot do: names complete after "<" in the prompt, and a picture that is
+// Things that widgets cannot do: names complete after "<" in the prompt, and an image that is
 // pasted anywhere on the page is uploaded as a photo.
 () => {
-  // The page's own line about a training takes over, or there is none any more.
-  setTimeout(() => document.getElementById("first-look")?.remove(), 3000);
-
   const PROMPT = "#compose-prompt textarea", NAMES = "#compose-people button", MOST = 8;
   const list = document.createElement("ul");
   list.id = "name-list";
@@ -27,17 +24,17 @@
   const mark = (box, index) => {
     const options = [...list.children];
     chosen = (index + options.length) % options.length;
-    options.forEach((option, place) => option.setAttribute("aria-selected", place === chosen));
+    options.forEach((option, at) => option.setAttribute("aria-selected", at === chosen));
     box.setAttribute("aria-activedescendant", options[chosen].id);
     options[chosen].scrollIntoView({ block: "nearest" });
   };
 
-  const put = (box, value, place) => {
+  const put = (box, value, caret) => {
     // Through the browser's own setter, so that the widget notices.
     const proto = HTMLTextAreaElement.prototype;
     Object.getOwnPropertyDescriptor(proto, "value").set.call(box, value);
     box.dispatchEvent(new Event("input", { bubbles: true }));
-    box.setSelectionRange(place, place);
+    box.setSelectionRange(caret, caret);
   };
 
   const take = (box, name) => {
@@ -72,8 +69,8 @@
         return option;
       })
     );
-    const place = box.getBoundingClientRect();
-    Object.assign(list.style, { left: `${place.left}px`, top: `${place.bottom + 2}px` });
+    const { left, bottom } = box.getBoundingClientRect();
+    Object.assign(list.style, { left: `${left}px`, top: `${bottom + 2}px` });
     list.hidden = false;
     box.setAttribute("aria-autocomplete", "list");
     box.setAttribute("aria-controls", list.id);

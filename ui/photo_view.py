@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import gradio as gr
 
-from celeb_core.quality import quality_notes
+from celeb_core.faces import quality_notes
 from ui.errors import notice
+from ui.images import framed
 from ui.names import name_hint, suggested_name
-from ui.parts import gallery, message
-from ui.pictures import framed
+from ui.widgets import Updates, gallery, message
 from ui.workspace import Photo, Workspace
 
 CONSENT = "I may use this person's likeness"
@@ -23,14 +22,18 @@ EMPTY = (
 
 @dataclass(frozen=True)
 class Choice:
-    """Which face of which photo is chosen. What a browser tab remembers: ids, no pictures."""
+    """Which face of which photo is chosen. What a browser tab remembers: ids, no images."""
 
     photo: str = ""
     face: int | None = None
 
 
 class PhotoView:
-    """`width` of the model's pictures, in pixels: how large a face should be."""
+    """The right side of the Faces tab.
+
+    Args:
+        width: Of the model's images in pixels: how large a face should be.
+    """
 
     def __init__(self, width: int) -> None:
         self.width = width
@@ -41,8 +44,15 @@ class PhotoView:
         photo: Photo | None,
         face: int | None = None,
         name: str | None = None,
-    ) -> list[Any]:
-        """A photo with its faces framed, in the order of `shown`. One face needs no choice."""
+    ) -> Updates:
+        """Show a photo with its faces framed.
+
+        Args:
+            workspace: Of the session.
+            photo: None empties the view.
+            face: The chosen one; a single face needs no choice.
+            name: What was typed; None suggests one.
+        """
         if photo is None:
             return self._nothing()
         count = len(photo.faces)
@@ -51,46 +61,53 @@ class PhotoView:
         hint, good = name_hint(name, workspace)
         chosen = None if face is None else photo.faces[face]
         crop = None if chosen is None else chosen.aligned
-        notes = quality_notes(chosen, self.width) if chosen else []
         alone = count == 1 and not photo.example
         joined = len(same_person(workspace, photo)) if alone else 0
-        # A tick is for one face: another one asks again. Example people are made up.
-        fresh = gr.update(value=False, visible=not photo.example)
-        number = None if face is None else face + 1
         label = "Who is it? Click the face." if count > 1 else "Face found"
         others = [(other.image, other.label) for other in workspace.photos.values()]
-        numbers = list(range(1, count + 1))
-        return [
-            Choice(photo.id, face),
-            gr.update(visible=False),
-            gr.update(value=framed(photo.image, photo.faces, face), label=label, visible=True),
-            gr.update(value=others, visible=len(others) > 1, selected_index=None),
-            gr.update(choices=numbers, value=number, visible=count > 1),
-            gr.update(visible=True),
-            gr.update(value=crop, visible=crop is not None),
-            notice(*notes, kind="hint"),
-            name,
-            hint,
-            gr.update(
+        return {
+            self.choice: Choice(photo.id, face),
+            self.empty: gr.update(visible=False),
+            self.photo: gr.update(
+                value=framed(photo.image, photo.faces, face), label=label, visible=True
+            ),
+            self.photos: gr.update(value=others, visible=len(others) > 1, selected_index=None),
+            self.numbers: gr.update(
+                choices=list(range(1, count + 1)),
+                value=None if face is None else face + 1,
+                visible=count > 1,
+            ),
+            self.naming: gr.update(visible=True),
+            self.crop: gr.update(value=crop, visible=crop is not None),
+            self.quality: notice(
+                *(quality_notes(chosen, self.width) if chosen else []), kind="hint"
+            ),
+            self.name: name,
+            self.hint: hint,
+            self.join: gr.update(
                 value=False, visible=joined > 0, label=f"My {joined + 1} photos show one person"
             ),
-            fresh,
-            gr.update(interactive=good and photo.example and crop is not None),
-        ]
+            # A tick is for one face: another one asks again. Example people are made up.
+            self.consent: gr.update(value=False, visible=not photo.example),
+            self.use_button: gr.update(interactive=good and photo.example and crop is not None),
+        }
 
-    def _nothing(self) -> list[Any]:
-        hidden = gr.update(visible=False)
-        waiting = gr.update(interactive=False)
-        shown = gr.update(visible=True)
-        return [
-            Choice(), shown, hidden, hidden, hidden, hidden, hidden, "", "", "", hidden, hidden,
-            waiting,
-        ]  # fmt: skip
+    def _nothing(self) -> Updates:
+        hidden = (
+            self.photo, self.photos, self.numbers, self.naming, self.crop, self.join, self.consent,
+        )  # fmt: skip
+        return {
+            self.choice: Choice(),
+            self.empty: gr.update(visible=True),
+            **dict.fromkeys(hidden, gr.update(visible=False)),
+            **dict.fromkeys((self.quality, self.name, self.hint), ""),
+            self.use_button: gr.update(interactive=False),
+        }
 
     # --- widgets --------------------------------------------------------------------------------
 
     def build(self) -> None:
-        """Lay it out."""
+        """Lay out the widgets."""
         self.choice = gr.State(Choice())
         self.empty = gr.HTML(EMPTY)
         with gr.Row():
@@ -113,7 +130,7 @@ class PhotoView:
                 self.hint = message("faces-hint")
                 self.join = gr.Checkbox(
                     False, label="My photos show one person", visible=False, elem_id="faces-join",
-                    info="All of them are used: more photos, better likeness.",
+                    info="All of them are used: more photos, a higher identity score.",
                 )  # fmt: skip
                 self.consent = gr.Checkbox(
                     False, label=CONSENT, info="It is me, or the person has agreed.",
@@ -122,7 +139,7 @@ class PhotoView:
                 self.use_button = gr.Button(
                     "Use this face", variant="primary", interactive=False, elem_id="faces-use"
                 )
-        self.shown = [
+        self.outputs = [
             self.choice, self.empty, self.photo, self.photos, self.numbers, self.naming,
             self.crop, self.quality, self.name, self.hint, self.join, self.consent,
             self.use_button,
@@ -130,6 +147,6 @@ class PhotoView:
 
 
 def same_person(workspace: Workspace, photo: Photo) -> list[Photo]:
-    """The other photos with a single face: they may well show the same person."""
+    """Return the other photos with a single face: they may well show the same person."""
     others = [other for other in workspace.photos.values() if other.id != photo.id]
     return [other for other in others if len(other.faces) == 1 and not other.example]

@@ -1,4 +1,4 @@
-"""Portraits of the people in the library whom nobody has drawn yet."""
+"""Portraits of the people in the library who have none yet."""
 
 from __future__ import annotations
 
@@ -6,31 +6,32 @@ from dataclasses import dataclass
 from typing import Literal
 
 from celeb_core import SampleConfig, Studio, generate, parse_prompt
+from celeb_core.prompt import PORTRAIT
 from ui.jobs import Job
-from ui.training_job import PORTRAIT, RESULT_SEED
+from ui.training_job import RESULT_SEED
 from ui.workspace import Workspace
 
 
 @dataclass(eq=False, kw_only=True)
 class PortraitJob(Job):
-    """Draw everybody who has no picture yet."""
+    """Generate the missing portraits."""
 
     core: Studio
     workspace: Workspace
 
     def run(self) -> Literal["done", "stopped"]:
         """One after the other."""
-        missing = [who for who in self.workspace.people() if not self.workspace.portrait(who)]
+        workspace, models, basis = self.workspace, self.core.models, self.core.basis
+        missing = [name for name in workspace.people() if not workspace.portrait(name)]
         self.total = len(missing)
+        config = SampleConfig(seed=RESULT_SEED)
         for name in missing:
-            self.note = f"Drawing {name}"
-            prompt = parse_prompt(PORTRAIT.format(name), self.workspace.people())
-            config = SampleConfig(seed=RESULT_SEED)
-            models, basis = self.core.models, self.core.basis
-            drawn = generate(prompt, models, basis, config, should_stop=self.told_to_stop)
-            if not drawn:
+            self.note = f"Generating {name}"
+            prompt = parse_prompt(PORTRAIT.format(f"<{name}>"), workspace.people())
+            images = generate(prompt, models, basis, config, should_stop=self.told_to_stop)
+            if not images:
                 return "stopped"
             settings = {"prompt": prompt.text, "seed": RESULT_SEED, "model": models.id}
-            self.workspace.keep_portrait(name, drawn[0], settings)
+            workspace.save_portrait(name, images[0], settings)
             self.done += 1
         return "done"

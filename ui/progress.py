@@ -7,7 +7,13 @@ from ui.jobs import Job
 
 
 def bar(job: Job, text: str, ahead: int = 0) -> str:
-    """HTML: how far it is and what it does; for a failed one, why."""
+    """Format a job's progress as HTML; of a failed one, why it failed.
+
+    Args:
+        job: Of any kind.
+        text: What it does, below the bar.
+        ahead: Number of jobs before it in the queue.
+    """
     if job.status == "failed":
         return notice(job.error)
     if job.status == "queued":
@@ -21,7 +27,7 @@ def bar(job: Job, text: str, ahead: int = 0) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Seconds as people say them."""
+    """Format seconds for people: 59 s, 1 min 35 s, 20 min, 1 h 1 min."""
     whole = round(seconds)
     if whole < 60:
         return f"{whole} s"
@@ -32,18 +38,18 @@ def duration(seconds: float) -> str:
 
 
 def time_left(job: Job) -> str:
-    """The estimate, or nothing."""
+    """Format the time that a running job still needs, or nothing."""
     if not job.live or job.seconds_left is None:
         return ""
     return f"about {duration(max(1.0, job.seconds_left))} left"
 
 
 def about(seconds: float) -> str:
-    """An estimate, as rough as it is."""
+    """Format an estimate, as rough as it is."""
     coarse = 5 if seconds < 60 else 30 if seconds < 600 else 60
     return f"about {duration(max(coarse, coarse * round(seconds / coarse)))}"
 
 
-def joined(*parts: str) -> str:
-    """The parts that say something, on one line."""
-    return " · ".join(part for part in parts if part)
+def joined(*texts: str) -> str:
+    """Put the texts that are not empty on one line."""
+    return " · ".join(text for text in texts if text)

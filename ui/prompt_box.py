@@ -1,9 +1,8 @@
-"""The prompt of Compose, and all that writes into it: people, celebrities, ready-made ideas."""
+"""The prompt of Compose, and what writes into it: people, celebrities, ready-made ideas."""
 
 from __future__ import annotations
 
 import json
-from typing import Any
 
 import gradio as gr
 
@@ -11,12 +10,12 @@ from celeb_core import placeholders
 from celeb_core.prompt import known_names
 from ui import ideas
 from ui.insert import insert, insert_chosen
-from ui.parts import signal
 from ui.studio import PRIVATE, Shared
+from ui.widgets import Updates, signal
 
 
 class PromptBox:
-    """Widgets and what they do. Handlers take and give plain values and component updates."""
+    """Widgets and what they do."""
 
     def __init__(self, shared: Shared) -> None:
         self.shared = shared
@@ -24,34 +23,40 @@ class PromptBox:
     # --- handlers -------------------------------------------------------------------------------
 
     def refresh(self, session: str) -> str:
-        """JSON: the people of the library, each with a portrait (a path, or nothing)."""
+        """List the people of the library as JSON, each with a portrait (a path, or "")."""
         workspace = self.shared.workspace(session)
         people = workspace.people()
         return json.dumps([(name, str(workspace.portrait(name) or "")) for name in people])
 
     def fill_in(self, people: list[str], text: str) -> str:
-        """A first prompt about people who were just trained; what was written stays."""
+        """Return a first prompt about people who were just trained; a text that is there stays."""
         if text.strip() or not people:
             return text
         return "a photo of " + " and ".join(f"<{name}>" for name in people[:2])
 
-    def idea(self, template: str | None, text: str, session: str) -> list[Any]:
-        """A ready-made prompt about the people of the prompt, else those of the library -> the
-        prompt, and an empty choice, so that the same idea can be taken again.
+    def idea(self, template: str | None, text: str, session: str) -> Updates:
+        """Write a ready-made prompt about the people of the prompt, else those of the library.
+
+        The choice is emptied, so that the same idea can be chosen again.
         """
         if not template:
-            return [gr.skip(), gr.skip()]
-        core, known = self.shared.core, self.shared.workspace(session).people()
-        famous = core.models.names or core.basis.names
+            return {self.ideas: None}
+        known = self.shared.workspace(session).people()
         chosen = [name for name in placeholders(text) if name in known]
         people = [f"<{name}>" for name in dict.fromkeys([*chosen, *known])]
-        celebrities = list(dict.fromkeys([*known_names(text, famous), *famous]))
-        return [ideas.put_in(text, template, people, celebrities), None]
+        celebrities = list(dict.fromkeys([*known_names(text, self.celebrities), *self.celebrities]))
+        return {self.text: ideas.put_in(text, template, people, celebrities), self.ideas: None}
+
+    @property
+    def celebrities(self) -> list[str]:
+        """The names that the model knows, or those of the basis."""
+        core = self.shared.core
+        return list(core.models.names or core.basis.names)
 
     # --- widgets --------------------------------------------------------------------------------
 
     def build_signal(self) -> None:
-        """What starts the drawing of the chips; outside of the tabs, so that it is always there."""
+        """Lay out what updates the chips; outside of the tabs, so that it is always there."""
         self.people = signal("compose-listed")
 
     def build(self, session: gr.BrowserState) -> None:
@@ -62,21 +67,10 @@ class PromptBox:
             info="Type < for your people. Several prompts: one per line.",
         )  # fmt: skip
 
-        @gr.render(inputs=self.people, triggers=[self.people.change])
-        def chips(listed: str) -> None:
-            people = json.loads(listed or "[]")
-            if not people:
-                gr.HTML('<p class="lead">No trained people yet: see the Faces tab.</p>')
-                return
-            with gr.Row(elem_classes="chips", elem_id="compose-people"):
-                for name, portrait in people:
-                    chip = gr.Button(name, icon=portrait or None, size="sm")
-                    chip.click(None, self.text, self.text, js=insert(f"<{name}>"))
-
+        gr.render(inputs=self.people, triggers=[self.people.change])(self._chips)
         with gr.Row():
-            core = self.shared.core
             self.celebrity = gr.Dropdown(
-                list(core.models.names or core.basis.names), value=None, label="Insert a celebrity",
+                self.celebrities, value=None, label="Insert a celebrity",
                 elem_id="compose-celebrity", min_width=150,
             )  # fmt: skip
             self.ideas = gr.Dropdown(
@@ -86,3 +80,14 @@ class PromptBox:
         self.celebrity.input(None, both, both, js=insert_chosen())
         taken = [self.ideas, self.text, session]
         self.ideas.input(self.idea, taken, [self.text, self.ideas], **PRIVATE)
+
+    def _chips(self, listed: str) -> None:
+        """A button for each person."""
+        people = json.loads(listed or "[]")
+        if not people:
+            gr.HTML('<p class="lead">No trained people yet: see the Faces tab.</p>')
+            return
+        with gr.Row(elem_classes="chips", elem_id="compose-people"):
+            for name, portrait in people:
+                chip = gr.Button(name, icon=portrait or None, size="sm")
+                chip.click(None, self.text, self.text, js=insert(f"<{name}>"))

@@ -1,31 +1,34 @@
-"""Many pictures as one, with labels for its rows and columns."""
+"""Many images as one, with labels for its rows and columns."""
 
 from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 from PIL import Image, ImageDraw, ImageFont
 
-LARGEST = 320  # longer side of a picture on a sheet, in pixels
+LARGEST = 320  # longer side of an image on a sheet, in pixels
 GAP, EDGE = 8, 24  # pixels
 PAPER, INK, GREY = (255, 255, 255), (15, 23, 42), (71, 85, 105)
 TEXT, SMALL = 17, 14  # sizes of letters
 LINES = 6  # of a label at most
-# Where the systems keep letters of most scripts; what none of them has is drawn as a box.
+# The systems' fonts with letters of most scripts; what none of them has appears as a box.
 FONTS = (
     "DejaVuSans.ttf", "NotoSans-Regular.ttf", "NotoSansCJK-Regular.ttc", "arial.ttf", "msyh.ttc",
     "Arial Unicode.ttf",
 )  # fmt: skip
 NO_LETTER = "\uffff"
 
+Font: TypeAlias = ImageFont.FreeTypeFont | ImageFont.ImageFont
+
 
 @dataclass(frozen=True)
 class Cell:
-    """A picture, or a gap where none was drawn, and what is written under it."""
+    """An image, or a gap where there is none, and what is written under it."""
 
-    picture: Image.Image | None
+    image: Image.Image | None
     note: str = ""
 
 
@@ -35,15 +38,18 @@ def sheet(
     columns: Sequence[str],
     cells: Sequence[Sequence[Cell]],
 ) -> Image.Image:
-    """Row i has len(groups) * len(columns) cells: every group has every column.
+    """Lay out cells of which at least one has an image; RGB, black on white.
 
-    At least one cell has a picture. RGB, black on white.
+    Args:
+        rows: Labels.
+        groups: Titles of the groups of columns.
+        columns: Labels; every group has every column.
+        cells: Row i has len(groups) * len(columns) of them.
     """
-    pictures = [cell.picture for row in cells for cell in row if cell.picture]
-    longest = max(max(picture.size) for picture in pictures)
-    scale = min(1.0, LARGEST / longest)
-    width = round(scale * max(picture.width for picture in pictures))
-    height = round(scale * max(picture.height for picture in pictures))
+    images = [cell.image for row in cells for cell in row if cell.image]
+    scale = min(1.0, LARGEST / max(max(image.size) for image in images))
+    width = round(scale * max(image.width for image in images))
+    height = round(scale * max(image.height for image in images))
     span = len(columns) * (width + GAP) - GAP
     names = [_wrapped(row, width, TEXT) for row in rows]
     titles = [_wrapped(group, span, TEXT) for group in groups]
@@ -54,32 +60,31 @@ def sheet(
     page = Image.new("RGB", (wide, top + len(rows) * step - 2 * GAP + EDGE), PAPER)
     draw = ImageDraw.Draw(page)
 
-    def middle(lines: Sequence[str], x: float, y: float, size: int, ink: tuple[int, ...]) -> None:
+    def write(lines: Sequence[str], x: float, y: float, size: int, ink: tuple[int, ...]) -> None:
+        """Lines below each other, centred at x."""
         for number, line in enumerate(lines):
-            place = (x, y + number * _line(size))
-            draw.text(place, line, ink, _font(line, size), anchor="ma")
+            draw.text((x, y + number * _line(size)), line, ink, _font(line, size), anchor="ma")
 
-    def place(column: int) -> int:
+    def left_of(column: int) -> int:
         group, inside = divmod(column, len(columns))
         return left + group * (span + 2 * GAP) + inside * (width + GAP)
 
     for number, title in enumerate(titles):
-        middle(title, place(number * len(columns)) + span / 2, EDGE, TEXT, INK)
-        for inside, column in enumerate(columns):
-            x = place(number * len(columns) + inside) + width / 2
-            middle([column], x, top - GAP - _line(SMALL), SMALL, GREY)
+        write(title, left_of(number * len(columns)) + span / 2, EDGE, TEXT, INK)
+        for inside, label in enumerate(columns):
+            x = left_of(number * len(columns) + inside) + width / 2
+            write([label], x, top - GAP - _line(SMALL), SMALL, GREY)
     for number, (name, row) in enumerate(zip(names, cells, strict=True)):
         y = top + number * step
         begin = y + (height - len(name) * _line(TEXT)) / 2
-        middle(name, (EDGE + left - 2 * GAP) / 2, begin, TEXT, INK)
+        write(name, (EDGE + left - 2 * GAP) / 2, begin, TEXT, INK)
         for column, cell in enumerate(row):
-            x = place(column)
-            if cell.picture:
-                size = (round(scale * cell.picture.width), round(scale * cell.picture.height))
-                small = cell.picture.resize(size, Image.Resampling.LANCZOS)
-                corner = (x + (width - size[0]) // 2, y + (height - size[1]) // 2)
-                page.paste(small, corner)
-            middle([cell.note], x + width / 2, y + height + 2, SMALL, GREY)
+            corner = left_of(column)
+            if cell.image:
+                size = (round(scale * cell.image.width), round(scale * cell.image.height))
+                small = cell.image.resize(size, Image.Resampling.LANCZOS)
+                page.paste(small, (corner + (width - size[0]) // 2, y + (height - size[1]) // 2))
+            write([cell.note], corner + width / 2, y + height + 2, SMALL, GREY)
     return page
 
 
@@ -106,15 +111,15 @@ def _length(text: str, size: int) -> int:
 
 
 @functools.cache
-def _font(text: str, size: int) -> ImageFont.FreeTypeFont:
+def _font(text: str, size: int) -> Font:
     """The first font that has all letters of the text."""
     fonts = _fonts(size)
     return next((font for font in fonts if all(_has(font, letter) for letter in text)), fonts[0])
 
 
 @functools.cache
-def _fonts(size: int) -> list[ImageFont.FreeTypeFont]:
-    found = []
+def _fonts(size: int) -> list[Font]:
+    found: list[Font] = []
     for name in FONTS:
         try:
             found.append(ImageFont.truetype(name, size))
@@ -124,7 +129,7 @@ def _fonts(size: int) -> list[ImageFont.FreeTypeFont]:
 
 
 @functools.cache
-def _has(font: ImageFont.FreeTypeFont, letter: str) -> bool:
+def _has(font: Font, letter: str) -> bool:
     return bytes(font.getmask(letter)) != bytes(font.getmask(NO_LETTER))
 
 

@@ -1,80 +1,78 @@
-"""Four people: a square of pictures between them at one seed."""
+"""Four people: a square of images between them at one seed."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Literal
 
 import gradio as gr
 
-from celeb_core import CelebError, bilinear, mix
-from ui.drawing_job import DrawJob, Order
+from celeb_core import CelebError, mix
 from ui.errors import safe
-from ui.gallery import Results, Seen
-from ui.jobs import Drawn
-from ui.mixing import check_text, order, percent, somebody, submit
-from ui.parts import message
-from ui.pictures import save_picture
+from ui.gallery import Displayed, Results
+from ui.generation_job import GenerateJob, ImageRequest
+from ui.images import save_image
+from ui.jobs import SavedImage
+from ui.mixtures import check_prompt, find_person, percent, request_mixture, submit
 from ui.sheet import Cell, sheet
 from ui.studio import PRIVATE, Shared
+from ui.widgets import Updates, message
 from ui.workspace import Workspace
 
 CORNERS = ("Upper left", "Upper right", "Lower left", "Lower right")
 MIN_SIDE, MAX_SIDE = 2, 7
 
 
-class SquareJob(DrawJob):
-    """A drawing of a square, row by row; in the end a sheet of it with names at its corners."""
+class SquareJob(GenerateJob):
+    """Generates a square, row by row; in the end a sheet of it with names at its corners."""
 
     def run(self) -> Literal["done", "stopped"]:
-        """The pictures, then all as one; not if some are missing."""
+        """The images, then all as one; not if some are missing."""
         if super().run() == "stopped":
             return "stopped"
-        side = side_of(self.orders)
+        side = side_of(self.requests)
         ends = [0, side - 1, side * (side - 1), side * side - 1]
         cells = [
-            Cell(image, drawn.caption if place in ends else "")
-            for place, (image, drawn) in enumerate(zip(self._images, self.pictures, strict=True))
+            Cell(image, saved.caption if index in ends else "")
+            for index, (image, saved) in enumerate(zip(self.pixels, self.images, strict=True))
         ]
         rows = [cells[first : first + side] for first in range(0, side * side, side)]
-        path = self.pictures[0].path.with_name(f"{self.id[:8]}-square.png")
-        save_picture(sheet([""] * side, [""], [""] * side, rows), path)
-        self.sheet = Drawn(path, "All as one picture")
+        path = self.images[0].path.with_name(f"{self.id[:8]}-square.png")
+        save_image(sheet([""] * side, [""], [""] * side, rows), path)
+        self.sheet = SavedImage(path, "All as one image")
         return "done"
 
 
 class SquareResults(Results):
     """The gallery as a square, with the people's names at its corners."""
 
-    def poll(self, seen: Seen, order: str, session: str) -> list[Any]:
-        """As any results; then the names above and below, and the number of columns."""
+    def poll(self, displayed: Displayed, order: str, session: str) -> Updates:
+        """Update also the names above and below, and the number of columns."""
         job = self.job(session)
-        shown = super().poll(seen, order, session)
-        if job is None:
-            return shown
-        shown[self.watched.index(self.sheet)] = gr.update(visible=False)  # only to be downloaded
-        if shown[0] == seen:
-            return [*shown, gr.skip(), gr.skip()]
-        a, b, c, d = job.orders[0].settings["corners"]
-        if job.pictures:
-            shown[self.watched.index(self.gallery)]["columns"] = side_of(job.orders)
-        return [*shown, *([corners(a, b), corners(c, d)] if job.pictures else ["", ""])]
+        updates = super().poll(displayed, order, session)
+        if job is None or updates[self.displayed] == displayed:
+            return updates
+        updates[self.sheet] = gr.update(visible=False)  # only to be downloaded
+        if not job.images:
+            return {**updates, self.above: "", self.below: ""}
+        if self.gallery in updates:
+            updates[self.gallery]["columns"] = side_of(job.requests)
+        a, b, c, d = job.requests[0].settings["corners"]
+        return {**updates, self.above: corners(a, b), self.below: corners(c, d)}
 
     def build_square(self) -> None:
         """The gallery between two lines of names."""
         self.above = message("square-above")
         self.build_gallery("small")
         self.gallery.elem_classes = [*self.gallery.elem_classes, "square"]
-        self.download.unrender()
         self.below = message("square-below")
-        with gr.Row(elem_classes="actions"):
-            self.download.render()
-        self.watched += [self.above, self.below]
+        self.build_download()
+        self.outputs += [self.above, self.below]
 
 
 class Square:
-    """Widgets and what they do. Handlers take and give plain values and component updates."""
+    """Widgets and what they do."""
 
     def __init__(self, shared: Shared) -> None:
         self.shared = shared
@@ -93,33 +91,33 @@ class Square:
         seed: int | None,
         session: str,
     ) -> str:
-        """Queue side x side pictures -> what is wrong, if something is."""
+        """Queue side x side images; return what is wrong, or ""."""
         workspace = self.shared.workspace(session)
-        return submit(
-            SquareJob,
-            self.shared,
-            workspace,
-            lambda: self._orders(workspace, (a, b, c, d), check_text(text), int(side), seed),
-        )
 
-    def _orders(
+        def make_requests() -> list[ImageRequest]:
+            return self._requests(workspace, (a, b, c, d), check_prompt(text), int(side), seed)
+
+        return submit(SquareJob, self.shared, workspace, make_requests)
+
+    def _requests(
         self, workspace: Workspace, names: Sequence[str], text: str, side: int, seed: int | None
-    ) -> list[Order]:
+    ) -> list[ImageRequest]:
         core = self.shared.core
         if not all(names):
             raise CelebError("Choose four people, one for each corner.")
-        people = [somebody(name, workspace) for name in names]
-        orders = []
+        people = [find_person(name, workspace) for name in names]
+        requests = []
         for row in range(side):
             for column in range(side):
-                weights = bilinear(column / (side - 1), row / (side - 1))
-                words = mix(people, weights, core.basis, core.models)
+                weights = bilinear_weights(column / (side - 1), row / (side - 1))
+                embeddings = mix(people, weights, core.basis, core.models)
+                label = mixture_label(names, weights)
                 settings = {
                     "corners": list(names),
                     "weights": [round(weight, 4) for weight in weights],
                 }
-                orders.append(order(words, text, seed, recipe(names, weights), settings))
-        return orders
+                requests.append(request_mixture(embeddings, text, seed, label, settings))
+        return requests
 
     # --- widgets --------------------------------------------------------------------------------
 
@@ -128,7 +126,7 @@ class Square:
         with gr.Row():
             with gr.Column(scale=4, min_width=320):
                 self._build_form()
-                self.results.build_buttons("Draw the square")
+                self.results.build_buttons("Generate square")
                 self.problem = message("square-problem")
             with gr.Column(scale=6, min_width=320):
                 self.results.build_status(
@@ -150,22 +148,27 @@ class Square:
                         gr.Dropdown([], label=label, interactive=True, min_width=150, elem_id=id)
                     )
         self.side = gr.Slider(
-            MIN_SIDE, MAX_SIDE, 4, step=1, label="Pictures per side", elem_id="square-side",
-            info="4 means 4 x 4 pictures. Each mixes all four people, the nearest corner most.",
+            MIN_SIDE, MAX_SIDE, 4, step=1, label="Images per side", elem_id="square-side",
+            info="4 means 4 x 4 images. Each mixes all four people, the nearest corner most.",
         )  # fmt: skip
 
 
-def side_of(orders: Sequence[Order]) -> int:
-    """Pictures per side of a whole square."""
-    return math.isqrt(len(orders))
+def bilinear_weights(x: float, y: float) -> tuple[float, float, float, float]:
+    """Weights of the unit square's corners, row by row, at x to the right, y down."""
+    return ((1 - x) * (1 - y), x * (1 - y), (1 - x) * y, x * y)
+
+
+def side_of(requests: Sequence[ImageRequest]) -> int:
+    """Images per side of a whole square."""
+    return math.isqrt(len(requests))
 
 
 def corners(left: str, right: str) -> str:
-    """Two names at the ends of a line, as HTML."""
+    """HTML: two names at the ends of a line."""
     return f'<p class="corners"><bdi>{safe(left)}</bdi><bdi>{safe(right)}</bdi></p>'
 
 
-def recipe(names: Sequence[str], weights: Sequence[float]) -> str:
+def mixture_label(names: Sequence[str], weights: Sequence[float]) -> str:
     """Who is in a mixture, the most first; a corner is its name alone."""
     parts: dict[str, float] = {}
     for name, weight in zip(names, weights, strict=True):

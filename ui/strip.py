@@ -1,4 +1,4 @@
-"""Two people: a strip of pictures from one to the other at one seed."""
+"""Two people: a strip of images from one to the other at one seed."""
 
 from __future__ import annotations
 
@@ -7,22 +7,22 @@ from typing import Any
 import gradio as gr
 
 from celeb_core import CelebError, interpolate
-from ui.drawing_job import DrawJob, Order
 from ui.gallery import Results
-from ui.mixing import check_text, order, somebody, submit
-from ui.parts import message
+from ui.generation_job import GenerateJob, ImageRequest
+from ui.mixtures import check_prompt, find_person, request_mixture, submit
 from ui.studio import PRIVATE, Shared
+from ui.widgets import message
 from ui.workspace import Workspace
 
-MAX_PICTURES = 17
+MAX_IMAGES = 17
 
 
-class StripJob(DrawJob):
-    """A drawing of a strip."""
+class StripJob(GenerateJob):
+    """Generates a strip."""
 
 
 class Strip:
-    """Widgets and what they do. Handlers take and give plain values and component updates."""
+    """Widgets and what they do."""
 
     def __init__(self, shared: Shared) -> None:
         self.shared = shared
@@ -33,25 +33,25 @@ class Strip:
     def start(
         self, a: str, b: str, lam: float, text: str, count: int, seed: int | None, session: str
     ) -> str:
-        """Queue the strip -> what is wrong, if something is."""
+        """Queue the strip; return what is wrong, or ""."""
         workspace = self.shared.workspace(session)
-        return submit(
-            StripJob,
-            self.shared,
-            workspace,
-            lambda: self._orders(workspace, a, b, lam, check_text(text), int(count), seed),
-        )
+
+        def make_requests() -> list[ImageRequest]:
+            return self._requests(workspace, a, b, lam, check_prompt(text), int(count), seed)
+
+        return submit(StripJob, self.shared, workspace, make_requests)
 
     def nearest(self, lam: float, session: str) -> Any:
-        """The picture of the strip that is nearest to the slider, large."""
+        """Update the large image: the one of the strip that is nearest to the slider."""
         job = self.results.job(session)
-        if job is None or not job.pictures:
+        if job is None or not job.images:
             return gr.skip()
-        places = [order.settings["lambda"] for order in job.orders[: len(job.pictures)]]
-        index = min(range(len(places)), key=lambda place: abs(places[place] - lam))
-        return gr.update(value=str(job.pictures[index].path), visible=True)
+        images, requests = list(job.images), job.requests
+        distances = [abs(requests[i].settings["lambda"] - lam) for i in range(len(images))]
+        index = distances.index(min(distances))
+        return gr.update(value=str(images[index].path), visible=True)
 
-    def _orders(
+    def _requests(
         self,
         workspace: Workspace,
         a: str,
@@ -60,18 +60,18 @@ class Strip:
         text: str,
         count: int,
         seed: int | None,
-    ) -> list[Order]:
+    ) -> list[ImageRequest]:
         core = self.shared.core
         if not a or not b:
             raise CelebError("Choose two people.")
-        one, two = (somebody(name, workspace) for name in (a, b))
-        places = [lam] if count == 1 else [index / (count - 1) for index in range(count)]
-        orders = []
-        for place in places:
-            words = interpolate(two, one, place, core.basis, core.models)
-            settings = {"from": a, "to": b, "lambda": round(place, 4)}
-            orders.append(order(words, text, seed, f"λ {place:.2f}", settings))
-        return orders
+        one, two = (find_person(name, workspace) for name in (a, b))
+        values = [lam] if count == 1 else [index / (count - 1) for index in range(count)]
+        requests = []
+        for value in values:
+            embeddings = interpolate(two, one, value, core.basis, core.models)
+            settings = {"from": a, "to": b, "lambda": round(value, 4)}
+            requests.append(request_mixture(embeddings, text, seed, f"λ {value:.2f}", settings))
+        return requests
 
     # --- widgets --------------------------------------------------------------------------------
 
@@ -80,7 +80,7 @@ class Strip:
         with gr.Row():
             with gr.Column(scale=4, min_width=320):
                 self._build_form()
-                self.results.build_buttons("Draw the strip")
+                self.results.build_buttons("Generate strip")
                 self.problem = message("interpolate-problem")
             with gr.Column(scale=6, min_width=320):
                 self.results.build_status(
@@ -89,21 +89,23 @@ class Strip:
                 self.large = gr.Image(
                     label="At the slider", interactive=False, visible=False, height=300,
                     buttons=["fullscreen", "download"], elem_id="interpolate-large",
-                    alt_text="The mixture of both people at the slider's place",
+                    alt_text="The mixture of both people at the slider's λ",
                 )  # fmt: skip
                 self.results.build_gallery("small")
+                self.results.build_download()
         self.results.wire(session)
         form = [self.a, self.b, self.lam, prompt, self.count, seed, session]
         started = self.results.go.click(self.start, form, self.problem, **PRIVATE)
         started.success(**self.results.tick)
-        look: dict[str, Any] = {
+        nearest: dict[str, Any] = {
             "fn": self.nearest,
             "inputs": [self.lam, session],
             "outputs": self.large,
+            "queue": False,
             **PRIVATE,
         }
-        self.lam.change(queue=False, trigger_mode="always_last", **look)
-        self.results.gallery.change(queue=False, **look)
+        self.lam.change(trigger_mode="always_last", **nearest)
+        self.results.gallery.change(**nearest)
 
     def _build_form(self) -> None:
         with gr.Row():
@@ -116,6 +118,6 @@ class Strip:
             info="0 is From, 1 is To. Move it to see the strip go by.",
         )  # fmt: skip
         self.count = gr.Slider(
-            1, MAX_PICTURES, 5, step=1, label="Pictures", info="1: only the one at λ.",
+            1, MAX_IMAGES, 5, step=1, label="Images", info="1: only the one at λ.",
             elem_id="interpolate-count",
         )  # fmt: skip

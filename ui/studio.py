@@ -1,4 +1,4 @@
-"""What the tabs share: the loaded models, the job queue, and whose workspace is whose."""
+"""What the tabs share: the loaded models, the job queue, and each session's workspace."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from PIL import Image
 from celeb_core import Studio, load_identity, save_identity
 from celeb_core.errors import CelebError
 from ui.jobs import Runner
-from ui.pace import Pace
+from ui.time_estimate import TimeEstimates
 from ui.workspace import PRIVATE_FOLDER, Workspace
 
 PRIVATE: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
 """For the page's own events: no public endpoint, no veil over the outputs."""
-TICK = 0.3  # seconds between two looks at a job; only display hangs on it
+TICK = 0.3  # seconds between two polls of a job; only display depends on it
 
 ID = re.compile(r"[0-9a-f]{32}")
 FORGET_AFTER = 24 * 3600  # seconds; only where sessions are apart
@@ -33,10 +33,15 @@ SIDE = 128  # of an example in evaluation/people.png
 
 @dataclass(eq=False)
 class Shared:
-    """`apart`: every browser session has its own people, photos, jobs and pictures.
+    """What all tabs and sessions share.
 
-    Otherwise, on a machine of one's own, there is one library and every tab of every browser
-    shows the same.
+    Args:
+        core: The loaded models.
+        library: Folder of the owner's people.
+        apart: Every browser session has its own people, photos, jobs and images. Otherwise, on a
+            machine of one's own, there is one library and all browsers show the same.
+        runner: Of all jobs.
+        sessions: Folder of the sessions, where they are apart.
     """
 
     core: Studio
@@ -48,19 +53,24 @@ class Shared:
     def __post_init__(self) -> None:
         self._lock = threading.Lock()
         self._workspaces: dict[str, Workspace] = {}
-        self.pace = Pace(self.core, self.library / PRIVATE_FOLDER / "pace.json")
+        path = self.library / PRIVATE_FOLDER / "time_estimates.json"
+        self.estimates = TimeEstimates(self.core, path)
 
     @property
-    def pictures(self) -> Path:
-        """Where drawn pictures are kept for good; beside the library."""
-        return self.library.resolve().parent / "pictures"
+    def images(self) -> Path:
+        """Folder of generated images, beside the library."""
+        return self.library.resolve().parent / "images"
 
     def new_session(self) -> str:
-        """An id that nobody can guess; the browser keeps it."""
+        """Return an id that nobody can guess; the browser stores it."""
         return uuid.uuid4().hex
 
     def workspace(self, session: str) -> Workspace:
-        """The workspace of a browser session. Raises CelebError for an id that is not ours."""
+        """Return the workspace of a browser session.
+
+        Raises:
+            CelebError: The id is not one of ours.
+        """
         if not self.apart:
             session = "local"
         elif not ID.fullmatch(session or ""):
@@ -74,7 +84,7 @@ class Shared:
     def _open(self, session: str) -> Workspace:
         faces, basis = self.core.faces, self.core.basis
         if not self.apart:
-            return Workspace(session, self.library, self.pictures, faces, basis)
+            return Workspace(session, self.library, self.images, faces, basis)
         self.sessions.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._forget()
         folder = self.sessions / session
@@ -83,7 +93,7 @@ class Shared:
             library.mkdir(parents=True)
             self._copy_samples(library)
         (folder / "used").touch()
-        return Workspace(session, library, folder / "pictures", faces, basis)
+        return Workspace(session, library, folder / "images", faces, basis)
 
     def _copy_samples(self, library: Path) -> None:
         """Strangers get the people that ship with the project, never those of the owner."""
@@ -92,7 +102,7 @@ class Shared:
             save_identity(identity, library)
 
     def _forget(self) -> None:
-        """Delete what sessions left behind that nobody has opened for a day."""
+        """Delete sessions that nobody has opened for a day."""
         for mark in self.sessions.glob("*/used"):
             session = mark.parent.name
             idle = time.time() - mark.stat().st_mtime > FORGET_AFTER
@@ -103,7 +113,7 @@ class Shared:
     # --- what the bundled model offers ----------------------------------------------------------
 
     def examples(self) -> list[tuple[Image.Image, str]]:
-        """Faces that the model was never trained on, with a name for each; maybe none."""
+        """Return faces that the model was never trained on, each with a name; maybe none."""
         folder = self.core.models.folder
         path = folder / "evaluation" / "people.png" if folder else None
         if path is None or not path.is_file():

@@ -42,8 +42,6 @@ CSS = """
 #train-running p::before { content: ""; display: inline-block; width: 0.6em; height: 0.6em;
   margin-right: 0.5em; border-radius: 50%; background: var(--primary-500); }
 #train-running:not(:has(p)) { display: none; }
-body:has(#train-running p) #first-look { display: none; }
-#first-look p { margin: 0; }
 /* The tab itself says more. */
 body:has(#tab-train-button[aria-selected="true"]) #train-running { display: none; }
 .section { font-size: 0.95rem; font-weight: 600; margin: 0; }
@@ -84,14 +82,14 @@ body:has(#tab-train-button[aria-selected="true"]) #train-running { display: none
 .chips button { flex: 0 0 auto !important; min-width: 0 !important; width: auto !important;
   max-width: 100%; padding: 4px 12px !important; border-radius: 999px !important; }
 .chips button img { border-radius: 50%; width: 26px !important; height: 26px !important; }
-/* Labels above their pictures instead of on them. */
+/* Labels above their images instead of on them. */
 :is(#faces-photo, #faces-crop, #interpolate-large) [data-testid="block-label"] { position: static;
   border: none; background: none; padding: 4px 8px; font-size: 0.9rem; }
 #faces-crop .image-frame, #faces-crop .image-container { height: auto !important; }
 footer button.hidden:first-child + .divider { display: none; }
 #faces-photo img { max-height: 420px; cursor: pointer; }
 #interpolate-large img { width: 100%; height: 100%; object-fit: contain; }
-/* Galleries: as high as their pictures are, with the words under them instead of over them. */
+/* Galleries: as high as their images are, with captions below instead of over them. */
 .cards, .cards .grid-wrap { min-height: 0 !important; height: auto !important; padding: 0; }
 .cards { border: none !important; background: none !important; overflow: visible !important; }
 .cards [data-testid="block-label"] { position: static; border: none; background: none; padding: 0;

@@ -1,4 +1,4 @@
-"""A training in the background: what it remembers, and how it is stopped and taken up again."""
+"""A training in the background: its state, and how it is stopped and resumed."""
 
 from __future__ import annotations
 
@@ -6,15 +6,14 @@ import json
 import math
 import shutil
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 from PIL import Image
 
 from celeb_core import (
-    CelebError,
     Identity,
     SampleConfig,
     Studio,
@@ -24,17 +23,18 @@ from celeb_core import (
     generate,
     parse_prompt,
     save_checkpoint,
-    score_picture,
+    score_image,
 )
 from celeb_core.errors import SaveFailed
 from celeb_core.files import write_atomically
+from celeb_core.prompt import PORTRAIT
+from celeb_core.training import config_from_dict
 from ui.errors import explain
-from ui.jobs import Drawn, Job
-from ui.pace import RESULTS, Pace
-from ui.pictures import read_settings, save_picture
+from ui.images import read_settings, save_image
+from ui.jobs import Job, SavedImage
+from ui.time_estimate import RESULTS, TimeEstimates
 from ui.workspace import Trainee, Workspace
 
-PORTRAIT = "a photo of <{}>"
 CHECKPOINT_EVERY = 5.0  # seconds
 PREVIEW_SHARE = 0.12  # of the time at most
 RESULT_SEED = 1
@@ -42,25 +42,25 @@ RESULT_SEED = 1
 
 @dataclass(eq=False, kw_only=True)
 class TrainJob(Job):
-    """Fit the trainees, keep the people, draw each a few times."""
+    """Fit the trainees, save the people, generate a few images of each."""
 
     core: Studio
     workspace: Workspace
     trainees: list[Trainee]
     config: TrainConfig
-    pace: Pace
+    estimates: TimeEstimates
     step: int = 0
     losses: list[tuple[int, tuple[float, ...]]] = field(default_factory=list)  # step, of each
     people: tuple[Identity, ...] = ()  # as they are now
-    previews: list[Drawn] = field(default_factory=list)
-    results: list[Drawn] = field(default_factory=list)
+    previews: list[SavedImage] = field(default_factory=list)
+    results: list[SavedImage] = field(default_factory=list)
     trained: float = 0.0  # seconds
-    warning: str = ""  # what did not work on the way, but stopped nothing
+    warning: str = ""  # a failure that stopped nothing
     saved: bool = False  # the people are in the library
 
     @property
     def folder(self) -> Path:
-        """Its record and checkpoint; there while the training can be taken up again."""
+        """Its record and checkpoint, there while the training can be resumed."""
         return self.workspace.private / "jobs" / self.id
 
     @property
@@ -69,17 +69,17 @@ class TrainJob(Job):
         return not self.live and not self.saved and (self.folder / "state.safetensors").is_file()
 
     @property
-    def keepable(self) -> bool:
+    def savable(self) -> bool:
         """Whether there are people who are not in the library yet, for whatever reason."""
         return not self.live and not self.saved and bool(self.people)
 
     @property
     def names(self) -> list[str]:
-        """Who is trained."""
+        """Of the people."""
         return [trainee.name for trainee in self.trainees]
 
     def again(self) -> TrainJob:
-        """A job that goes on where this one stopped."""
+        """Return a job that goes on where this one stopped."""
         fresh = type(self)(
             owner=self.owner,
             id=self.id,
@@ -87,7 +87,7 @@ class TrainJob(Job):
             workspace=self.workspace,
             trainees=self.trainees,
             config=self.config,
-            pace=self.pace,
+            estimates=self.estimates,
             step=self.step,
             losses=list(self.losses),
             people=self.people,
@@ -99,13 +99,13 @@ class TrainJob(Job):
     # --- on the worker thread -------------------------------------------------------------------
 
     def run(self) -> Literal["done", "stopped"]:
-        """Train, save, draw; stopped in the training, the state stays on the disk."""
+        """Train, save, generate; a training that is stopped leaves its state on the disk."""
         self.total, self.note = self.config.steps, "Getting ready"
         if not self._train():
             return "stopped"
-        self.pace.learn(self.config, len(self.people), self.step, self.trained)
+        self.estimates.learn(self.config, len(self.people), self.step, self.trained)
         self.finish()
-        self.note = "Drawing the results"
+        self.note = "Generating the results"
         for person in self.people:
             for number in range(RESULTS):
                 self._result(person, number)
@@ -113,13 +113,14 @@ class TrainJob(Job):
         return "done"
 
     def finish(self) -> None:
-        """Keep the people as they are; there is nothing to take up again after that."""
+        """Save the people as they are now; after that the training cannot be resumed."""
         for person in self.people:
-            self.workspace.keep(person)
+            self.workspace.save_person(person)
         self.saved = True
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def _train(self) -> bool:
+        """Return whether it came to its end."""
         checkpoint = self.folder / "state.safetensors"
         steps = fit_identities(
             [trainee.person() for trainee in self.trainees],
@@ -130,7 +131,7 @@ class TrainJob(Job):
             recogniser=self.core.faces.id,
             resume=checkpoint if checkpoint.is_file() else None,
         )
-        stored, looked, cost = time.monotonic(), -math.inf, 0.0
+        stored, previewed, cost = time.monotonic(), -math.inf, 0.0
         for step in steps:
             self._note_step(step)
             stopping = self.told_to_stop() and step.step < step.steps
@@ -140,14 +141,14 @@ class TrainJob(Job):
                 stored = time.monotonic()
             if stopping:
                 return False
-            if step.steps and now - looked > cost / PREVIEW_SHARE:
+            if step.steps and now - previewed > cost / PREVIEW_SHARE:
                 self._attempt(self._preview, step)
-                looked = time.monotonic()
-                cost = looked - now
+                previewed = time.monotonic()
+                cost = previewed - now
         return True
 
     def _attempt(self, save: Callable[[TrainStep], None], step: TrainStep) -> None:
-        """What is nice to have on the disk must not cost the training."""
+        """Save what is nice to have: a failure must not cost the training."""
         try:
             save(step)
         except SaveFailed as error:
@@ -164,68 +165,68 @@ class TrainJob(Job):
             self.losses = [known for known in self.losses if known[0] <= step.step]
 
     def _store(self, step: TrainStep) -> None:
-        """The state, and what a restarted app must know to go on with it."""
+        """Store the state, and what a restarted app must know to resume."""
         save_checkpoint(step, self.folder / "state.safetensors")
         record: dict[str, Any] = {
             "trainees": [trainee.id for trainee in self.trainees],
-            "config": asdict(self.config),
+            "config": self.config.flat(),
             "losses": self.losses,
         }
         write_atomically(self.folder / "job.json", json.dumps(record).encode())
 
     def _preview(self, step: TrainStep) -> None:
-        """One person after the other, so that many do not cost more than one."""
+        """Preview one person after the other, so that many do not cost more than one."""
         person = step.people[len(self.previews) % len(step.people)]
-        self.note = "Drawing a preview"
+        self.note = "Generating a preview"
         steps = max(1, self.core.models.steps // 2)
-        drawn = self._draw(person, RESULT_SEED, f"preview-{step.step:04}", steps)
-        if drawn:
-            path, score, _ = drawn
-            who = f"{person.name} · " if len(step.people) > 1 else ""
-            self.previews.append(Drawn(path, f"{who}step {step.step} · {likeness(score)}"))
+        generated = self._generate(person, RESULT_SEED, f"preview-{step.step:04}", steps)
+        if generated:
+            path, score, _ = generated
+            name = f"{person.name} · " if len(step.people) > 1 else ""
+            self.previews.append(SavedImage(path, f"{name}step {step.step} · {score_text(score)}"))
 
     def _result(self, person: Identity, number: int) -> None:
-        drawn = self._draw(person, RESULT_SEED + number, f"result-{number + 1}")
-        if drawn:
-            path, score, picture = drawn
-            caption = f"{person.name} · {likeness(score)}"
-            self.results.append(Drawn(path, caption, person.name, {"identity": score}))
+        generated = self._generate(person, RESULT_SEED + number, f"result-{number + 1}")
+        if generated:
+            path, score, image = generated
+            caption = f"{person.name} · {score_text(score)}"
+            self.results.append(SavedImage(path, caption, person.name, {"identity": score}))
             if number == 0:
-                self.workspace.keep_portrait(person.name, picture, read_settings(path))
+                self.workspace.save_portrait(person.name, image, read_settings(path))
 
-    def _draw(
+    def _generate(
         self, person: Identity, seed: int, label: str, steps: int | None = None
     ) -> tuple[Path, float | None, Image.Image] | None:
-        """A portrait on the disk with its identity score; None when told to stop."""
-        text = PORTRAIT.format(person.name)
-        drawn = generate(
+        """Save a portrait; return it with its identity score, or None when told to stop."""
+        text = PORTRAIT.format(f"<{person.name}>")
+        images = generate(
             parse_prompt(text, {person.name: person}),
             self.core.models,
             self.core.basis,
             SampleConfig(seed=seed, steps=steps),
             should_stop=self.told_to_stop,
         )
-        if not drawn:
+        if not images:
             return None
-        wanted = {person.name: self._references()[person.name]}
-        score = score_picture(drawn[0], text, wanted, self.core).identity
+        number = self.people.index(person)
+        wanted = {person.name: self.trainees[number].reference()}
+        score = score_image(images[0], text, wanted, self.core.scorers).identity
         settings = {"prompt": text, "seed": seed, "model": self.core.models.id, "identity": score}
-        number = [trainee.name for trainee in self.trainees].index(person.name)
-        folder = self.workspace.pictures / "training" / self.id
-        path = save_picture(drawn[0], folder / f"{label}-{number + 1}.png", settings)
-        return path, score, drawn[0]
-
-    def _references(self) -> Mapping[str, Any]:
-        return {trainee.name: trainee.reference() for trainee in self.trainees}
+        folder = self.workspace.images / "training" / self.id
+        path = save_image(images[0], folder / f"{label}-{number + 1}.png", settings)
+        return path, score, images[0]
 
 
-def likeness(score: float | None) -> str:
-    """An identity score in words and a number."""
-    return "not scored" if score is None else f"likeness\u00a0{score:.2f}"
+def score_text(score: float | None) -> str:
+    """Format an identity score."""
+    return "not scored" if score is None else f"identity score\u00a0{score:.2f}"
 
 
-def interrupted(core: Studio, workspace: Workspace, pace: Pace) -> TrainJob | None:
-    """The newest training that was under way when the app ended, ready to be taken up again."""
+def interrupted(core: Studio, workspace: Workspace, estimates: TimeEstimates) -> TrainJob | None:
+    """Return the newest training that was under way when the app ended, ready to be resumed.
+
+    Records of the version before this one are read, too.
+    """
     records = sorted(
         (workspace.private / "jobs").glob("*/job.json"), key=lambda path: path.stat().st_mtime
     )
@@ -233,10 +234,10 @@ def interrupted(core: Studio, workspace: Workspace, pace: Pace) -> TrainJob | No
         try:
             record = json.loads(path.read_text(encoding="utf-8"))
             trainees = [workspace.trainees[id] for id in record["trainees"]]
-            config = TrainConfig(**record["config"])
+            config = config_from_dict(record["config"])
             losses = [(int(step), tuple(map(float, each))) for step, each in record["losses"]]
-        except (CelebError, ValueError, KeyError, TypeError):  # its people were removed
-            continue
+        except (ValueError, KeyError, TypeError, AttributeError):
+            continue  # damaged, or its people were removed
         job = TrainJob(
             owner=workspace.id,
             id=path.parent.name,
@@ -244,7 +245,7 @@ def interrupted(core: Studio, workspace: Workspace, pace: Pace) -> TrainJob | No
             workspace=workspace,
             trainees=trainees,
             config=config,
-            pace=pace,
+            estimates=estimates,
             losses=losses,
             step=losses[-1][0] if losses else 0,
         )

@@ -1,8 +1,8 @@
-"""What belongs to one user: photos, people to be trained, the library, pictures.
+"""What belongs to one user: photos, people to be trained, the library, images.
 
-Files: `<library>/*.safetensors` the people, with a drawn portrait `*.png` beside each;
-`<private>/` the photos of people to be trained and the states of trainings, never served;
-`<pictures>/` what was drawn. Everything is looked up by ids that we made, never by a path or a
+Files: `<library>/*.safetensors` the people, each with a generated portrait `*.png` beside it;
+`<library>/.studio/` the photos of people to be trained and the states of trainings, never served;
+`<images>/` what was generated. Everything is looked up by ids that we made, never by a path or a
 name that came from the page.
 """
 
@@ -28,13 +28,13 @@ from celeb_core import (
     Person,
     find_faces,
     list_identities,
-    open_photo,
+    load_photo,
 )
 from celeb_core.errors import BadName, CelebError
 from celeb_core.files import write_atomically
 from celeb_core.identity import check_name
-from ui.pictures import save_picture
-from ui.shelf import Shelf
+from ui.images import save_image
+from ui.library_files import LibraryFiles
 
 PRIVATE_FOLDER = ".studio"  # in the library: photos and states of trainings
 MAX_PHOTOS = 12  # in memory, not yet used
@@ -53,30 +53,38 @@ class Photo:
 
 @dataclass(eq=False)
 class Trainee:
-    """Somebody in the training list: a name and the faces to learn from."""
+    """An entry of the training list: a name and the faces to learn from."""
 
     name: str
     faces: tuple[Face, ...]
     id: str = field(default_factory=lambda: uuid.uuid4().hex)
 
     def person(self) -> Person:
-        """As the core wants it."""
+        """Return the person for the core."""
         return Person(self.name, self.faces)
 
     def reference(self) -> Tensor:
-        """(512,) unit norm: the face that pictures of this person are compared with."""
-        return middle_of([face.embedding for face in self.faces])
+        """Return (512,) of unit norm: the face that images of this person are compared with."""
+        return mean_direction([face.embedding for face in self.faces])
 
 
 class Workspace:
-    """One library and all that is around it; on a private machine there is only one."""
+    """One library and all that belongs to it; on a private machine there is only one.
+
+    Args:
+        id: Of the session.
+        library: Folder of the people.
+        images: Folder of generated images.
+        faces: Finds faces in photos.
+        basis: Of the model; people of other models are not offered.
+    """
 
     def __init__(
-        self, id: str, library: Path, pictures: Path, faces: FaceModel, basis: CelebBasis
+        self, id: str, library: Path, images: Path, faces: FaceModel, basis: CelebBasis
     ) -> None:
-        self.id, self.library, self.pictures = id, library, pictures
+        self.id, self.library, self.images = id, library, images
         self.private = library / PRIVATE_FOLDER
-        self.shelf = Shelf(library, self.private)
+        self.files = LibraryFiles(library, self.private)
         self.basis, self._faces = basis, faces
         self.photos: dict[str, Photo] = {}
         self._references: dict[str, Tensor | None] = {}  # of people without a photo
@@ -86,8 +94,17 @@ class Workspace:
     # --- photos -------------------------------------------------------------------------------
 
     def add_photo(self, source: Path | Image.Image, label: str, example: bool = False) -> Photo:
-        """Decode a photo and find its faces; only one example is kept. Raises PhotoError."""
-        image = open_photo(source)
+        """Decode a photo and find its faces.
+
+        Args:
+            source: The photo.
+            label: The file's name as the user knows it.
+            example: A face that comes with the model; it replaces the example before it.
+
+        Raises:
+            PhotoError: It cannot be read, or shows no face.
+        """
+        image = load_photo(source)
         photo = Photo(label, image, find_faces(image, self._faces), example)
         with self._lock:
             if example:
@@ -102,21 +119,31 @@ class Workspace:
     def enlist(self, photo: Photo, index: int, name: str, consent: bool) -> Trainee:
         """Put a face into the training list; a name that is there already gets one face more.
 
-        The photo leaves the Faces tab unless it shows others too. Raises BadName, SaveFailed, and
-        CelebError for a person who has not agreed; those of examples are made up.
+        The photo leaves the Faces tab unless it shows others too.
+
+        Args:
+            photo: Of this workspace.
+            index: Of the face in the photo.
+            name: Of the person.
+            consent: Whether the person has agreed; example faces are made up and need none.
+
+        Raises:
+            BadName: The name cannot be used.
+            SaveFailed: The photo cannot be stored.
+            CelebError: The person has not agreed.
         """
         name = check_name(name)
         if not (consent or photo.example):
             raise CelebError(
                 f"Tick “I may use this person's likeness” first. If {name} has not agreed, "
-                "use a photo of somebody who has."
+                "use a photo of a person who has."
             )
         with self._lock:
             known = self.trainee(name)
             face = photo.faces[index]
             trainee = Trainee(name, (*known.faces, face) if known else (face,))
             trainee.id = known.id if known else trainee.id
-            save_picture(photo.image, self._folder(trainee.id) / f"{len(trainee.faces)}.png")
+            save_image(photo.image, self._folder(trainee.id) / f"{len(trainee.faces)}.png")
             self._store(trainee)
             self.trainees[trainee.id] = trainee
             if len(photo.faces) == 1:
@@ -124,11 +151,11 @@ class Workspace:
         return trainee
 
     def trainee(self, name: str) -> Trainee | None:
-        """The one of that name in the training list."""
+        """Return the entry of the training list with that name."""
         return next((t for t in self.trainees.values() if t.name == name), None)
 
     def dismiss(self, id: str) -> None:
-        """Take somebody off the training list and delete the photos."""
+        """Take a person off the training list and delete the photos."""
         with self._lock:
             if self.trainees.pop(id, None):
                 shutil.rmtree(self._folder(id), ignore_errors=True)
@@ -136,27 +163,42 @@ class Workspace:
     # --- the library --------------------------------------------------------------------------
 
     def people(self) -> dict[str, Identity]:
-        """The people of this model by name."""
+        """Return the people of this model by name."""
         found = list_identities(self.library)
         return {name: who for name, who in found.items() if who.basis_id == self.basis.id}
 
-    def keep(self, identity: Identity) -> None:
-        """Save a trained person. Raises SaveFailed."""
-        self.shelf.replace(identity)
+    def save_person(self, identity: Identity) -> None:
+        """Save a trained person.
 
-    def keep_portrait(self, name: str, picture: Image.Image, settings: Mapping[str, Any]) -> None:
-        """A drawn picture to recognise the person by; `settings` may hold its likeness as
-        "identity". Raises SaveFailed.
+        Raises:
+            SaveFailed: The file cannot be written.
         """
-        save_picture(picture, self.shelf.portrait_path(name), settings)
+        self.files.replace(identity)
+
+    def save_portrait(self, name: str, image: Image.Image, settings: Mapping[str, Any]) -> None:
+        """Save a generated image to recognise the person by.
+
+        Args:
+            name: Of a person in the library.
+            image: The portrait.
+            settings: Written into the file; "identity" is its identity score.
+
+        Raises:
+            SaveFailed: The file cannot be written.
+        """
+        save_image(image, self.files.portrait_path(name), settings)
 
     def portrait(self, name: str) -> Path | None:
-        """The drawn picture of a person of the library."""
-        path = self.shelf.portrait_path(name)
+        """Return the portrait of a person in the library, if there is one."""
+        path = self.files.portrait_path(name)
         return path if path.is_file() else None
 
     def rename(self, name: str, new_name: str) -> str:
-        """Of the person and of their photos -> the new name as it was saved. Raises BadName."""
+        """Rename a person and their photos; return the new name as it was saved.
+
+        Raises:
+            BadName: The new name is taken or cannot be used.
+        """
         with self._lock:
             trainee = self.trainee(name)
             other = self.trainee(check_name(new_name))
@@ -165,26 +207,29 @@ class Workspace:
                     f"“{other.name}” is in the training list. Choose another name, or remove that "
                     "one from the list first."
                 )
-            saved = self.shelf.rename(name, new_name)
+            saved = self.files.rename(name, new_name)
             if trainee is not None:
                 trainee.name = saved
                 self._store(trainee)
         return saved
 
     def reference(self, identity: Identity) -> Tensor | None:
-        """The face that pictures of this person are compared with, if there is one."""
+        """Return (512,), the face that images of this person are compared with, if it is known."""
         trainee = self.trainee(identity.name)
         if trainee is not None:
             return trainee.reference()
         return self._references.get(_digest(identity))
 
     def needs_reference(self, identity: Identity) -> bool:
-        """Whether nobody has looked for one yet."""
+        """Return whether there is no photo, and no generated face was looked for yet."""
         return self.trainee(identity.name) is None and _digest(identity) not in self._references
 
     def remember_reference(self, identity: Identity, faces: Sequence[Tensor]) -> None:
-        """What was found, maybe nothing; until the app ends: no embedding goes to the disk."""
-        self._references[_digest(identity)] = middle_of(faces) if faces else None
+        """Remember generated faces (512,) of a person, maybe none.
+
+        Until the app ends: no embedding goes to the disk.
+        """
+        self._references[_digest(identity)] = mean_direction(faces) if faces else None
 
     # --- files --------------------------------------------------------------------------------
 
@@ -203,20 +248,20 @@ class Workspace:
             try:
                 record = json.loads(path.read_text(encoding="utf-8"))
                 faces = [
-                    self._face_again(path.with_name(f"{number}.png"), middle)
+                    self._stored_face(path.with_name(f"{number}.png"), middle)
                     for number, middle in enumerate(record["faces"], 1)
                 ]
                 yield Trainee(check_name(record["name"]), tuple(faces), path.parent.name)
             except (CelebError, ValueError, KeyError):  # written by another version, or damaged
                 continue
 
-    def _face_again(self, photo: Path, middle: tuple[float, float]) -> Face:
+    def _stored_face(self, photo: Path, middle: tuple[float, float]) -> Face:
         faces = find_faces(photo, self._faces)
         return min(faces, key=lambda face: _distance(_middle(face), middle))
 
 
-def middle_of(embeddings: Sequence[Tensor]) -> Tensor:
-    """Unit vectors (512,) -> their mean direction."""
+def mean_direction(embeddings: Sequence[Tensor]) -> Tensor:
+    """Return the mean of unit vectors (512,), with unit norm."""
     total: Tensor = sum(embeddings[1:], embeddings[0])
     length: Tensor = total.norm()
     return total / length

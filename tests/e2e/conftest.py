@@ -50,13 +50,6 @@ def browser(app: App, chromium: sync_api.Browser) -> Iterator[Browser]:
 
 
 @pytest.fixture
-def newcomer(chromium: sync_api.Browser, tmp_path: Path) -> Iterator[Browser]:
-    """In front of an app that nobody has used yet."""
-    with running(tmp_path) as app, browsing(app.url, chromium) as browser:
-        yield browser
-
-
-@pytest.fixture
 def pair(tmp_path: Path) -> Path:
     """A photo of two held-out people beside each other."""
     grid = Image.open(TOONVILLE / "evaluation" / "people.png").convert("RGB")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -10,12 +11,13 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from playwright import sync_api
+from playwright.sync_api import expect
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 TOONVILLE = ROOT / "assets" / "toonville"
@@ -42,6 +44,12 @@ class App:
     url: str
     folder: Path
     log: Path
+    process: subprocess.Popen[bytes]
+
+    def kill(self) -> None:
+        """End it without a warning."""
+        self.process.kill()
+        self.process.wait(20)
 
 
 @dataclass
@@ -57,7 +65,7 @@ class Browser:
         page = self.context.new_page()
         page.on("pageerror", lambda error: self.errors.append(str(error)))
         page.goto(self.url + path)
-        sync_api.expect(page.get_by_role("tab", name="Faces")).to_be_visible()
+        expect(page.get_by_role("tab", name="Faces")).to_be_visible()
         page.wait_for_function(READY)
         return page
 
@@ -81,13 +89,12 @@ def running(folder: Path, *options: str) -> Iterator[App]:
     }
     with log.open("w") as output:
         process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=output, stderr=output)
+    app = App(f"http://127.0.0.1:{port}", folder, log, process)
     try:
-        url = f"http://127.0.0.1:{port}"
-        _wait_for(url, process, log)
-        yield App(url, folder, log)
+        until(lambda: _answers(app))
+        yield app
     finally:
-        process.kill()
-        process.wait(20)
+        app.kill()
 
 
 @contextmanager
@@ -109,16 +116,44 @@ def browsing(url: str, chromium: sync_api.Browser) -> Iterator[Browser]:
     assert made.errors == []
 
 
-def _wait_for(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
-    limit = time.monotonic() + START
-    while time.monotonic() < limit:
-        assert process.poll() is None, log.read_text()
-        try:
-            urllib.request.urlopen(url, timeout=5)
-            return
-        except (urllib.error.URLError, TimeoutError):
-            time.sleep(0.2)
-    raise AssertionError(f"no page after {START} s: {log.read_text()}")
+def _answers(app: App) -> bool:
+    assert app.process.poll() is None, app.log.read_text()
+    try:
+        urllib.request.urlopen(app.url, timeout=5)
+    except (urllib.error.URLError, TimeoutError):
+        return False
+    return True
+
+
+def until(condition: Callable[[], bool], seconds: float = START) -> None:
+    """Wait for something outside of the browser."""
+    limit = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < limit
+        time.sleep(0.02)
+
+
+def use_example(page: sync_api.Page, number: int, name: str) -> None:
+    """Put an example face into the training list."""
+    page.locator("#faces-examples .thumbnail-item").nth(number).click()
+    expect(page.locator("#faces-crop img")).to_be_visible()
+    expect(page.locator("#faces-name :is(input, textarea)")).to_have_value(name)
+    expect(page.locator("#faces-use")).to_be_enabled()
+    page.locator("#faces-use").click()
+    expect(page.locator("#faces-list")).to_contain_text(name)
+
+
+def train(page: sync_api.Page, name: str, recipe: str) -> None:
+    """Train a person who is in the training list."""
+    page.get_by_role("tab", name="Train").click()
+    page.get_by_label(name).check()
+    page.get_by_role("radio", name=recipe).check()
+    page.locator("#train-start").click()
+
+
+def step(text: sync_api.Locator) -> int:
+    """The step of a training that an element tells."""
+    return int(re.search(r"step (\d+)", text.inner_text())[1])
 
 
 def open_tab(page: sync_api.Page, name: str) -> None:
@@ -142,4 +177,4 @@ def choose(page: sync_api.Page, dropdown: sync_api.Locator, text: str) -> None:
     dropdown.click()
     dropdown.fill(text)
     page.get_by_role("option", name=text, exact=True).click()
-    sync_api.expect(dropdown).to_have_value(text)
+    expect(dropdown).to_have_value(text)

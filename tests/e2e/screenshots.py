@@ -1,4 +1,4 @@
-"""Pictures of the page for README and docs: PYTHONPATH=tests python -m e2e.screenshots."""
+"""Images of the page for README and docs: PYTHONPATH=tests python -m e2e.screenshots."""
 
 from __future__ import annotations
 
@@ -9,7 +9,17 @@ from pathlib import Path
 from PIL import Image
 from playwright.sync_api import Page, expect, sync_playwright
 
-from e2e.harness import ARGUMENTS, CHROMIUM, PATIENCE, ROOT, Browser, browsing, open_tab, running
+from e2e.harness import (
+    ARGUMENTS,
+    CHROMIUM,
+    PATIENCE,
+    ROOT,
+    Browser,
+    browsing,
+    open_tab,
+    running,
+    use_example,
+)
 
 FOLDER = ROOT / "docs" / "screenshots"
 COLOURS = 128  # of a palette: a quarter of the size, and nobody sees it
@@ -32,16 +42,14 @@ def main() -> None:
 
 
 def walk(browser: Browser) -> None:
-    """Two people, a joint training, pictures."""
+    """Two people, a joint training, images."""
     page = browser.open()
     for index, name in enumerate(("Ash", "Billie")):
-        page.locator("#faces-examples .thumbnail-item").nth(index).click()
-        expect(page.locator("#faces-name :is(input, textarea)")).to_have_value(name)
-        expect(page.locator("#faces-use")).to_be_enabled()
-        if index:
+        use_example(page, index, name)
+        if not index:
+            page.locator("#faces-examples .thumbnail-item").nth(1).click()
+            expect(page.locator("#faces-name :is(input, textarea)")).to_have_value("Billie")
             shoot(page, "faces")
-        page.locator("#faces-use").click()
-        expect(page.locator("#faces-list")).to_contain_text(name)
     page.get_by_role("tab", name="Train").click()
     page.locator("#train-start").click()
     expect(page.locator("#train-results .thumbnail-item")).to_have_count(6)
@@ -54,18 +62,18 @@ def walk(browser: Browser) -> None:
         "a photo of <Ash> and <Billie>\na photo of <Billie> on the beach wearing sunglasses"
     )
     page.locator("#compose-start").click()
-    expect(page.locator("#compose-status")).to_contain_text("4 of 4 pictures · ")
+    expect(page.locator("#compose-status")).to_contain_text("4 of 4 images · ")
     shoot(page, "compose")
     page.get_by_role("tab", name="Interpolate").click()
     expect(page.locator("#interpolate-b input")).not_to_have_value("")
     page.locator("#interpolate-start").click()
-    expect(page.locator("#interpolate-status")).to_contain_text("5 of 5 pictures · ")
+    expect(page.locator("#interpolate-status")).to_contain_text("5 of 5 images · ")
     shoot(page, "interpolate")
     page.get_by_role("tab", name="Four people").click()
     page.locator("#square-start").click()
-    expect(page.locator("#square-status")).to_contain_text("16 of 16 pictures · ")
+    expect(page.locator("#square-status")).to_contain_text("16 of 16 images · ")
     page.locator("#around-second").click()
-    expect(page.locator("#around-status")).to_contain_text("5 of 5 pictures · ")
+    expect(page.locator("#around-status")).to_contain_text("5 of 5 images · ")
     shoot(page, "square-and-map")
     page.get_by_role("tab", name="Library").click()
     page.locator("#library-people .thumbnail-item").first.click()
@@ -93,10 +101,10 @@ def phone(browser: Browser) -> None:
 def shoot(page: Page, name: str) -> None:
     """The whole page, with a small palette."""
     page.mouse.move(0, 0)
-    page.wait_for_timeout(1500)  # transitions and late pictures
-    picture = Image.open(io.BytesIO(page.screenshot(full_page=True))).convert("RGB")
+    page.wait_for_timeout(1500)  # transitions and late images
+    image = Image.open(io.BytesIO(page.screenshot(full_page=True))).convert("RGB")
     FOLDER.mkdir(parents=True, exist_ok=True)
-    picture.quantize(COLOURS).save(FOLDER / f"{name}.png", optimize=True)
+    image.quantize(COLOURS).save(FOLDER / f"{name}.png", optimize=True)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Ways in for a photo: the camera, the clipboard; and one that shows nobody."""
+"""Photos from the camera and from the clipboard; and one that shows nobody."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ PASTE = """async data => {
 }"""
 
 
-def test_a_picture_of_the_camera_is_used(browser):
+def test_an_image_of_the_camera_is_used(browser):
     page = browser.open()
     page.get_by_role("button", name="Use the camera").click()
     page.get_by_text("Click to Access Webcam").click()
@@ -33,9 +33,9 @@ def test_a_picture_of_the_camera_is_used(browser):
     expect(page.locator("#faces-list")).to_contain_text("Robin")
 
 
-def test_a_picture_is_pasted_anywhere_and_one_without_a_face_says_what_to_do(browser, tmp_path):
+def test_an_image_is_pasted_anywhere_and_one_without_a_face_says_what_to_do(browser, tmp_path):
     page = browser.open()
-    photo = (ROOT / "docs" / "pictures" / "ada.png").read_bytes()
+    photo = (ROOT / "docs" / "images" / "ada.png").read_bytes()
     page.evaluate(PASTE, "data:image/png;base64," + base64.b64encode(photo).decode())
     expect(page.locator("#faces-crop img")).to_be_visible()
     landscape = tmp_path / "dog.png"

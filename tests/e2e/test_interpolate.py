@@ -12,7 +12,7 @@ pytestmark = [pytest.mark.e2e, pytest.mark.toonville]
 CORNERS = ("upper-left", "upper-right", "lower-left", "lower-right")
 
 
-def test_the_map_fits_its_place_and_names_who_is_near(browser):
+def test_the_map_fits_the_page_and_names_who_is_near(browser):
     page = browser.open()
     page.set_viewport_size({"width": 390, "height": 844})
     expect(page.get_by_role("button", name="More tabs")).to_be_visible()
@@ -33,7 +33,7 @@ def test_a_square_appears_between_its_names_and_is_there_after_a_reload(browser)
         expect(page.locator(f"#square-{corner} input")).not_to_have_value("")
     page.locator("#square-side input[type=number]").fill("2")
     page.locator("#square-start").click()
-    expect(page.locator("#square-status")).to_contain_text("4 of 4 pictures · ")
+    expect(page.locator("#square-status")).to_contain_text("4 of 4 images · ")
     page.reload()
     page.get_by_role("tab", name="Interpolate").click()
     page.get_by_role("tab", name="Four people").click()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 
 import pytest
@@ -13,35 +12,8 @@ from e2e.harness import ROOT, choose, choose_file, open_tab
 pytestmark = [pytest.mark.e2e, pytest.mark.toonville]
 
 TABS = ("Faces", "Train", "Compose", "Interpolate", "Library", "About")
-CLICKS, SECONDS = 6, 90  # at most
 RTL = ('مرحبا "x" & {{1}} &lt;img src=x onerror=alert(1)&gt; ' + "ي" * 64)[:64]
 SAMPLE = ROOT / "identities" / "ada.sample.safetensors"
-
-
-def test_from_the_first_visit_to_the_first_picture(newcomer):
-    began, clicks = time.monotonic(), 0
-    page = newcomer.open()
-    steps = [
-        page.locator("#faces-examples .thumbnail-item").nth(3),
-        page.locator("#faces-use"),
-        page.get_by_role("tab", name="Train"),
-        page.locator("#train-start"),
-        page.locator("#train-compose"),
-        page.locator("#compose-start"),
-    ]
-    for step in steps:
-        expect(step).to_be_enabled()
-        step.click()
-        clicks += 1
-        if step is steps[1]:
-            expect(page.locator("#faces-list")).to_contain_text("Drew")
-        if step is steps[4]:
-            expect(page.locator("#compose-prompt textarea")).to_have_value("a photo of <Drew>")
-    expect(page.locator("#compose-gallery .thumbnail-item").first).to_be_visible()
-    expect(page.locator("#compose-gallery")).to_contain_text("Drew 0.")
-    seconds = time.monotonic() - began
-    print(f"first picture of a person after {clicks} clicks and {seconds:.0f} s")
-    assert clicks <= CLICKS and seconds < SECONDS
 
 
 def test_names_complete_by_keyboard(browser):
@@ -89,14 +61,14 @@ def test_a_person_is_renamed_deleted_and_brought_back(browser):
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
 
 
-def test_the_settings_of_a_picture_come_back(browser):
+def test_the_settings_of_an_image_come_back(browser):
     page = browser.open()
     page.get_by_role("tab", name="Compose").click()
     prompt = page.locator("#compose-prompt textarea")
     prompt.fill("a photo of a person\na person in space")
     page.locator("#compose-count input[type=number]").fill("1")
     page.locator("#compose-start").click()
-    expect(page.locator("#compose-status")).to_contain_text("2 of 2 pictures · ")
+    expect(page.locator("#compose-status")).to_contain_text("2 of 2 images · ")
     page.locator("#compose-gallery .thumbnail-item", has_text="2. a person in space").click()
     expect(page.locator("#compose-facts")).to_contain_text("a person in space")
     page.locator("#compose-reuse").click()
@@ -113,18 +85,18 @@ def test_every_tab_fits_a_phone(browser, scheme):
         assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
 
 
-def test_a_drawing_is_cancelled_within_two_seconds(browser):
+def test_generating_is_cancelled_and_what_is_there_stays(browser):
     page = browser.open()
     page.get_by_role("tab", name="Compose").click()
     page.locator("#compose-prompt textarea").fill("a photo of a person on the beach")
     page.locator("#compose-count input[type=number]").fill("16")
     page.locator("#compose-start").click()
     expect(page.locator("#compose-gallery .thumbnail-item").first).to_be_visible()
-    began = time.monotonic()
     page.locator("#compose-cancel").click()
     expect(page.locator("#compose-status")).to_contain_text("Cancelled")
-    assert time.monotonic() - began < 2
     expect(page.locator("#compose-start")).to_be_enabled()
+    expect(page.locator("#compose-download")).to_be_visible()
+    assert 1 <= page.locator("#compose-gallery .thumbnail-item").count() < 16
 
 
 def test_a_new_tab_shows_the_same_results(browser):
@@ -133,10 +105,10 @@ def test_a_new_tab_shows_the_same_results(browser):
     page.locator("#compose-prompt textarea").fill("a photo of a person")
     page.locator("#compose-count input[type=number]").fill("1")
     page.locator("#compose-start").click()
-    expect(page.locator("#compose-status")).to_contain_text("1 of 1 pictures")
+    expect(page.locator("#compose-status")).to_contain_text("1 of 1 images")
     other = browser.open()
     other.get_by_role("tab", name="Compose").click()
-    expect(other.locator("#compose-status")).to_contain_text("1 of 1 pictures")
+    expect(other.locator("#compose-status")).to_contain_text("1 of 1 images")
     expect(other.locator("#compose-gallery .thumbnail-item")).to_have_count(1)
 
 

@@ -1,0 +1,156 @@
+"""A second judge for photographs: dlib's face network, which no training of ours ever used.
+
+Optional: `pip install -r requirements-judge.txt`. Its embeddings are (128,), trained for Euclidean
+distance; here they have unit norm, because their cosine separates people as well.
+
+python -m bench.dlib_judge PHOTO IMAGE... [--model MODEL]   cosines of the person of a photo
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from celeb_core.errors import CelebError, FeatureMissing
+from celeb_core.faces import find_face, load_photo
+from celeb_core.studio import Studio, load_studio
+from celeb_core.types import Box, Face
+
+WEIGHTS = "face_recognition_models"  # the package; importing it fails with today's setuptools
+LANDMARKS = "shape_predictor_5_face_landmarks.dat"
+NETWORK = "dlib_face_recognition_resnet_model_v1.dat"
+MIN_OVERLAP = 0.3  # intersection over union of two boxes of one face
+SAME_PERSON = 0.94  # cosine of two photographs that are likely of one person: an L2 of .48
+
+
+class DlibJudge:
+    """Embeds faces of photographs with a detector, landmarks and a network of its own."""
+
+    def __init__(self, folder: Path) -> None:
+        import dlib
+
+        self._rectangle = dlib.rectangle
+        self._detect = dlib.get_frontal_face_detector()
+        self._landmarks = dlib.shape_predictor(str(folder / LANDMARKS))
+        self._network = dlib.face_recognition_model_v1(str(folder / NETWORK))
+
+    def embed(self, image: Image.Image, faces: Sequence[Face]) -> Tensor:
+        """Return (n, 128) of unit norm for faces that were found in this image.
+
+        Where dlib's detector finds the same face, its box counts: its landmarks expect it.
+        """
+        if not faces:
+            return torch.zeros(0, 128)
+        rgb = np.asarray(image.convert("RGB"))
+        detected = [(_sides(rectangle), rectangle) for rectangle in self._detect(rgb, 1)]
+        rows = []
+        for face in faces:
+            near = max(detected, key=lambda one: overlap(one[0], face.box), default=None)
+            same = near is not None and overlap(near[0], face.box) > MIN_OVERLAP
+            rectangle = near[1] if near and same else self._rectangle(*_square(face.box))
+            points = self._landmarks(rgb, rectangle)
+            rows.append(np.array(self._network.compute_face_descriptor(rgb, points)))
+        embeddings = torch.from_numpy(np.stack(rows)).float()
+        return torch.nn.functional.normalize(embeddings, dim=1)
+
+
+def load_dlib_judge() -> DlibJudge | None:
+    """Load the judge; None if dlib or its weights are not installed."""
+    spec = importlib.util.find_spec(WEIGHTS)
+    if spec is None or spec.origin is None or importlib.util.find_spec("dlib") is None:
+        return None
+    folder = Path(spec.origin).parent / "models"
+    complete = all((folder / name).is_file() for name in (LANDMARKS, NETWORK))
+    return DlibJudge(folder) if complete else None
+
+
+def main() -> int:
+    """Print how alike the person of a photo is to those of images; return the exit code."""
+    options = _parser().parse_args()
+    try:
+        if (judge := load_dlib_judge()) is None:
+            raise FeatureMissing("dlib is missing: pip install -r requirements-judge.txt.")
+        studio = load_studio(options.model, device=options.device, face_pack=options.face_pack)
+        for line in compare(options.photo, options.images, options.face, studio, judge):
+            print(line)
+    except CelebError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def compare(
+    photo: Path, images: Sequence[Path], choose: int | None, studio: Studio, judge: DlibJudge
+) -> list[str]:
+    """Describe, for each image, the face nearest to the photo's by the recogniser.
+
+    Args:
+        photo: Of the person; of several, face number `choose`.
+        images: To be compared.
+        choose: 1 is the leftmost face.
+        studio: Its recogniser finds the faces.
+        judge: The second opinion. An image without a face scores zero.
+    """
+    original = load_photo(photo)
+    face = find_face(original, studio.faces, choose)
+    (reference,) = judge.embed(original, [face])
+    lines = []
+    for path in images:
+        image = load_photo(path)
+        recogniser = judged = 0.0
+        if found := studio.faces.find(image):
+            cosines = torch.stack([one.embedding for one in found]) @ face.embedding
+            nearest = int(cosines.argmax())
+            recogniser = float(cosines[nearest])
+            judged = float(judge.embed(image, [found[nearest]])[0] @ reference)
+        lines.append(f"{path}: recogniser {recogniser:.3f}, judge {judged:.3f}")
+    return lines
+
+
+def overlap(a: Box, b: Box) -> float:
+    """Return the intersection over union of two boxes, 0 to 1."""
+    width = min(a[2], b[2]) - max(a[0], b[0])
+    height = min(a[3], b[3]) - max(a[1], b[1])
+    if width <= 0 or height <= 0:
+        return 0.0
+    both = width * height
+    return both / (_area(a) + _area(b) - both)
+
+
+def _area(box: Box) -> float:
+    return (box[2] - box[0]) * (box[3] - box[1])
+
+
+def _sides(rectangle: Any) -> Box:
+    return (rectangle.left(), rectangle.top(), rectangle.right(), rectangle.bottom())
+
+
+def _square(box: Box) -> tuple[int, int, int, int]:
+    """The lower square of a face box: dlib's detector leaves the forehead out."""
+    side = box[2] - box[0]
+    return (round(box[0]), round(box[3] - side), round(box[2]), round(box[3]))
+
+
+def _parser() -> argparse.ArgumentParser:
+    about = (__doc__ or "").splitlines()[0]
+    parser = argparse.ArgumentParser(prog="python -m bench.dlib_judge", description=about)
+    parser.add_argument("photo", type=Path, help="of the person")
+    parser.add_argument("images", nargs="+", type=Path, help="generated, or other photographs")
+    parser.add_argument("--face", type=int, help="which face of the photo, 1 is the leftmost")
+    parser.add_argument("--model", default="auto", help="whose face pack finds the faces")
+    parser.add_argument("--device")
+    parser.add_argument("--face-pack", help="insightface pack: a name or a folder")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,265 @@
+"""The commands of `celeb-basis`; their options are in `celeb_core.__main__`."""
+
+import io
+import json
+import logging
+import re
+import sys
+from argparse import Namespace
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from accelerate import PartialState
+from PIL import Image
+from tqdm import tqdm
+
+from celeb_core import evaluation, face_packs, files, identity, mapper, sampling
+from celeb_core.basis import find_basis, interpolate, save_basis
+from celeb_core.errors import BadName, CelebError, FeatureMissing
+from celeb_core.faces import find_face, largest_face, load_photo
+from celeb_core.models import load_models
+from celeb_core.prepare import calibration, names
+from celeb_core.prepare.refinement import RefineConfig, refine_initialisation
+from celeb_core.prompt import parse_prompt
+from celeb_core.scoring import score_image
+from celeb_core.studio import Studio, calibration_path, load_studio
+from celeb_core.textual_inversion import export_identity, import_identities, usage_notes
+from celeb_core.training import fit_identities, save_checkpoint
+from celeb_core.types import PRESETS, Calibration, CelebBasis, Face, Identity, Person, SampleConfig
+
+
+def train(options: Namespace) -> None:
+    """Train people on their photos and write identity files."""
+    if len(options.name) not in (1, len(options.photos)):
+        raise CelebError(
+            f"{len(options.name)} names, {len(options.photos)} photos: give one, or one per photo."
+        )
+    studio = _studio(options)
+    faces = [find_face(photo, studio.faces, options.face) for photo in options.photos]
+    each = [faces] if len(options.name) == 1 else [[face] for face in faces]
+    people = [Person(name, tuple(own)) for name, own in zip(options.name, each, strict=True)]
+    config = PRESETS[options.preset].changed(**_given(options, "seed", "steps", "max_seconds"))
+    fit = partial(fit_identities, calibration=studio.calibration, recogniser=studio.faces.id)
+    with tqdm(desc="training", unit="step") as bar:
+        for step in fit(people, studio.models, studio.basis, config, resume=options.resume):
+            _advance(bar, step.step, step.steps, *step.losses.values())
+            if options.checkpoint and (step.step % 10 == 0 or step.step == step.steps):
+                save_checkpoint(step, options.checkpoint)
+    for person in step.people:
+        print(identity.save_identity(person, options.out))
+
+
+def generate(options: Namespace) -> None:
+    """Generate images from a prompt."""
+    studio, library, config = _sampling(options)
+    prompt = parse_prompt(options.prompt, library)
+    with tqdm(desc="generating", unit="step") as bar:
+        on_step = partial(_advance, bar)
+        images = sampling.generate(prompt, studio.models, studio.basis, config, on_step=on_step)
+    slug = re.sub(r"[^a-z0-9]+", "-", options.prompt.lower()).strip("-")[:60] or "image"
+    for seed, image in enumerate(images, start=config.seed):
+        _save_image(image, options.out / f"{slug}-{seed}.png")
+
+
+def interpolate_people(options: Namespace) -> None:
+    """Generate images that lead from one person to another."""
+    studio, library, config = _sampling(options)
+    config, count = replace(config, num_images=1), options.num_images or 9
+    bound = [parse_prompt(text, library) for text in options.ends]
+    # What has no placeholder is a celebrity's name.
+    a, b = (next(iter(prompt.identities.values()), prompt.text) for prompt in bound)
+    for index in tqdm(range(count), "interpolating", unit="image"):
+        lam = index / max(1, count - 1)
+        mixture = interpolate(b, a, lam, studio.basis, studio.models)
+        prompt = parse_prompt(options.template.format("<mix>"), {"mix": mixture})
+        (image,) = sampling.generate(prompt, studio.models, studio.basis, config)
+        _save_image(image, options.out / f"mix-{index:02}.png")
+
+
+def export(options: Namespace) -> None:
+    """Write an identity as a textual-inversion file for other tools."""
+    models = load_models(options.model, options.device, options.dtype, options.memory)
+    basis = find_basis(models, options.names, options.cache)
+    name, library = options.person.strip("<> "), _library(options, basis)
+    if Path(options.person).is_file():
+        person = identity.load_identity(Path(options.person), basis)
+    else:
+        person = library.get(name) or identity.find_identity(name, options.identities, basis)
+    path = export_identity(person, basis, models, options.out, **_given(options, "format", "token"))
+    print(path, *(f"  {tool}: {note}" for tool, note in usage_notes(path).items()), sep="\n")
+
+
+def import_file(options: Namespace) -> None:
+    """Turn a textual-inversion file of another tool into identity files."""
+    models = load_models(options.model, options.device, options.dtype, options.memory)
+    basis = find_basis(models, options.names, options.cache)
+    found = import_identities(options.file, basis, **_given(options, "name", "min_explained"))
+    if taken := {one.identity.name for one in found} & set(identity.list_identities(options.out)):
+        raise BadName(f"“{min(taken)}” is taken in {options.out}. Give another --name.")
+    for one in found:
+        path = identity.save_identity(one.identity, options.out)
+        print(f"{path}: <{one.identity.name}>, {one.explained:.1%} within the celeb basis")
+
+
+def score(options: Namespace) -> None:
+    """Print how alike the person of a photo and those of images are, as cosines."""
+    studio = _studio(options)
+    photo, judge = load_photo(options.photo), studio.scorers.judge
+    face = find_face(photo, studio.faces, options.face)
+    judged = {"x": judge.embed(photo, [face])[0]} if judge else None
+    for path in options.images:
+        scores = score_image(load_photo(path), "<x>", {"x": face.embedding}, studio.scorers, judged)
+        second = "" if scores.judge is None else f", judge {scores.judge:.3f}"
+        print(f"{path}: recogniser {scores.identity:.3f}{second}")
+
+
+def basis(options: Namespace) -> None:
+    """Build the model's celeb basis from names."""
+    models = load_models(options.model, options.device, options.dtype, options.memory)
+    built = find_basis(models, options.names, options.cache, options.components)
+    if options.out:
+        save_basis(built, options.out)
+    print(f"{built.id}: {len(built.names)} names, {built.ranks} of {options.components} components")
+
+
+def calibrate(options: Namespace) -> None:
+    """Generate celebrities and mixtures of them, and fit the closed-form initialisation."""
+    studio = _studio(options)
+    initial = _calibration(studio) if options.keep_initialisation else None
+    mixtures = 0 if initial else options.mixtures  # directions are the celebrities' alone
+    out = options.out or calibration_path(studio.models, studio.faces, options.cache)
+    rows = out.with_suffix(".rows")
+    faces = calibration.load_generated_faces(rows)
+    batches = calibration.generate_people(studio, mixtures, options.seed, options.steps, faces)
+    with tqdm(desc="calibrating", unit="image") as bar:
+        for faces in batches:
+            _advance(bar, len(faces.coefficients), faces.planned)
+            calibration.save_generated_faces(faces, rows)
+    assert faces is not None  # there was a batch, or all of them were stored
+    mapper.save_calibration(calibration.fit_calibration(faces, studio, initial), out)
+    rows.unlink()
+    print(f"{out}: faces in {int(faces.found.sum())} of {faces.planned} images")
+
+
+def refine(options: Namespace) -> None:
+    """Refine the closed-form initialisation on photos of many people."""
+    studio, folder = _studio(options), options.folder
+    models, initial = studio.models, _calibration(studio)
+    out = options.out or calibration_path(models, studio.faces, options.cache)
+    if not folder.is_dir():
+        raise FeatureMissing(f"{folder} is no folder. Name one with photos, one of each person.")
+    photos: list[Face] = []
+    for path in tqdm(sorted(folder.iterdir()), "finding faces", unit="photo"):
+        try:
+            if found := studio.faces.find(load_photo(path)):
+                photos.append(largest_face(found))
+                photos[-1].image.thumbnail((models.width, models.height))  # all are in memory
+        except CelebError as error:
+            tqdm.write(f"left out: {path.name}: {error}")
+    config = RefineConfig(**_given(options, "seed", "steps", "batch_size"))
+    with tqdm(desc="refining", unit="step") as bar:
+        for step in refine_initialisation(initial, photos, models, studio.basis, config):
+            _advance(bar, step.step, step.steps, step.loss)
+            if step.step % 100 == 0 or step.step == step.steps:
+                mapper.save_calibration(step.result(), out)
+    print(f"{out}: refined with {len(photos)} photos")
+
+
+def find_known_names(options: Namespace) -> None:
+    """Find the names that the model knows, and write a report with their images."""
+    # Several under accelerate launch, each with a device of its own.
+    processes = PartialState(cpu=options.device == "cpu")
+    if processes.num_processes > 1:
+        options.device = options.device or str(processes.device)
+    shard, shards = options.shard or (processes.process_index, processes.num_processes)
+    studio, stored = _studio(options), options.out / "faces"
+    people = names.candidates(studio.basis.names)
+    config = SampleConfig(options.num_images or 4, options.seed, options.steps)
+    with tqdm(desc="generating", unit="name") as bar:
+        for progress in names.generate_name_images(people[shard::shards], studio, stored, config):
+            _advance(bar, *progress)
+    processes.wait_for_everyone()
+    if not processes.is_main_process:
+        return
+    images = [one for one in names.load_name_images(people, studio, stored, config) if one]
+    if len(images) < len(people):
+        print(f"{len(images)} of {len(people)} names done; the other shards are still to come")
+        return
+    verdicts, threshold = names.rank_names(people, images)
+    page = names.html_report(verdicts, studio.models.title, threshold)
+    known = [f"{verdict.name}\n" for verdict in verdicts if verdict.known]
+    files.write_atomically(options.out / "names.txt", "".join(known).encode())
+    files.write_atomically(options.out / "report.html", page.encode())
+    print(f"{options.out / 'names.txt'}: {len(known)} of {len(verdicts)} names are known")
+    print(options.out / "report.html")
+
+
+def pack(options: Namespace) -> None:
+    """Download a face pack, after printing its licence."""
+    if options.pack in face_packs.PACKS:
+        print(face_packs.PACKS[options.pack].licence, file=sys.stderr)
+    with tqdm(desc=options.pack, unit="B", unit_scale=True) as bar:
+        folder = face_packs.download_pack(options.pack, options.root, partial(_advance, bar))
+    print(folder)
+
+
+def evaluate(options: Namespace) -> None:
+    """Print how good new people are, beside celebrities by name."""
+    result = evaluation.evaluate(_studio(options), options.seed, options.people, options.rows)
+    print(evaluation.format_table(result))
+    if options.json:
+        files.write_atomically(options.json, json.dumps(result, indent=1).encode())
+
+
+def _studio(options: Namespace) -> Studio:
+    known = "model device dtype memory compiled face_pack names cache".split()
+    studio = load_studio(**_given(options, *known))
+    logging.info(studio.models.note)
+    return studio
+
+
+def _given(options: Namespace, *names: str) -> dict[str, Any]:
+    """Return the options that have a value."""
+    return {name: vars(options)[name] for name in names if vars(options)[name] is not None}
+
+
+def _calibration(studio: Studio) -> Calibration:
+    if studio.calibration is not None:
+        return studio.calibration
+    raise FeatureMissing(f"{studio.models.title} has no calibration. Run “celeb-basis calibrate”.")
+
+
+def _library(options: Namespace, basis: CelebBasis) -> dict[str, Identity]:
+    """Load the user's people, and the samples that come with the bundled model."""
+    samples = identity.list_identities(identity.SAMPLES, identity.SAMPLE_SUFFIX)
+    own = identity.list_identities(options.identities)
+    return {name: one for name, one in samples.items() if one.basis_id == basis.id} | own
+
+
+def _sampling(options: Namespace) -> tuple[Studio, dict[str, Identity], SampleConfig]:
+    """Load the studio, its people, and how to sample; a fast LoRA has defaults of its own."""
+    studio = _studio(options)
+    if options.vae:
+        studio.models.pipeline.vae = sampling.load_tiny_vae(studio.models, options.vae)
+    if options.fast_lora:
+        sampling.add_fast_lora(studio.models, options.fast_lora)
+    options.steps = options.steps or None  # as many as usual
+    fields = "num_images seed steps guidance_scale negative_prompt scheduler".split()
+    usual = sampling.FAST if options.fast_lora else SampleConfig()
+    return studio, _library(options, studio.basis), replace(usual, **_given(options, *fields))
+
+
+def _save_image(image: Image.Image, path: Path) -> None:
+    buffer = io.BytesIO()
+    image.save(buffer, format="PNG")
+    files.write_atomically(path, buffer.getvalue())
+    print(path)
+
+
+def _advance(bar: Any, done: int, total: int, *losses: float) -> None:
+    bar.total = total
+    bar.update(done - bar.n)
+    if losses:
+        bar.set_postfix(loss=f"{sum(losses) / len(losses):.4f}")

@@ -1,0 +1,1 @@
+"""What has to be done once per model: name filter, calibration, refinement."""

@@ -1,0 +1,69 @@
+"""On a machine of one's own: the first visit, and a server that is killed during a training."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from playwright.sync_api import expect
+
+from e2e.harness import App, browsing, running, train, until, use_example
+
+pytestmark = [pytest.mark.e2e, pytest.mark.toonville]
+
+CLICKS = 6  # at most
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[App]:
+    """An app that nobody has used before these tests."""
+    with running(tmp_path_factory.mktemp("home")) as app:
+        yield app
+
+
+def test_from_the_first_visit_to_the_first_image(home, chromium):
+    with browsing(home.url, chromium) as browser:
+        page = browser.open()
+        clicks = [
+            page.locator("#faces-examples .thumbnail-item").nth(3),
+            page.locator("#faces-use"),
+            page.get_by_role("tab", name="Train"),
+            page.locator("#train-start"),
+            page.locator("#train-compose"),
+            page.locator("#compose-start"),
+        ]
+        assert len(clicks) <= CLICKS
+        awaited = {
+            1: lambda: expect(page.locator("#faces-list")).to_contain_text("Drew"),
+            2: lambda: expect(page.get_by_label("Drew")).to_be_checked(),
+            4: lambda: expect(page.locator("#compose-prompt textarea")).to_have_value(
+                "a photo of <Drew>"
+            ),
+        }
+        for number, click in enumerate(clicks):
+            expect(click).to_be_enabled()
+            click.click()
+            awaited.get(number, lambda: None)()
+        expect(page.locator("#compose-gallery .thumbnail-item").first).to_be_visible()
+        expect(page.locator("#compose-gallery")).to_contain_text("Drew 0.")
+
+
+def test_a_training_goes_on_after_a_kill(home, chromium):
+    with browsing(home.url, chromium) as browser:
+        page = browser.open()
+        use_example(page, 0, "Ash")
+        train(page, "Ash", "Paper")
+        expect(page.locator("#train-stop")).to_be_enabled()
+        stored = home.folder / "identities" / ".studio" / "jobs"
+        until(lambda: any(stored.glob("*/job.json")))
+        home.kill()
+    with running(home.folder) as again, browsing(again.url, chromium) as browser:
+        page = browser.open()
+        page.get_by_role("tab", name="Train").click()
+        expect(page.locator("#train-status")).to_contain_text("Ash: stopped, can be resumed")
+        page.get_by_role("button", name="Resume Ash").click()
+        expect(page.locator("#train-status")).to_contain_text("left")
+        page.locator("#train-stop").click()
+        expect(page.locator("#train-keep")).to_be_visible()
+        page.locator("#train-keep").click()
+        expect(page.locator("#train-problem")).to_contain_text("Saved as after step")

@@ -1,0 +1,352 @@
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+from conftest import celebrity_names, portrait
+from PIL import Image
+
+from celeb_core import (
+    list_identities,
+    load_basis,
+    load_calibration,
+    load_identity,
+    load_studio,
+    save_calibration,
+    save_identity,
+)
+from celeb_core import sampling as sampling_module
+from celeb_core.__main__ import main
+from celeb_core.evaluation import evaluate
+from celeb_core.face_packs import PACKS, Pack
+from celeb_core.prepare import calibration as calibration_module
+from celeb_core.prepare import names as names_module
+from celeb_core.prepare import refinement as refinement_module
+from celeb_core.types import Identity
+
+
+@pytest.fixture
+def run(world, tmp_path, monkeypatch):
+    """Run a command in a folder of its own on the tiny world."""
+    monkeypatch.chdir(tmp_path)
+    portrait(255).save("ada.png")
+    portrait(200).save("bob.png")
+    Image.new("RGB", (128, 128), "blue").save("blank.png")
+
+    def call(*arguments: str, model: Path | str = world) -> int:
+        return main([*arguments, "--model", str(model), "--cache", "cache", "--device", "cpu"])
+
+    return call
+
+
+def test_two_commands_from_photo_to_image(run, capsys):
+    assert run("train", "ada.png", "--name", "ada", "--steps", "2") == 0
+    saved = capsys.readouterr().out.strip()
+    assert Path(saved).is_file() and Path(saved).stat().st_size < 3072
+    assert run("generate", "<ada> in space", "--num-images", "2", "--seed", "4") == 0
+    files = capsys.readouterr().out.split()
+    assert files == ["images/ada-in-space-4.png", "images/ada-in-space-5.png"]
+    assert all(Image.open(file).size == (128, 128) for file in files)
+
+
+def test_options_reach_the_sampler(run, monkeypatch):
+    configs = []
+    monkeypatch.setattr(
+        sampling_module, "generate", lambda *args, **options: configs.append(args[3]) or []
+    )
+    options = "--steps 3 --guidance-scale 0 --negative-prompt hat --scheduler ddim"
+    assert run("generate", "a photo", "--seed", "4", *options.split()) == 0
+    config = configs.pop()
+    assert (config.seed, config.steps, config.guidance_scale) == (4, 3, 0.0)
+    assert (config.negative_prompt, config.scheduler) == ("hat", "ddim")
+
+
+def test_several_people_and_several_photos(run):
+    names = ("--name", "ada", "--name", "bob")
+    assert run("train", "ada.png", "bob.png", *names, "--steps", "1", "--out", "people") == 0
+    assert (
+        run("train", "ada.png", "bob.png", "--name", "both", "--steps", "1", "--out", "people") == 0
+    )
+    assert list(list_identities(Path("people"))) == ["ada", "bob", "both"]
+
+
+def test_stop_and_go_on(run):
+    train = ("train", "ada.png", "--name", "ada", "--preset", "paper")
+    assert run(*train, "--steps", "1", "--checkpoint", "state") == 0
+    assert run(*train, "--steps", "2", "--resume", "state") == 0
+    assert list_identities(Path("identities"))["ada"].settings["trained"] == 2
+
+
+def test_interpolate_celebrities_and_identities(run):
+    assert run("train", "ada.png", "--name", "ada", "--preset", "instant") == 0
+    strip = ("--num-images", "3", "--out", "strip")
+    assert run("interpolate", "<ada>", celebrity_names()[0], *strip) == 0
+    files = sorted(Path("strip").iterdir())
+    assert [file.name for file in files] == ["mix-00.png", "mix-01.png", "mix-02.png"]
+    assert len({file.read_bytes() for file in files}) == 3
+
+
+def test_export_and_import(run, basis, capsys):
+    person = Identity("ada", (basis.std > 0).float(), basis.id, "tinyville")
+    file = save_identity(person, Path("identities"))
+    assert run("export", "<ada>") == 0
+    out = capsys.readouterr().out.splitlines()
+    assert out[0] == str(Path("embeddings/ada.safetensors")) and Path(out[0]).is_file()
+    assert len(out) == 6 and "  ComfyUI: copy ada.safetensors" in out[3]
+    assert run("export", str(file), "--format", "a1111", "--token", "eve") == 0
+    assert run("import", "embeddings/eve.pt") == 0
+    assert "<eve>, 100.0% within" in capsys.readouterr().out
+    assert load_identity(Path("identities/eve.safetensors")).name == "eve"
+    assert run("import", "embeddings/eve.pt", "--name", "zoe", "--min-explained", "1.1") == 1
+    assert "--min-explained" in capsys.readouterr().err
+    assert run("import", "embeddings/eve.pt", "--name", "zoe") == 0
+    assert Path("identities/zoe.safetensors").is_file()
+
+
+@pytest.mark.toonville
+def test_the_samples_come_with_the_bundled_model(run, capsys):
+    assert run("export", "<ada>", model="toonville") == 0
+    assert Path(capsys.readouterr().out.splitlines()[0]).name == "ada.safetensors"
+    assert run("export", "<ada>") == 1  # the tiny world is another model
+
+
+def test_basis_and_calibrate(run, world, tmp_path, monkeypatch, capsys):
+    assert run("basis", "--out", "basis.pt", "--components", "4") == 0
+    assert load_basis(Path("basis.pt")).p == 4
+    assert "40 names" in capsys.readouterr().out
+    (tmp_path / "few.txt").write_text("\n".join(celebrity_names()[:12]))
+    few = ("calibrate", "--names", "few.txt", "--mixtures", "4", "--out", "c.safetensors")
+    for _ in range(2):  # the second time all images are there
+        assert run(*few) == 1  # what the tiny model generates has no face
+        assert "8 are needed" in capsys.readouterr().err and Path("c.rows").is_file()
+    Path("c.rows").unlink()
+    generated = []
+
+    def generate_each(prompts, models, basis, config):
+        generated.extend(prompts)
+        return [portrait()] * len(prompts)
+
+    monkeypatch.setattr(calibration_module, "generate_each", generate_each)
+    assert run(*few) == 0
+    assert "of 16 images" in capsys.readouterr().out and Path("c.safetensors").is_file()
+    assert len(generated) == 16 and not Path("c.rows").exists()
+    assert run(*few, "--keep-initialisation") == 1  # there is none yet
+    assert "celeb-basis calibrate" in capsys.readouterr().err
+    own = world / "calibration.safetensors"
+    Path("c.safetensors").rename(own)
+    try:
+        assert run(*few, "--keep-initialisation") == 0
+    finally:
+        own.unlink()
+    assert "of 12 images" in capsys.readouterr().out  # mixtures are not for these
+
+
+def test_calibrate_goes_on_where_it_was(run, tmp_path, monkeypatch):
+    (tmp_path / "few.txt").write_text("\n".join(celebrity_names()[:12]))
+    generated = []
+
+    def generate_each(prompts, models, basis, config):
+        if len(generated) == 8:
+            raise KeyboardInterrupt
+        generated.extend(prompts)
+        return [portrait()] * len(prompts)
+
+    monkeypatch.setattr(calibration_module, "generate_each", generate_each)
+    few = ("calibrate", "--names", "few.txt", "--mixtures", "0", "--out", "c.safetensors")
+    assert run(*few) == 130
+    generated.clear()
+    assert run(*few) == 0
+    assert len(generated) == 4
+
+
+def test_refine(run, world, studio, basis, calibration, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(refinement_module, "MIN_PHOTOS", 20)
+    (tmp_path / "photos").mkdir()
+    for i, shade in enumerate(range(255, 175, -4)):
+        portrait(shade).save(tmp_path / "photos" / f"{i}.png")
+    (tmp_path / "photos" / "notes.txt").write_text("no photo")
+    refine = ("--out", "c.safetensors", "--steps", "2", "--batch-size", "3")
+    assert run("refine", "photos", *refine) == 1
+    assert "celeb-basis calibrate" in capsys.readouterr().err
+    own = world / "calibration.safetensors"
+    save_calibration(replace(calibration, basis_id=studio.basis.id), own)
+    try:
+        assert run("refine", "nowhere", *refine) == 1
+        assert "nowhere is no folder" in capsys.readouterr().err
+        assert run("refine", "photos", *refine) == 0
+    finally:
+        own.unlink()
+    captured = capsys.readouterr()
+    assert "refined with 20 photos" in captured.out
+    assert "left out: notes.txt" in captured.out + captured.err
+    refined = load_calibration([Path("c.safetensors")], studio.faces.id, studio.basis.id)
+    assert refined is not None and not torch.allclose(refined.bias, calibration.bias, atol=1e-3)
+
+
+def test_filter_names_in_two_shards(run, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(names_module, "MADE_UP", 2)
+    monkeypatch.setattr(
+        names_module,
+        "generate",
+        lambda prompt, models, basis, config: [portrait()] * config.num_images,
+    )
+    (tmp_path / "few.txt").write_text("\n".join(celebrity_names()[:6]))
+    arguments = ("filter-names", "--names", "few.txt", "--num-images", "2", "--steps", "1")
+    assert run(*arguments, "--shard", "1/2") == 0
+    assert "4 of 8 names done" in capsys.readouterr().out
+    assert not Path("names/report.html").exists()
+    assert run(*arguments) == 0
+    assert "of 6 names are known" in capsys.readouterr().out
+    assert "<table>" in Path("names/report.html").read_text()
+    for shard in ("3/2", "0/2", "1", "a/b"):
+        with pytest.raises(SystemExit) as caught:
+            run(*arguments, "--shard", shard)
+        assert caught.value.code == 2
+
+
+def test_filter_names_of_several_processes(run, tmp_path, monkeypatch, capsys):
+    """accelerate launch, as the second of two processes."""
+    waited = []
+    second = SimpleNamespace(
+        num_processes=2,
+        process_index=1,
+        device="cpu",
+        is_main_process=False,
+        wait_for_everyone=lambda: waited.append(len(list(Path("names/faces").iterdir()))),
+    )
+    monkeypatch.setattr("celeb_core.cli.PartialState", lambda cpu: second)
+    monkeypatch.setattr(names_module, "MADE_UP", 2)
+    (tmp_path / "few.txt").write_text("\n".join(celebrity_names()[:6]))
+    arguments = ("filter-names", "--names", "few.txt", "--num-images", "1", "--steps", "1")
+    assert run(*arguments) == 0
+    assert waited == [4] and capsys.readouterr().out == ""
+    assert [path.name for path in Path("names").iterdir()] == ["faces"]
+
+
+def test_score_says_how_alike_an_image_is(run, measured_world, capsys):
+    assert run("score", "ada.png", "ada.png", "bob.png", "blank.png", model=measured_world) == 0
+    ada, bob, blank = capsys.readouterr().out.splitlines()
+    assert ada == "ada.png: recogniser 1.000, judge 1.000"
+    assert blank == "blank.png: recogniser 0.000, judge 0.000" and bob != ada
+    assert run("score", "ada.png", "ada.png") == 0
+    assert capsys.readouterr().out == "ada.png: recogniser 1.000\n"
+
+
+def test_evaluate_prints_its_table_and_writes_its_json(run, measured_world, capsys):
+    some = ("--quick", "--people", "2", "--rows", "instant", "--json", "scores.json")
+    assert run("evaluate", "--seed", "3", *some, model=measured_world) == 0
+    written = json.loads(Path("scores.json").read_text())
+    studio = load_studio(measured_world, device="cpu")
+    expected = evaluate(studio, seed=3, people=2, rows=["instant"])
+    for row in (written["instant"], expected["instant"]):
+        row.pop("seconds")
+    assert written == expected
+    assert f"{expected['instant']['prompt']:.3f}" in capsys.readouterr().out
+
+
+def test_a_face_pack_on_request(world, tmp_path, monkeypatch, capsys):
+    archive = Path(shutil.make_archive(str(tmp_path / "pack"), "zip", world / "faces"))
+    monkeypatch.setitem(PACKS, "antelopev2", Pack(archive.as_uri(), "for research only"))
+    assert main(["pack", "antelopev2", "--root", str(tmp_path)]) == 0
+    captured = capsys.readouterr()
+    assert captured.out.strip() == str(tmp_path / "models" / "antelopev2")
+    assert "for research only" in captured.err
+    assert main(["pack", "antelope", "--root", str(tmp_path)]) == 1
+    assert "antelopev2" in capsys.readouterr().err
+
+
+def test_fast_mode(run, lora, tiny_vae, monkeypatch, capsys):
+    configs, generate = [], sampling_module.generate
+
+    def watched(prompt, models, basis, config, **options):
+        configs.append((config.steps, config.guidance_scale, config.scheduler))
+        return generate(prompt, models, basis, config, **options)
+
+    monkeypatch.setattr(sampling_module, "generate", watched)
+    hat = ("generate", "a hat", "--fast-lora")
+    assert run(*hat, str(lora), "--vae", str(tiny_vae)) == 0
+    assert run(*hat, str(lora), "--steps", "2", "--scheduler", "euler") == 0
+    assert configs == [(6, 1.5, "lcm"), (2, 1.5, "euler")]
+    files = capsys.readouterr().out.split()
+    assert all(Image.open(file).size == (128, 128) for file in files) and len(files) == 2
+    assert run(*hat, "none.safetensors") == 1
+    assert "error: The LoRA none.safetensors is not there" in capsys.readouterr().err
+
+
+def test_sdxl(run, sdxl_world, sdxl_basis, capsys):
+    numbers = (sdxl_basis.std > 0).float()
+    save_identity(Identity("ada", numbers, sdxl_basis.id, "sdxl"), Path("identities"))
+    assert run("basis", model=sdxl_world) == 0
+    assert f"{sdxl_basis.id}: 40 names" in capsys.readouterr().out
+    assert run("export", "ada", model=sdxl_world) == 0
+    assert "clip_g" in capsys.readouterr().out
+    assert run("import", "embeddings/ada.safetensors", "--name", "eve", model=sdxl_world) == 0
+    assert "<eve>, 100.0% within" in capsys.readouterr().out
+    assert run("train", "bob.png", "--name", "bob", "--steps", "1", model=sdxl_world) == 0
+    assert run("generate", "<bob> with <eve>", "--steps", "2", model=sdxl_world) == 0
+    image = Image.open(capsys.readouterr().out.splitlines()[-1])
+    assert image.size == (96, 64)  # wider for two
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("train", "blank.png", "--name", "x"), "No face found"),
+        (("train", "none.png", "--name", "x"), "no file"),
+        (("train", "ada.png", "--name", "a/b"), "1 to 64 characters"),
+        (("train", "ada.png", "bob.png", "--name", "a", "--name", "b", "--name", "c"), "per photo"),
+        (("generate", "<nobody>"), "library is empty"),
+        (("interpolate", "<nobody>", "Grezin"), "library is empty"),
+        (("export", "nobody"), "Nobody is called"),
+        (("export", "eve", "--token", "A B"), "trigger word"),
+        (("import", "none.pt"), "no file"),
+        (("import", "embeddings/eve.safetensors"), "“eve” is taken"),
+        (("refine", "none"), "no calibration"),
+        (("evaluate", "--quick"), "no evaluation set"),
+    ],
+)
+def test_errors_are_one_line_and_exit_code_one(arguments, message, run, basis, capsys):
+    if "eve" in " ".join(arguments):
+        save_identity(Identity("eve", basis.std * 0, basis.id, "tinyville"), Path("identities"))
+        assert run("export", "eve") == 0
+    assert run(*arguments) == 1
+    error = capsys.readouterr().err
+    assert "error: " in error and message in error and "Traceback" not in error
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("train", "ada.png"),
+        ("paint",),
+        ("generate",),
+        ("export", "ada", "--format", "zip"),
+        ("generate", "a photo", "--memory", "pieces"),
+    ],
+)
+def test_wrong_usage_is_exit_code_two(arguments, run):
+    with pytest.raises(SystemExit) as caught:
+        run(*arguments)
+    assert caught.value.code == 2
+
+
+def test_interrupted_is_exit_code_130(run, monkeypatch, capsys):
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("celeb_core.cli.load_studio", interrupted)
+    assert run("generate", "a photo") == 130
+    assert "Traceback" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", ["", "train", "filter-names", "pack"])
+def test_help(command, capsys):
+    with pytest.raises(SystemExit) as caught:
+        main([*command.split(), "--help"])
+    assert caught.value.code == 0
+    assert f"usage: celeb-basis {command}".strip() in capsys.readouterr().out

@@ -1,0 +1,73 @@
+from __future__ import annotations
+
+import os
+
+import pytest
+import torch
+from safetensors.torch import save
+
+from celeb_core.errors import SaveFailed
+from celeb_core.files import read_tensors, write_atomically
+
+
+def test_a_file_is_written_with_its_folder_and_replaced(tmp_path):
+    path = tmp_path / "new" / "folder" / "file"
+    write_atomically(path, b"one")
+    write_atomically(path, b"two")
+    assert path.read_bytes() == b"two"
+    assert list(path.parent.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("call", ["fsync", "replace"])
+def test_an_interrupted_write_leaves_the_old_file(call, tmp_path, monkeypatch):
+    path = tmp_path / "file"
+    write_atomically(path, b"old")
+
+    def fail(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, call, fail)
+    with pytest.raises(SaveFailed, match=f"{path}: No space left on device. Free some space"):
+        write_atomically(path, b"new")
+    assert path.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [path]  # nothing half-written beside it
+
+
+def test_a_folder_in_the_way_is_an_error(tmp_path):
+    (tmp_path / "file").write_bytes(b"old")
+    with pytest.raises(SaveFailed, match="file.inside"):
+        write_atomically(tmp_path / "file" / "inside", b"new")
+
+
+CONTENT = save({"x": torch.arange(3)}, metadata={"format": "test 2", "name": "Zoë"})
+
+
+def test_tensors_and_metadata_are_read(tmp_path, caplog):
+    (tmp_path / "file").write_bytes(CONTENT)
+    tensors, metadata = read_tensors(tmp_path / "file", "test 2")
+    assert list(tensors) == ["x"] and tensors["x"].tolist() == [0, 1, 2]
+    assert metadata == {"format": "test 2", "name": "Zoë"}
+    assert not caplog.records
+
+
+def test_a_missing_file_is_none_without_a_word(tmp_path, caplog):
+    assert read_tensors(tmp_path / "missing", "test 2") is None
+    assert not caplog.records
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "damaged"),
+        (b"not at all", "damaged"),
+        (CONTENT[:-4], "damaged"),
+        (CONTENT.replace(b"test 2", b"test 1"), "another version"),
+        (save({"x": torch.zeros(1)}), "another version"),
+    ],
+    ids=["empty", "text", "truncated", "older", "plain"],
+)
+def test_what_is_of_no_use_is_none_with_a_warning(content, message, tmp_path, caplog):
+    (tmp_path / "file").write_bytes(content)
+    assert read_tensors(tmp_path / "file", "test 2") is None
+    (record,) = caplog.records
+    assert f"{tmp_path / 'file'} is" in record.getMessage() and message in record.getMessage()

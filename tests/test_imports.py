@@ -1,0 +1,57 @@
+"""The import rule: what a module of the core may import comes earlier in LAYERS."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import celeb_core
+
+CORE = Path(celeb_core.__file__).parent
+LAYERS = """types errors files precision text_encoder device face_packs faces loading models basis
+mapper prompt identity textual_inversion augmentation denoising_loss sampling scoring training
+studio prepare.calibration prepare.refinement prepare.names evaluation cli""".split()
+PACKAGES = ("__init__", "__main__", "prepare.__init__")  # on top; no module imports them
+
+
+def modules() -> dict[str, Path]:
+    paths = sorted(CORE.rglob("*.py"))
+    return {".".join(path.relative_to(CORE).with_suffix("").parts): path for path in paths}
+
+
+def imports(path: Path) -> set[str]:
+    """Absolute names of all that a file imports, also in functions and for type checkers."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert not node.level, f"{path}:{node.lineno} imports relatively"
+            found |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return found
+
+
+def test_every_module_has_its_layer():
+    assert sorted([*LAYERS, *PACKAGES]) == sorted(modules())
+
+
+@pytest.mark.parametrize("module", LAYERS)
+def test_a_module_imports_what_comes_earlier_alone(module):
+    for name in imports(modules()[module]):
+        top, _, rest = name.partition(".")
+        assert top not in ("ui", "app", "toonville", "bench", "tests"), name
+        if top == "celeb_core":
+            # "celeb_core.prepare.names.candidates" is of the longest module that it begins with
+            of = max((m for m in LAYERS if f"{rest}.".startswith(f"{m}.")), key=len, default=None)
+            assert of in LAYERS[: LAYERS.index(module)], f"{module} imports {name}"
+
+
+def test_importing_the_core_does_not_load_the_page():
+    code = "import sys, celeb_core; print(*{name.partition('.')[0] for name in sys.modules})"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    loaded = set(done.stdout.split())
+    assert "celeb_core" in loaded and not loaded & {"gradio", "ui", "app", "toonville", "bench"}

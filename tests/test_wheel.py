@@ -1,0 +1,79 @@
+"""An installed wheel has all that the programs need: code, bundled model, sample people."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+ROOT = Path(__file__).parent.parent
+CONTENT = (
+    "celeb_core", "ui", "assets", "identities", "app.py", "pyproject.toml", "requirements.txt",
+    "README.md", "LICENSE",
+)  # fmt: skip
+BUILD = "import sys; from setuptools import build_meta; build_meta.build_wheel(sys.argv[1])"
+
+pytestmark = pytest.mark.toonville
+
+
+def run(*command: str | Path, folder: Path, path: Path | None = None) -> str:
+    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "PYTHONPATH": str(path or "")}
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that the wheel is installed into."""
+    source, built, site = (tmp_path_factory.mktemp(name) for name in ("source", "built", "site"))
+    for name in CONTENT:
+        copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
+        copy(ROOT / name, source / name)
+    run(sys.executable, "-c", BUILD, built, folder=source)
+    (wheel,) = built.glob("*.whl")
+    pip = (sys.executable, "-m", "pip", "install", "--no-deps", "--no-index", "--target", site)
+    run(*pip, wheel, folder=built)
+    return site
+
+
+def test_an_empty_folder_is_enough_to_generate_a_sample_person(site: Path, tmp_path: Path) -> None:
+    command = (site / "bin" / "celeb-basis", "generate", "<ada> on the beach", "--steps", "1")
+    printed = run(*command, "--model", "toonville", folder=tmp_path, path=site)
+    (line,) = printed.splitlines()
+    assert Image.open(tmp_path / line).size == (128, 128)
+
+
+def test_the_names_report_has_its_template(site: Path, tmp_path: Path) -> None:
+    code = """
+from celeb_core.prepare import names
+print(names.__file__, names.names_report([], "Toonville", 0.5))
+"""
+    printed = run(sys.executable, "-c", code, folder=tmp_path, path=site)
+    assert printed.startswith(str(site)) and "Toonville knows 0 of 0 names" in printed
+
+
+def test_the_page_has_its_script_its_samples_and_its_example_faces(
+    site: Path, tmp_path: Path
+) -> None:
+    code = """
+import app
+
+def launch(shared, options):
+    print(app.__file__, len(shared.examples()), *shared.workspace("").people())
+
+app.launch = launch
+app.main(["--model", "toonville"])
+"""
+    file, *facts = run(sys.executable, "-c", code, folder=tmp_path, path=site).split()
+    assert Path(file).parent == site and facts == ["8", "ada", "bob", "cleo"]
+
+
+def test_the_program_of_the_page_starts(site: Path, tmp_path: Path) -> None:
+    program = site / "bin" / "celeb-basis-studio"
+    assert "--share" in run(program, "--help", folder=tmp_path, path=site)

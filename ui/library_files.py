@@ -1,0 +1,203 @@
+"""The people of a library folder as files: what is known of each, renaming, deleting with undo."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from pathlib import Path
+
+from celeb_core import (
+    CelebBasis,
+    Identity,
+    import_identities,
+    list_identities,
+    load_identity,
+    rename_identity,
+    save_identity,
+)
+from celeb_core.errors import BadName, IdentityNotFound, IdentityUnreadable, PhotoUnreadable
+from celeb_core.files import write_atomically
+from celeb_core.identity import MAX_NAME, SAMPLE_SUFFIX, SUFFIX, file_name, identity_path
+from ui.images import read_settings
+
+DELETED = "deleted"  # in the private folder
+UNDO_SECONDS = 7 * 24 * 3600  # for which a deleted person can be brought back
+
+
+@dataclass(frozen=True, eq=False)
+class Entry:
+    """What the library knows of a person."""
+
+    identity: Identity
+    file: Path
+    portrait: Path | None  # a generated image
+    score: float | None  # the portrait's identity score
+    saved: datetime
+
+
+@dataclass(frozen=True)
+class Deleted:
+    """A person who can be brought back."""
+
+    name: str
+    file: Path
+
+
+class LibraryFiles:
+    """Files of one library.
+
+    Args:
+        library: Its folder.
+        private: A folder inside of it that is never served.
+    """
+
+    def __init__(self, library: Path, private: Path) -> None:
+        self.library, self._bin = library, private / DELETED
+
+    def entries(self) -> list[Entry]:
+        """Return all people by name, those of other models too."""
+        return [self._entry(identity) for identity in list_identities(self.library).values()]
+
+    def portrait_path(self, name: str) -> Path:
+        """Return where a person's portrait is, or would be."""
+        return self.library / Path(file_name(name)).with_suffix(".png")
+
+    def file(self, name: str) -> Path:
+        """Return a person's file.
+
+        Raises:
+            IdentityNotFound: There is none.
+        """
+        path = identity_path(name, self.library)
+        if not path.is_file():
+            raise IdentityNotFound(f"Nobody is called “{name}” any more. Choose another person.")
+        return path
+
+    def rename(self, name: str, new_name: str) -> str:
+        """Rename a person and the portrait; return the new name as it was saved.
+
+        Raises:
+            BadName: The new name is taken or cannot be used.
+        """
+        identity = rename_identity(name, new_name, self.library)
+        portrait = self.portrait_path(name)
+        if identity.name != name and portrait.is_file():
+            portrait.replace(self.portrait_path(identity.name))
+        return identity.name
+
+    def delete(self, name: str) -> None:
+        """Move a person to the bin; `restore` brings them back.
+
+        Raises:
+            IdentityNotFound: There is no such person.
+        """
+        for path in self._copy_to_bin(name):
+            path.unlink(missing_ok=True)
+
+    def replace(self, identity: Identity) -> None:
+        """Save a person; an earlier one of that name goes to the bin.
+
+        Raises:
+            SaveFailed: The file cannot be written.
+        """
+        earlier = self.library / file_name(identity.name)
+        if earlier.is_file():
+            self._copy_to_bin(identity.name)
+        save_identity(identity, self.library)
+        self.portrait_path(identity.name).unlink(missing_ok=True)  # it shows the earlier one
+
+    def deleted(self) -> list[Deleted]:
+        """Return who can be brought back, the latest first; delete for good what is too old."""
+        found = []
+        for file in sorted(self._bin.glob(f"*/*{SUFFIX}"), reverse=True):
+            if time.time() - file.parent.stat().st_mtime > UNDO_SECONDS:
+                shutil.rmtree(file.parent, ignore_errors=True)
+                continue
+            try:
+                found.append(Deleted(load_identity(file).name, file))
+            except IdentityUnreadable:
+                continue
+        return found
+
+    def restore(self) -> str:
+        """Bring back the person who was deleted last, and return the name.
+
+        Raises:
+            BadName: The name is taken again.
+            IdentityNotFound: The bin is empty.
+        """
+        latest = next(iter(self.deleted()), None)
+        if latest is None:
+            raise IdentityNotFound("There is nobody to bring back.")
+        if (self.library / latest.file.name).exists():
+            raise BadName(
+                f"“{latest.name}” is taken again. Rename or delete that one first, then undo."
+            )
+        for path in latest.file.parent.iterdir():
+            path.replace(self.library / path.name)
+        shutil.rmtree(latest.file.parent, ignore_errors=True)
+        return latest.name
+
+    def add(self, file: Path, label: str, basis: CelebBasis) -> list[Identity]:
+        """Import people from an identity file, or from another tool's embedding.
+
+        Args:
+            file: Of either kind.
+            label: The file's name as the user knows it.
+            basis: Of the model, for embeddings.
+
+        Returns:
+            The people as they were saved: a taken name gets a number.
+
+        Raises:
+            IdentityError: The file is neither, or holds nothing that the basis can express.
+        """
+        try:
+            found = [load_identity(file)]
+        except IdentityUnreadable:
+            name = Path(label).stem[:MAX_NAME]
+            found = [made.identity for made in import_identities(file, basis, name=name)]
+        added = []
+        for identity in found:
+            added.append(replace(identity, name=self._free_name(identity.name)))
+            save_identity(added[-1], self.library)
+        return added
+
+    def _entry(self, identity: Identity) -> Entry:
+        file, portrait = self.file(identity.name), self.portrait_path(identity.name)
+        known = portrait if portrait.is_file() else None
+        saved = datetime.fromtimestamp(file.stat().st_mtime)
+        return Entry(identity, file, known, _score(known) if known else None, saved)
+
+    def _copy_to_bin(self, name: str) -> Sequence[Path]:
+        """Copy a person's files to the bin, and return the originals; raises IdentityNotFound."""
+        paths = [self.file(name)]
+        paths += [path for path in [self.portrait_path(name)] if path.is_file()]
+        folder = self._bin / str(time.time_ns())
+        for path in paths:
+            write_atomically(folder / path.name, path.read_bytes())
+            shutil.copystat(path, folder / path.name)
+        return paths
+
+    def _free_name(self, name: str) -> str:
+        taken = list_identities(self.library)
+        free, number = name, 2
+        while free in taken:
+            free, number = f"{name[: MAX_NAME - 4]} {number}", number + 1
+        return free
+
+
+def is_sample(entry: Entry) -> bool:
+    """Return whether a person ships with the project."""
+    return entry.file.name.endswith(SAMPLE_SUFFIX)
+
+
+def _score(portrait: Path) -> float | None:
+    try:
+        score = read_settings(portrait).get("identity")
+    except PhotoUnreadable:
+        return None
+    return float(score) if isinstance(score, int | float) else None

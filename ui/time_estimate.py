@@ -1,0 +1,109 @@
+"""How long a training takes on this device: measured, and better known after every training."""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from celeb_core import CelebError, SampleConfig, Studio, TrainConfig, generate, parse_prompt
+from celeb_core.augmentation import JOINT_SHARE
+from celeb_core.files import write_atomically
+from ui.jobs import Job
+
+# A latent of a training step costs about as much as so many of a sampling step, by gradients.
+COST = {"exact": 2.0, "truncated": 1.5}
+LATENTS = 2  # per sampling step: with and without the prompt
+FEWEST = 10  # steps
+RESULTS = 2  # images per person at the end of a training
+
+log = logging.getLogger(__name__)
+
+
+class TimeEstimates:
+    """Seconds per sampling step, and per training step for one person of each preset once used.
+
+    Args:
+        core: The loaded models.
+        path: Of the file that remembers what was measured.
+    """
+
+    def __init__(self, core: Studio, path: Path) -> None:
+        self.core, self._path = core, path
+        self._key = f"{core.models.id} on {core.models.device}"
+        self._known = self._stored().get(self._key, {})
+
+    @property
+    def measured(self) -> bool:
+        """Whether anything is known."""
+        return "sampling" in self._known
+
+    def estimate(self, config: TrainConfig, people: int) -> float | None:
+        """Return the seconds until the people and their images are there; None if unmeasured."""
+        if not self.measured:
+            return None
+        sampling = self._known["sampling"]
+        step = self._known.get(config.preset) or (
+            self._by_size(config) * self._known.get("correction", 1.0)
+        )
+        sampling_steps = people * RESULTS * self.core.models.steps
+        return config.steps * joint_cost(people) * step + sampling_steps * sampling
+
+    def measure(self) -> None:
+        """Generate a little; the difference of two runs leaves out what every run costs."""
+        took = []
+        prompt = parse_prompt("a photo", {})
+        for steps in (1, 1, 4, 1, 4):  # the first one warms up; the best of two leaves out others
+            began = time.perf_counter()
+            generate(prompt, self.core.models, self.core.basis, SampleConfig(steps=steps))
+            took.append(time.perf_counter() - began)
+        few, many = min(took[1], took[3]), min(took[2], took[4])
+        self._note("sampling", max(1e-4, (many - few) / 3))
+
+    def learn(self, config: TrainConfig, people: int, steps: int, seconds: float) -> None:
+        """Take over what a training took; a very short one is all preparation."""
+        if steps >= FEWEST:
+            step = seconds / (steps * joint_cost(people))
+            self._note(config.preset, step)
+            if self.measured:  # for the presets that have not been used yet
+                self._note("correction", step / self._by_size(config))
+
+    def _by_size(self, config: TrainConfig) -> float:
+        """Return the seconds of a step for one person, by what it computes."""
+        latents = COST[config.loss.gradients] * config.batch_size
+        return latents * self._known["sampling"] / LATENTS
+
+    def _note(self, key: str, seconds: float) -> None:
+        self._known[key] = seconds
+        try:
+            stored = {**self._stored(), self._key: self._known}
+            write_atomically(self._path, json.dumps(stored).encode())
+        except CelebError as error:  # only an estimate
+            log.warning("%s", error)
+
+    def _stored(self) -> dict[str, dict[str, float]]:
+        try:
+            stored = json.loads(self._path.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return {}
+        return stored if isinstance(stored, dict) else {}
+
+
+def joint_cost(people: int) -> float:
+    """Return what a step for several people costs in steps for one: their batches are smaller."""
+    return people * (JOINT_SHARE if people > 1 else 1.0)
+
+
+@dataclass(eq=False, kw_only=True)
+class EstimateJob(Job):
+    """The first measurement, before anybody waits for the device."""
+
+    estimates: TimeEstimates
+
+    def run(self) -> Literal["done", "stopped"]:
+        """Make a dozen sampling steps."""
+        self.estimates.measure()
+        return "done"

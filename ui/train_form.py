@@ -1,0 +1,96 @@
+"""The people to train and the recipe: the left side of the Train tab."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gradio as gr
+
+from celeb_core import PRESETS
+from ui.progress import about, joined
+from ui.studio import PRIVATE, Shared
+from ui.widgets import Updates, gallery
+
+RECIPES = {
+    "instant": "Instant: closed-form initialisation, no training",
+    "fast": "Fast: {steps} steps",
+    "best": "Best: {steps} steps",
+    "paper": "Paper: the published recipe, {steps} steps",
+}
+NOBODY = '<div class="empty">Nobody to train yet.<br>Choose a face on the Faces tab first.</div>'
+
+
+class TrainForm:
+    """Widgets and what they do. Handlers take plain values and return component updates."""
+
+    def __init__(self, shared: Shared) -> None:
+        self.shared = shared
+
+    # --- handlers -------------------------------------------------------------------------------
+
+    def refresh(self, chosen: list[str], session: str) -> Updates:
+        """Show the people who can be trained; new ones are chosen, known ones stay as they are."""
+        workspace = self.shared.workspace(session)
+        trainees = workspace.trainees.values()
+        trained = workspace.people()
+        new = [trainee.id for trainee in trainees if trainee.name not in trained]
+        still = [id for id in chosen or [] if id in workspace.trainees]
+        value = list(dict.fromkeys([*still, *new]))
+        choices = [(trainee.name, trainee.id) for trainee in trainees]
+        rows = [(trainee.faces[0].image, trainee.name) for trainee in trainees]
+        return {
+            self.faces: gr.update(value=rows, visible=bool(rows), selected_index=None),
+            self.chosen: gr.update(choices=choices, value=value, visible=bool(choices)),
+            self.nobody: gr.update(visible=not choices),
+            self.preset: self._recipes(value),
+        }
+
+    def estimate(self, chosen: list[str]) -> Updates:
+        """Show the presets, each with the time that it will take for the chosen people."""
+        return {self.preset: self._recipes(chosen)}
+
+    def toggle(self, chosen: list[str], session: str, event: gr.SelectData) -> Updates:
+        """Choose the person whose face was clicked, or not any more."""
+        ids = dict(enumerate(self.shared.workspace(session).trainees))
+        id = ids.get(int(event.index))
+        rest = [other for other in chosen or [] if other != id]
+        known = id is None or id in (chosen or [])
+        return {
+            self.faces: gr.update(selected_index=None),
+            self.chosen: rest if known else [*rest, id],
+        }
+
+    def _recipes(self, chosen: list[str]) -> Any:
+        calibrated = self.shared.core.calibration is not None
+        choices = []
+        for key, text in RECIPES.items():
+            if key == "instant" and not calibrated:  # there is no initialisation
+                continue
+            seconds = self.shared.estimates.estimate(PRESETS[key], max(1, len(chosen or [])))
+            time = about(seconds) if seconds is not None else ""
+            choices.append((joined(text.format(steps=PRESETS[key].steps), time), key))
+        return gr.update(choices=choices)
+
+    # --- widgets --------------------------------------------------------------------------------
+
+    def build(self, session: gr.BrowserState) -> None:
+        """Lay out the widgets and wire what stays inside."""
+        self.nobody = gr.HTML(NOBODY)
+        self.faces = gallery("train-faces", "People")
+        self.chosen = gr.CheckboxGroup(
+            [], label="People to train", show_label=False, visible=False, elem_id="train-who"
+        )
+        self.preset = gr.Radio(
+            self._recipes([])["choices"], value="best", label="Recipe", elem_id="train-preset",
+            info="More steps: a higher identity score.",
+        )  # fmt: skip
+        with gr.Accordion("Advanced", open=False):
+            self.steps = gr.Number(
+                None, label="Steps", info="Empty: as many as the recipe says.", precision=0,
+                minimum=1, maximum=5000, elem_id="train-steps",
+            )  # fmt: skip
+            self.seed = gr.Number(0, label="Seed", precision=0, minimum=0)
+        self.outputs = [self.faces, self.chosen, self.nobody, self.preset]
+        clicked = [self.chosen, session]
+        self.faces.select(self.toggle, clicked, [self.faces, self.chosen], **PRIVATE)
+        self.chosen.change(self.estimate, self.chosen, self.preset, queue=False, **PRIVATE)
