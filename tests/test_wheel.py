@@ -49,10 +49,10 @@ def test_an_empty_folder_is_enough_to_generate_a_sample_person(site: Path, tmp_p
     assert Image.open(tmp_path / line).size == (128, 128)
 
 
-def test_the_names_report_has_its_template(site: Path, tmp_path: Path) -> None:
+def test_the_html_report_has_its_template(site: Path, tmp_path: Path) -> None:
     code = """
 from celeb_core.prepare import names
-print(names.__file__, names.names_report([], "Toonville", 0.5))
+print(names.__file__, names.html_report([], "Toonville", 0.5))
 """
     printed = run(sys.executable, "-c", code, folder=tmp_path, path=site)
     assert printed.startswith(str(site)) and "Toonville knows 0 of 0 names" in printed
