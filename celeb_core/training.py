@@ -6,6 +6,7 @@ One mapper serves all people; `DenoisingLoss` sends gradients to it (Celeb Basis
 import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -70,7 +71,7 @@ def fit_identities(
     """
     training = Training(people, models, basis, config, calibration, recogniser)
     if resume is not None:
-        training.restore(resume)
+        restore(training, resume)
     yield training.report({})
     while not training.finished():
         losses = training.update()
@@ -116,13 +117,13 @@ class Training:
         if config.loss.nuisance_tokens:
             nuisance = NuisanceTokens(len(people), basis.k, models.encoders).to(models.device)
         self.loss = DenoisingLoss(models, config.loss, self.generator, nuisance)
-        self._use(build_mapper(basis, config.mapper, calibration, config.seed))
+        self.use(build_mapper(basis, config.mapper, calibration, config.seed))
         self.scaler = loss_scaler(models.device, models.unet.dtype)
         self.step, self.seconds_per_step = 0, 0.0
-        self._seconds_before, self._began = 0.0, time.perf_counter()
+        self.seconds_before, self._began = 0.0, time.perf_counter()
         self.kept = self._average()
 
-    def _use(self, mapper: Mapper) -> None:
+    def use(self, mapper: Mapper) -> None:
         """Take a mapper, and a fresh optimiser for it and for the nuisance tokens."""
         self.mapper = mapper.to(self.models.device)
         nuisance, n = self.loss.nuisance_tokens, len(self.names)
@@ -148,9 +149,8 @@ class Training:
         losses = within_memory(memory, attempt)
         self.step += 1
         self.kept = self._average()
-        took = time.perf_counter() - began
-        share = 0.2 if self.seconds_per_step else 1.0
-        self.seconds_per_step += (took - self.seconds_per_step) * share
+        took, before = time.perf_counter() - began, self.seconds_per_step
+        self.seconds_per_step = 0.8 * before + 0.2 * took if before else took
         return dict(zip(self.names, losses.tolist(), strict=True))
 
     @torch.no_grad()
@@ -168,7 +168,7 @@ class Training:
 
     def seconds(self) -> float:
         """Return the seconds of training, interruptions left out."""
-        return self._seconds_before + time.perf_counter() - self._began
+        return self.seconds_before + time.perf_counter() - self._began
 
     def finished(self) -> bool:
         """Return whether the steps are done, or another one would pass `max_seconds`."""
@@ -190,91 +190,94 @@ class Training:
         labels = (self.basis.id, self.models.id, self.recogniser, settings)
         pairs = zip(self.names, coefficients, strict=True)
         people = tuple(Identity(name, numbers, *labels) for name, numbers in pairs)
-        times = (self.seconds(), left)
-        return TrainStep(self.step, config.steps, losses, *times, people, self.checkpoint)
+        times, checkpoint = (self.seconds(), left), partial(take_checkpoint, self)
+        return TrainStep(self.step, config.steps, losses, *times, people, checkpoint)
 
-    def checkpoint(self) -> Checkpoint:
-        """Copy all that `restore` needs, to the CPU."""
-        tensors = {"mapper." + key: value for key, value in self.mapper.state_dict().items()}
-        for index, state in self.optimiser.state_dict()["state"].items():
-            tensors |= {f"optimizer.{index}.{key}": value for key, value in state.items()}
-        tensors |= {"kept": self.kept, "generator": self.generator.get_state()}
-        if (nuisance := self.loss.nuisance_tokens) is not None:
-            tensors["nuisance_tokens"] = nuisance.offsets
-        metadata = {
-            "format": FORMATS[0],
-            "step": str(self.step),
-            "scaler": json.dumps(self.scaler.state_dict()),
-            "seconds": f"{self.seconds():.3f}",
-            "run": json.dumps(self._run(self.config)),
-        }
-        return {key: value.detach().cpu().clone() for key, value in tensors.items()}, metadata
 
-    def restore(self, path: Path) -> None:
-        """Go on from a checkpoint, those of format 1 too.
+def take_checkpoint(training: Training) -> Checkpoint:
+    """Copy all that `restore` needs, to the CPU."""
+    tensors = {"mapper." + key: value for key, value in training.mapper.state_dict().items()}
+    for index, state in training.optimiser.state_dict()["state"].items():
+        tensors |= {f"optimizer.{index}.{key}": value for key, value in state.items()}
+    tensors |= {"kept": training.kept, "generator": training.generator.get_state()}
+    if (nuisance := training.loss.nuisance_tokens) is not None:
+        tensors["nuisance_tokens"] = nuisance.offsets
+    metadata = {
+        "format": FORMATS[0],
+        "step": str(training.step),
+        "scaler": json.dumps(training.scaler.state_dict()),
+        "seconds": f"{training.seconds():.3f}",
+        "run": json.dumps(_run(training, training.config)),
+    }
+    return {key: value.detach().cpu().clone() for key, value in tensors.items()}, metadata
 
-        Raises:
-            ResumeMismatch: It cannot be read, or is of other people, models or settings.
-        """
-        tensors, metadata = self._read(path)
-        saved = {key[7:]: t for key, t in tensors.items() if key.startswith("mapper.")}
-        mapper: Mapper = CoefficientMapper(self.basis, self.config.mapper.norm)
-        if "directions" in saved:  # of the calibration that there was, not of today's
-            shape = (self.basis.k, self.basis.p)
-            mapper = CalibratedMapper(shape, saved, self.config.mapper.shrink)
-        mapper.load_state_dict(saved)
-        self._use(mapper)
-        state: dict[int, dict[str, Tensor]] = {}
-        for key, value in tensors.items():
-            if key.startswith("optimizer."):
-                _, index, name = key.split(".")
-                state.setdefault(int(index), {})[name] = value
-        self.optimiser.load_state_dict({**self.optimiser.state_dict(), "state": state})
-        self.kept = tensors["kept"].to(self.models.device)
-        if (nuisance := self.loss.nuisance_tokens) is not None:
-            nuisance.offsets.data.copy_(tensors["nuisance_tokens"])
-        self.generator.set_state(tensors["generator"])
-        if scaler := json.loads(metadata.get("scaler", "{}")):
-            self.scaler.load_state_dict(scaler)
-        self.step, self._seconds_before = int(metadata["step"]), float(metadata["seconds"])
 
-    def _read(self, path: Path) -> Checkpoint:
-        try:
-            with safe_open(path, framework="pt") as file:
-                metadata: dict[str, str] = file.metadata() or {}
-                tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-            *run, stored = json.loads(metadata["run"])
-            if metadata["format"] not in FORMATS or not tensors.keys() >= {"kept", "generator"}:
-                raise ValueError("not of a known format, or a part of one")
-            if metadata["format"] == FORMATS[1]:
-                run = run[1:]  # it began with the format
-                tensors["nuisance_tokens"] = tensors.pop("photo_words", torch.zeros(0))
-                tensors.pop("mapper.radius", None)
-            run.append(self._run(config_from_dict(dict(stored)))[-1])
-        except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
-            raise ResumeMismatch(
-                f"{path} is no training checkpoint that can be read. Start the training anew."
-            ) from error
-        if run != (own := self._run(self.config)):
-            raise ResumeMismatch(
-                f"{path} belongs to another training: {run}; this one is {own}. "
-                "Use the same people and settings, or start anew."
-            )
-        return tensors, metadata
+def restore(training: Training, path: Path) -> None:
+    """Go on from a checkpoint, those of format 1 too.
 
-    def _run(self, config: TrainConfig) -> list[Any]:
-        """Return what must agree to resume: all but the seconds, and steps without decay."""
-        steps = config.steps if config.optimiser.linear_decay else 0
-        settings = {**config.flat(), "max_seconds": None, "steps": steps}
-        return [list(self.names), self.basis.id, self.models.id, settings]
+    Raises:
+        ResumeMismatch: It cannot be read, or is of other people, models or settings.
+    """
+    tensors, metadata = _read(path, training)
+    saved = {key[7:]: t for key, t in tensors.items() if key.startswith("mapper.")}
+    mapper: Mapper = CoefficientMapper(training.basis, training.config.mapper.norm)
+    if "directions" in saved:  # of the calibration that there was, not of today's
+        shape = (training.basis.k, training.basis.p)
+        mapper = CalibratedMapper(shape, saved, training.config.mapper.shrink)
+    mapper.load_state_dict(saved)
+    training.use(mapper)
+    state: dict[int, dict[str, Tensor]] = {}
+    for key, value in tensors.items():
+        if key.startswith("optimizer."):
+            _, index, name = key.split(".")
+            state.setdefault(int(index), {})[name] = value
+    training.optimiser.load_state_dict({**training.optimiser.state_dict(), "state": state})
+    training.kept = tensors["kept"].to(training.models.device)
+    if (nuisance := training.loss.nuisance_tokens) is not None:
+        nuisance.offsets.data.copy_(tensors["nuisance_tokens"])
+    training.generator.set_state(tensors["generator"])
+    if scaler := json.loads(metadata.get("scaler", "{}")):
+        training.scaler.load_state_dict(scaler)
+    training.step, training.seconds_before = int(metadata["step"]), float(metadata["seconds"])
+
+
+def _read(path: Path, training: Training) -> Checkpoint:
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata: dict[str, str] = file.metadata() or {}
+            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+        *run, stored = json.loads(metadata["run"])
+        if metadata["format"] not in FORMATS or not tensors.keys() >= {"kept", "generator"}:
+            raise ValueError("not of a known format, or a part of one")
+        if metadata["format"] == FORMATS[1]:
+            run = run[1:]  # it began with the format
+            tensors["nuisance_tokens"] = tensors.pop("photo_words", torch.zeros(0))
+            tensors.pop("mapper.radius", None)
+        run.append(_run(training, config_from_dict(dict(stored)))[-1])
+    except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
+        raise ResumeMismatch(
+            f"{path} is no training checkpoint that can be read. Start the training anew."
+        ) from error
+    if run != (own := _run(training, training.config)):
+        raise ResumeMismatch(
+            f"{path} belongs to another training: {run}; this one is {own}. "
+            "Use the same people and settings, or start anew."
+        )
+    return tensors, metadata
+
+
+def _run(training: Training, config: TrainConfig) -> list[Any]:
+    """Return what must agree to resume: all but the seconds, and steps without decay."""
+    steps = config.steps if config.optimiser.linear_decay else 0
+    settings = {**config.flat(), "max_seconds": None, "steps": steps}
+    return [list(training.names), training.basis.id, training.models.id, settings]
 
 
 def save_checkpoint(step: TrainStep, path: Path) -> None:
     """Write what `fit_identities(resume=path)` needs, before the next step is asked for.
 
     Raises:
-        SaveFailed: The file cannot be written.
-        ValueError: The step is not of a running training.
+        SaveFailed, ValueError: The file cannot be written; the step is of no running training.
     """
     if step.checkpoint is None:
         raise ValueError("this step came from no training")

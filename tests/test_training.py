@@ -27,7 +27,7 @@ from celeb_core.augmentation import AugmentedLatents
 from celeb_core.denoising_loss import DenoisingLoss, NuisanceTokens
 from celeb_core.device import MODES
 from celeb_core.errors import BadName, BasisMismatch, ResumeMismatch, TrainingDiverged
-from celeb_core.training import Training
+from celeb_core.training import Training, restore
 
 FAST = TrainConfig(steps=4, batch_size=2).changed(views=4, learning_rate=1e-2)
 
@@ -442,7 +442,7 @@ def test_float16_survives_an_overflow(person, half, basis, tmp_path):
     assert all(p.isfinite().all() for p in training.mapper.parameters())
     save_checkpoint(after, tmp_path / "run")
     resumed = Training([person], half, basis, FAST)
-    resumed.restore(tmp_path / "run")
+    restore(resumed, tmp_path / "run")
     assert resumed.scaler.get_scale() == 16384.0
 
 
