@@ -155,7 +155,7 @@ def save_calibration(calibration: Calibration, path: Path) -> None:
 
 
 def load_calibration(paths: Sequence[Path], recogniser: str, basis_id: str) -> Calibration | None:
-    """Load the first calibration of this recogniser and basis; others are skipped, and said so."""
+    """Load the first calibration of this recogniser and basis; skip others with a warning."""
     for path in paths:
         content = read_tensors(path, FORMAT)
         if content is None:
