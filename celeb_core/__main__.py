@@ -85,8 +85,8 @@ FILES = (*MODEL, "--out")
 STUDIO = ("--seed", *MODEL, "--compile", "--face-pack")
 STEPS = ("--steps", *STUDIO, "--out")
 TRAIN = ("--name", "--face", "--preset", "--max-seconds", "--checkpoint", "--resume", *STEPS)
-LOOK = ("--guidance-scale", "--negative-prompt", "--scheduler", "--fast-lora", "--vae", *STEPS)
-SAMPLE = ("--num-images", "--identities", *LOOK)
+SAMPLING = ("--guidance-scale", "--negative-prompt", "--scheduler", "--fast-lora", "--vae", *STEPS)
+SAMPLE = ("--num-images", "--identities", *SAMPLING)
 COMMANDS: dict[str, tuple[Any, ...]] = {
     "train": (cli.train, "identities", "photos", *TRAIN),
     "generate": (cli.generate, "images", "prompt", *SAMPLE),
