@@ -25,7 +25,7 @@ from ui.workspace import PRIVATE_FOLDER  # noqa: E402
 
 CACHE = Path("~/.cache/celeb-basis-studio").expanduser()
 LIBRARY = Path("identities")  # in the folder where the app is started
-AT_HOME = ("127.0.0.1", "localhost", "::1")
+LOCAL_HOSTS = ("127.0.0.1", "localhost", "::1")
 LARGEST_UPLOAD = "100mb"
 
 
@@ -58,8 +58,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 1
     logging.info(core.models.note)
-    at_home = options.host in AT_HOME and not options.share
-    shared = Shared(core, options.identities, apart=not at_home)
+    local = options.host in LOCAL_HOSTS and not options.share
+    shared = Shared(core, options.identities, isolated=not local)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: store, then exit
     try:
         launch(shared, options)
@@ -69,7 +69,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def launch(shared: Shared, options: argparse.Namespace) -> None:
-    """Serve the page. Away from home every browser session is on its own."""
+    """Serve the page. Unless it is local, every browser session is isolated."""
     if not shared.estimates.measured:
         shared.runner.submit(EstimateJob(owner="", estimates=shared.estimates))
     Page(shared).build().queue(max_size=32, api_open=False).launch(
@@ -81,7 +81,7 @@ def launch(shared: Shared, options: argparse.Namespace) -> None:
         css=CSS,
         js=SCRIPT,
         max_file_size=LARGEST_UPLOAD,
-        allowed_paths=[] if shared.apart else outside([shared.images, shared.library]),
+        allowed_paths=[] if shared.isolated else outside([shared.images, shared.library]),
         blocked_paths=[str(shared.library.resolve() / PRIVATE_FOLDER)],
         run_history=False,
         enable_monitoring=False,

@@ -1,4 +1,4 @@
-"""The noun Models, and load_models.
+"""The loaded diffusion model, frozen, and what its folder says about it.
 
 Optional files of a model folder, each turning a feature on: `studio.json` (title, note for photos
 without a face, defaults), `faces/` (insightface pack), `clip/`, `judge.onnx`, `reader.onnx` with

@@ -1,4 +1,4 @@
-"""The noun Studio, and load_studio: everything put together."""
+"""Everything put together: models, face pack, basis, calibration and scorers."""
 
 from dataclasses import dataclass
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The nouns and the presets.
+"""The data classes that modules exchange, and the training presets.
 
 Letters used for shapes: k token embeddings per person (2), p components per token embedding,
 d width of a token embedding, n number of people. Of a model with several text encoders, p and d

@@ -6,7 +6,7 @@ from conftest import celebrity_names
 from PIL import Image
 from ui_help import finish, make_page
 
-from ui.film import HOLD, save_film, there_and_back
+from ui.animation_files import HOLD, save_animation, there_and_back
 from ui.gallery import AS_GENERATED, NOTHING
 
 A, B = celebrity_names()[:2]
@@ -14,7 +14,7 @@ A, B = celebrity_names()[:2]
 
 @pytest.fixture(scope="module")
 def page(studio, tmp_path_factory):
-    page = make_page(studio, tmp_path_factory.mktemp("page"), apart=True)
+    page = make_page(studio, tmp_path_factory.mktemp("page"), isolated=True)
     yield page
     page.shared.runner.close()
 
@@ -42,24 +42,26 @@ def test_a_film_goes_there_and_back_without_a_jump(images):
 
 
 def test_every_format_holds_every_image_and_loops(images, tmp_path):
-    files = save_film(images, tmp_path / "film", lambda: False)
+    files = save_animation(images, tmp_path / "animation", lambda: False)
     assert list(files) == ["MP4", "WebP", "GIF"]
     frames = len(there_and_back(images))
     for name in ("WebP", "GIF"):
-        with Image.open(files[name]) as film:
+        with Image.open(files[name]) as animation:
             durations = []
-            for frame in range(film.n_frames):
-                film.seek(frame)
-                film.load()
-                durations.append(film.info["duration"])
-            assert film.info["loop"] == 0
+            for frame in range(animation.n_frames):
+                animation.seek(frame)
+                animation.load()
+                durations.append(animation.info["duration"])
+            assert animation.info["loop"] == 0
         assert sum(durations) == pytest.approx(1000 * frames / 12, rel=0.05)
 
 
 def test_the_mp4_can_be_read_and_has_the_colours(images, tmp_path):
     import cv2
 
-    video = cv2.VideoCapture(str(save_film(images, tmp_path / "film", lambda: False)["MP4"]))
+    video = cv2.VideoCapture(
+        str(save_animation(images, tmp_path / "animation", lambda: False)["MP4"])
+    )
     assert int(video.get(cv2.CAP_PROP_FRAME_COUNT)) == len(there_and_back(images))
     shades = [video.read()[1][10, 10] for _ in there_and_back(images)]
     video.release()
@@ -68,7 +70,7 @@ def test_the_mp4_can_be_read_and_has_the_colours(images, tmp_path):
 
 
 def test_a_stopped_film_is_none(images, tmp_path):
-    assert save_film(images, tmp_path / "film", lambda: True) is None
+    assert save_animation(images, tmp_path / "animation", lambda: True) is None
 
 
 def test_only_what_is_missing_between_the_images_is_generated(page, session):
@@ -79,9 +81,9 @@ def test_only_what_is_missing_between_the_images_is_generated(page, session):
     assert [image.caption for image in job.images] == ["λ 0.25", "λ 0.75"]
     assert {request.config.seed for request in job.requests} == {7}
     assert set(job.files) == {"MP4", "WebP", "GIF"}
-    # The strip's own images are the ends: the film begins with them.
-    with Image.open(job.files["GIF"]) as film, Image.open(shown.images[0].path) as first:
-        assert film.size == first.size
+    # The strip's own images are the ends: the animation begins with them.
+    with Image.open(job.files["GIF"]) as animation, Image.open(shown.images[0].path) as first:
+        assert animation.size == first.size
 
 
 def test_the_page_shows_the_film_instead_of_the_images(page, session):

@@ -37,7 +37,7 @@ class Visit:
 
 @pytest.fixture(scope="module")
 def page(studio, tmp_path_factory):
-    page = make_page(studio, tmp_path_factory.mktemp("page"), apart=True)
+    page = make_page(studio, tmp_path_factory.mktemp("page"), isolated=True)
     yield page
     page.shared.runner.close()
 

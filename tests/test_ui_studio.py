@@ -25,7 +25,7 @@ def test_at_home_every_session_sees_the_same(studio, tmp_path):
 
 
 def test_away_from_home_nobody_sees_what_others_do(studio, tmp_path):
-    page = make_page(studio, tmp_path, apart=True)
+    page = make_page(studio, tmp_path, isolated=True)
     one, two = page.shared.new_session(), page.shared.new_session()
     mine, theirs = page.shared.workspace(one), page.shared.workspace(two)
     mine.enlist(mine.add_photo(portrait(), "ada"), 0, "ada", consent=True)
@@ -50,7 +50,7 @@ def test_away_from_home_nobody_sees_what_others_do(studio, tmp_path):
 
 @pytest.mark.parametrize("id", ["", "../../etc", "x" * 32, None])
 def test_a_session_id_that_is_not_ours_is_refused(studio, tmp_path, id):
-    shared = make_shared(studio, tmp_path, apart=True)
+    shared = make_shared(studio, tmp_path, isolated=True)
     with pytest.raises(CelebError, match="Reload"):
         shared.workspace(id)
 
@@ -62,12 +62,12 @@ def test_strangers_get_the_samples_and_not_the_people_of_the_owner(
     save_identity(ada, tmp_path / "identities")
     path = save_identity(replace(ada, name="sample"), tmp_path / "identities")
     path.rename(path.with_name("sample.sample.safetensors"))
-    shared = make_shared(studio, tmp_path, apart=True)
+    shared = make_shared(studio, tmp_path, isolated=True)
     assert list(shared.workspace(shared.new_session()).people()) == ["sample"]
 
 
 def test_what_sessions_leave_behind_is_deleted_after_a_day(studio, tmp_path):
-    shared = make_shared(studio, tmp_path, apart=True)
+    shared = make_shared(studio, tmp_path, isolated=True)
     old = shared.new_session()
     shared.workspace(old)
     long_ago = time.time() - FORGET_AFTER - 1

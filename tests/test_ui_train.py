@@ -376,7 +376,7 @@ def test_every_tab_knows_of_the_training_under_way_and_of_none_that_is_over(page
 
 
 def test_away_from_home_a_training_is_shown_to_its_session_alone(studio, tmp_path):
-    page = make_page(studio, tmp_path, apart=True)
+    page = make_page(studio, tmp_path, isolated=True)
     mine, theirs = page.shared.new_session(), page.shared.new_session()
     workspace = page.shared.workspace(mine)
     workspace.enlist(workspace.add_photo(portrait(), "<b>"), 0, "ada", consent=True)

@@ -35,14 +35,14 @@ def finish(job: Job | None, seconds: float = 60.0) -> Job:
     return job
 
 
-def make_shared(studio: Any, folder: Path, apart: bool = False) -> Shared:
+def make_shared(studio: Any, folder: Path, isolated: bool = False) -> Shared:
     """What a page needs, with an empty library of its own."""
-    return Shared(studio, folder / "identities", apart=apart, sessions=folder / "sessions")
+    return Shared(studio, folder / "identities", isolated=isolated, sessions=folder / "sessions")
 
 
-def make_page(studio: Any, folder: Path, apart: bool = False) -> Page:
+def make_page(studio: Any, folder: Path, isolated: bool = False) -> Page:
     """A page with an empty library of its own; not launched."""
-    page = Page(make_shared(studio, folder, apart))
+    page = Page(make_shared(studio, folder, isolated))
     page.build()
     return page
 

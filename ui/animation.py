@@ -1,4 +1,4 @@
-"""The strip as a film: images in between, there and back, to be played and downloaded."""
+"""The strip as an animation: images in between, there and back, to be played and downloaded."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from PIL import Image
 from torch import Tensor
 
 from celeb_core import CelebError
-from ui.film import save_film
+from ui.animation_files import save_animation
 from ui.gallery import Displayed, Results
 from ui.generation_job import GenerateJob, ImageRequest
 from ui.mixtures import MIX, request_mixture, submit
@@ -26,23 +26,23 @@ FORMATS = ("MP4", "WebP", "GIF")
 
 @dataclass(eq=False, kw_only=True)
 class AnimationJob(GenerateJob):
-    """Generates what is missing between the images of a strip, then writes the film."""
+    """Generates what is missing between the images of a strip, then writes the animation."""
 
     known: Mapping[float, Path]  # λ -> an image of the strip
-    files: dict[str, Path] = field(default_factory=dict)  # format -> film
+    files: dict[str, Path] = field(default_factory=dict)  # format -> animation
 
     def run(self) -> Literal["done", "stopped"]:
         """Images, then files."""
         if super().run() == "stopped":
             return "stopped"
-        self.note, self.seconds_left = "Writing the film", None
+        self.note, self.seconds_left = "Writing the animation", None
         generated = {
             request.settings["lambda"]: image.path
             for request, image in zip(self.requests, self.images, strict=True)
         }
         paths = [path for _, path in sorted({**self.known, **generated}.items())]
         frames = [Image.open(path) for path in paths]
-        files = save_film(frames, paths[0].with_name(self.id[:8]), self.told_to_stop)
+        files = save_animation(frames, paths[0].with_name(self.id[:8]), self.told_to_stop)
         if files is None:
             return "stopped"
         self.files = files
@@ -50,7 +50,7 @@ class AnimationJob(GenerateJob):
 
 
 class AnimationResults(Results):
-    """The images while they are generated, then the film instead."""
+    """The images while they are generated, then the animation instead."""
 
     def poll(self, displayed: Displayed, order: str, session: str) -> Updates:
         """Update also the player and the downloads."""
@@ -138,7 +138,9 @@ class Animation:
                     self.results.build_buttons("Animate")
                     self.problem = message("animation-problem")
                 with gr.Column(scale=6, min_width=320):
-                    self.results.build_status("The strip there and back, as a film to download.")
+                    self.results.build_status(
+                        "The strip there and back, as an animation to download."
+                    )
                     self.results.build_film()
         self.results.wire(session)
         started = self.results.go.click(

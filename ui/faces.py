@@ -154,7 +154,9 @@ class FacesTab:
         self.problem = message("faces-problem")
         examples = self.shared.examples()
         self.examples = gallery("faces-examples", "Or take an example face", examples)
-        where = "on the server of this page, for a day" if self.shared.apart else "on this machine"
+        where = (
+            "on the server of this page, for a day" if self.shared.isolated else "on this machine"
+        )
         gr.HTML(f'<p class="lead small">{STORAGE.format(where=where)}</p>')
 
     def _wire(self, session: gr.BrowserState) -> None:

@@ -49,7 +49,7 @@ class Page:
         A page that opens there has no session at its first visit; its list comes with that.
         """
         listed = self.faces.training
-        if self.shared.apart and not session:
+        if self.shared.isolated and not session:
             return {listed.people: gr.skip()}
         return listed.refresh(session)
 
@@ -121,7 +121,7 @@ class Page:
             queue=False,
             **PRIVATE,
         )
-        if self.shared.apart:
+        if self.shared.isolated:
             page.load(None, session, js=WAIT)
             loaded.then(None, session, js=WAIT)
         loaded.then(self.list_trainees, session, listed, queue=False, **PRIVATE)

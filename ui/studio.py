@@ -25,7 +25,7 @@ PRIVATE: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden
 TICK = 0.3  # seconds between two polls of a job; only display depends on it
 
 ID = re.compile(r"[0-9a-f]{32}")
-FORGET_AFTER = 24 * 3600  # seconds; only where sessions are apart
+FORGET_AFTER = 24 * 3600  # seconds; only where sessions are isolated
 SAMPLES = "*.sample.safetensors"  # people in the library that ship with the project
 EXAMPLES = ("Ash", "Billie", "Casey", "Drew", "Ellis", "Frankie", "Jules", "Kit")
 SIDE = 128  # of an example in evaluation/people.png
@@ -38,15 +38,15 @@ class Shared:
     Args:
         core: The loaded models.
         library: Folder of the owner's people.
-        apart: Every browser session has its own people, photos, jobs and images. Otherwise, on a
+        isolated: Every browser session has its own people, photos, jobs and images. Otherwise, on a
             machine of one's own, there is one library and all browsers show the same.
         runner: Of all jobs.
-        sessions: Folder of the sessions, where they are apart.
+        sessions: Folder of the sessions, where they are isolated.
     """
 
     core: Studio
     library: Path
-    apart: bool = False
+    isolated: bool = False
     runner: Runner = field(default_factory=Runner)
     sessions: Path = field(default_factory=lambda: Path(tempfile.gettempdir(), "celeb-sessions"))
 
@@ -71,7 +71,7 @@ class Shared:
         Raises:
             CelebError: The id is not one of ours.
         """
-        if not self.apart:
+        if not self.isolated:
             session = "local"
         elif not ID.fullmatch(session or ""):
             raise CelebError("This page has lost its session. Reload it.")
@@ -83,7 +83,7 @@ class Shared:
 
     def _open(self, session: str) -> Workspace:
         faces, basis = self.core.faces, self.core.basis
-        if not self.apart:
+        if not self.isolated:
             return Workspace(session, self.library, self.images, faces, basis)
         self.sessions.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._forget()

@@ -1,4 +1,4 @@
-"""Images -> a film that goes there and back: WebP, GIF and MP4.
+"""Images -> an animation that goes there and back: WebP, GIF and MP4.
 
 WebP and GIF by Pillow, MP4 by OpenCV, which insightface brings along: VP9 inside, the one codec of
 its FFmpeg that an MP4 may hold and that browsers play.
@@ -21,19 +21,19 @@ from celeb_core.files import write_atomically
 
 RATE = 12  # frames per second
 HOLD = 6  # frames for which each end is shown
-SIDE = 512  # longer side at most, in pixels: films are large enough
+SIDE = 512  # longer side at most, in pixels: enough for an animation
 GIF_COLOURS = 256
 GIF_SAMPLE = 64  # pixels: what of each frame the common palette is made from
 
 
-def save_film(
+def save_animation(
     images: Sequence[Image.Image], path: Path, should_stop: Callable[[], bool]
 ) -> dict[str, Path] | None:
-    """Write a film in all formats.
+    """Write an animation in all formats.
 
     Args:
         images: Two or more of one size.
-        path: The films are beside it, with suffixes of their own.
+        path: The files are beside it, with suffixes of their own.
         should_stop: Asked between frames.
 
     Returns:
