@@ -17,6 +17,7 @@ from tqdm import tqdm
 
 from celeb_core import evaluation, face_packs, files, identity, mapper, sampling
 from celeb_core.basis import find_basis, interpolate, save_basis
+from celeb_core.doctor import examine
 from celeb_core.errors import BadName, CelebError, FeatureMissing
 from celeb_core.faces import find_face, largest_face, load_photo
 from celeb_core.models import load_models
@@ -211,6 +212,26 @@ def evaluate(options: Namespace) -> None:
     print(evaluation.format_table(result))
     if options.json:
         files.write_atomically(options.json, json.dumps(result, indent=1).encode())
+
+
+def doctor(options: Namespace) -> None:
+    """Check the machine, the packages and a model; exit code 1 if something will not work."""
+    checks = []
+    for check in examine(
+        **_given(options, *"model device dtype memory face_pack names cache".split())
+    ):
+        checks.append(check)
+        print(f"{check.status:<8} {check.name:<16} {check.facts}", flush=True)
+        if check.remedy:
+            print(f"{'':<25} {check.remedy}")
+    if options.json:
+        rows = [check._asdict() for check in checks]
+        files.write_atomically(options.json, json.dumps(rows, indent=1).encode())
+    errors, warnings = (sum(c.status == status for c in checks) for status in ("error", "warning"))
+    summary = f"{len(checks)} checks: {errors} errors, {warnings} warnings"
+    if errors:
+        raise CelebError(f"{summary}. It will not work before the errors are gone.")
+    print(summary)
 
 
 def _studio(options: Namespace) -> Studio:
