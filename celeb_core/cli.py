@@ -215,11 +215,9 @@ def evaluate(options: Namespace) -> None:
 
 
 def doctor(options: Namespace) -> None:
-    """Check the machine, the packages and a model; exit code 1 if something will not work."""
-    checks = []
-    for check in examine(
-        **_given(options, *"model device dtype memory face_pack names cache".split())
-    ):
+    """Check packages, devices, disk and a model; exit code 1 if something will not work."""
+    checks, known = [], "model device dtype memory face_pack names cache".split()
+    for check in examine(**_given(options, *known)):
         checks.append(check)
         print(f"{check.status:<8} {check.name:<16} {check.facts}", flush=True)
         if check.remedy:
@@ -227,11 +225,10 @@ def doctor(options: Namespace) -> None:
     if options.json:
         rows = [check._asdict() for check in checks]
         files.write_atomically(options.json, json.dumps(rows, indent=1).encode())
-    errors, warnings = (sum(c.status == status for c in checks) for status in ("error", "warning"))
-    summary = f"{len(checks)} checks: {errors} errors, {warnings} warnings"
-    if errors:
-        raise CelebError(f"{summary}. It will not work before the errors are gone.")
-    print(summary)
+    wrong = [check.status for check in checks]
+    print(f"{len(checks)} checks, {wrong.count('error')} errors, {wrong.count('warning')} warnings")
+    if "error" in wrong:
+        raise CelebError("This will not work yet. See the lines with “error” above.")
 
 
 def _studio(options: Namespace) -> Studio:
