@@ -99,6 +99,7 @@ COMMANDS: dict[str, tuple[Any, ...]] = {
     "refine": (cli.refine, None, "folder", "--batch-size", *STEPS),
     "filter-names": (cli.find_known_names, "names", "--num-images", "--shard", *STEPS),
     "pack": (cli.pack, None, "pack", "--root"),
+    "doctor": (cli.doctor, None, "--json", "--face-pack", *MODEL),
     "evaluate": (cli.evaluate, None, "--quick", "--people", "--rows", "--json", *STUDIO),
 }
 """Name -> function, default of --out, and the arguments that it takes."""

@@ -17,6 +17,7 @@ from tqdm import tqdm
 
 from celeb_core import evaluation, face_packs, files, identity, mapper, sampling
 from celeb_core.basis import find_basis, interpolate, save_basis
+from celeb_core.doctor import examine
 from celeb_core.errors import BadName, CelebError, FeatureMissing
 from celeb_core.faces import find_face, largest_face, load_photo
 from celeb_core.models import load_models
@@ -211,6 +212,23 @@ def evaluate(options: Namespace) -> None:
     print(evaluation.format_table(result))
     if options.json:
         files.write_atomically(options.json, json.dumps(result, indent=1).encode())
+
+
+def doctor(options: Namespace) -> None:
+    """Check packages, devices, disk and a model; exit code 1 if something will not work."""
+    checks, known = [], "model device dtype memory face_pack names cache".split()
+    for check in examine(**_given(options, *known)):
+        checks.append(check)
+        print(f"{check.status:<8} {check.name:<16} {check.facts}", flush=True)
+        if check.remedy:
+            print(f"{'':<25} {check.remedy}")
+    if options.json:
+        rows = [check._asdict() for check in checks]
+        files.write_atomically(options.json, json.dumps(rows, indent=1).encode())
+    wrong = [check.status for check in checks]
+    print(f"{len(checks)} checks, {wrong.count('error')} errors, {wrong.count('warning')} warnings")
+    if "error" in wrong:
+        raise CelebError("This will not work yet. See the lines with “error” above.")
 
 
 def _studio(options: Namespace) -> Studio:

@@ -11,12 +11,10 @@ from typing import Literal
 
 from celeb_core import CelebError, SampleConfig, Studio, TrainConfig, generate, parse_prompt
 from celeb_core.augmentation import JOINT_SHARE
+from celeb_core.doctor import COST, LATENTS
 from celeb_core.files import write_atomically
 from ui.jobs import Job
 
-# A latent of a training step costs about as much as so many of a sampling step, by gradients.
-COST = {"exact": 2.0, "truncated": 1.5}
-LATENTS = 2  # per sampling step: with and without the prompt
 FEWEST = 10  # steps
 RESULTS = 2  # images per person at the end of a training
 
