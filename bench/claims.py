@@ -22,7 +22,7 @@ from celeb_core.prompt import PORTRAIT, parse_prompt
 from celeb_core.sampling import generate
 from celeb_core.studio import Studio, load_studio
 from celeb_core.training import fit
-from celeb_core.types import PRESETS, SampleConfig
+from celeb_core.types import SampleConfig, recipe
 
 
 def main() -> int:
@@ -49,7 +49,7 @@ def evaluate_joint(studio: Studio, seed: int = 0, people: int = 10) -> dict[str,
     Raises:
         FeatureMissing: The model has no evaluation set.
     """
-    data, best = load_evaluation_set(studio, seed, people), PRESETS["best"]
+    data, best = load_evaluation_set(studio, seed, people), recipe("best", studio.calibration)
     single, single_seconds = fit_each(studio, data.people, best)
     began = time.perf_counter()
     joint = fit(data.people, studio.models, studio.basis, best, calibration=studio.calibration)

@@ -31,7 +31,7 @@ from celeb_core.prompt import PORTRAIT, parse_prompt
 from celeb_core.sampling import generate
 from celeb_core.studio import Studio, calibration_path, load_studio
 from celeb_core.training import fit
-from celeb_core.types import PRESETS, Calibration, MapperConfig, Person, SampleConfig
+from celeb_core.types import Calibration, MapperConfig, Person, SampleConfig, recipe
 
 PEOPLE = 120
 MIN_PEOPLE = 40  # fewer give a regression of chance
@@ -73,8 +73,7 @@ def learn(folder: Path, studio: Studio, people: int, seed: int, out: Path) -> in
     """
     if studio.calibration is None:
         raise FeatureMissing(
-            f"{studio.models.title} has no calibration to correct. "
-            "Run “celeb-basis calibrate” first."
+            f"{studio.models.title} has no calibration to correct. Run “celeb-basis prepare” first."
         )
     embeddings = _embeddings(folder, studio, people)
     steps = learn_correction(studio.calibration, embeddings, studio, seed)
@@ -109,7 +108,7 @@ def learn_correction(
         )
     models, basis = studio.models, studio.basis
     plain = replace(calibration, correction=zero_correction(calibration.directions))
-    config = PRESETS["best"].changed(seed=seed)
+    config = recipe("best", calibration).changed(seed=seed)
     along = torch.linalg.pinv(calibration.directions)  # (q, k * p)
     initial = build_mapper(basis, MapperConfig(), plain, 0)(faces).detach()
     deviation = (initial.flatten(1) - initial.flatten(1).mean(0)) @ along.T @ plain.directions.T

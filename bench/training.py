@@ -16,7 +16,7 @@ from celeb_core.evaluation import EvaluationSet, load_evaluation_set, score_peop
 from celeb_core.files import write_atomically
 from celeb_core.studio import Studio, load_studio
 from celeb_core.training import fit_identities
-from celeb_core.types import PRESETS, Identity, TrainConfig
+from celeb_core.types import PRESETS, Identity, TrainConfig, recipe
 
 SCORED_STEPS = (0, 1, 2, 3, 5, 8, 12, 20, 40, 60)
 """Steps of ours after which people are scored, until they reach the official recipe's score."""
@@ -32,7 +32,7 @@ def main() -> int:
     _, people = next(train_until(studio, data, official, (official.steps,)))
     goal = score_people(studio, data, people)
     print(f"official, {official.steps} steps of {official.batch_size}: {_text(goal)}", flush=True)
-    reached, scores, best = None, {}, PRESETS["best"]
+    reached, scores, best = None, {}, recipe("best", studio.calibration)
     for steps, people in train_until(studio, data, best, SCORED_STEPS):
         scores[steps] = score = score_people(studio, data, people)
         print(f"ours, {steps} steps of {best.batch_size}: {_text(score)}", flush=True)

@@ -17,7 +17,7 @@ import transformers.utils.logging
 from celeb_core import cli, device, face_packs, prompt, sampling, types
 from celeb_core.errors import CelebError
 from celeb_core.evaluation import ROWS
-from celeb_core.prepare.calibration import MIXTURES
+from celeb_core.prepare.preparation import LEVELS
 from celeb_core.textual_inversion import FORMATS
 
 CACHE = Path("~/.cache/celeb-basis-studio").expanduser()
@@ -53,11 +53,11 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "--guidance-scale": {"type": float, "help": "the model's by default"},
     "--identities": {"type": Path, "default": "identities", "help": "folder of your people"},
     "--json": {"type": Path, "help": "file for the numbers"},
-    "--keep-initialisation": {"action": "store_true", "help": "renew faces and directions only"},
+    "--level": {"choices": LEVELS, "default": "quick", "help": "how thorough: minutes, or an hour"},
+    "--made-by": {"default": "", "help": "your name, for the file's report"},
     "--max-seconds": {"type": float, "help": "no step is begun that would pass it"},
     "--memory": {"choices": device.MODES, "help": "how lean; by the free memory by default"},
     "--min-explained": {"type": float, "help": "least share, 0 to 1, within the celeb basis"},
-    "--mixtures": {"type": int, "default": MIXTURES, "help": "of two celebrities"},
     "--model": {"default": "auto", "help": "auto, toonville, folder, .safetensors file or hub id"},
     "--name": {"action": "append", "required": True, "help": "of one person, or once per photo"},
     "--names": {"type": Path, "help": "text file with one celebrity per line"},
@@ -95,7 +95,7 @@ COMMANDS: dict[str, tuple[Any, ...]] = {
     "import": (cli.import_file, "identities", "file", "--min-explained", *FILES),
     "score": (cli.score, None, "photo", "images", "--face", *STUDIO),
     "basis": (cli.basis, None, "--components", *FILES),
-    "calibrate": (cli.calibrate, None, "--mixtures", "--keep-initialisation", *STEPS),
+    "prepare": (cli.prepare, None, "--level", "--made-by", *STUDIO, "--out"),
     "refine": (cli.refine, None, "folder", "--batch-size", *STEPS),
     "filter-names": (cli.find_known_names, "names", "--num-images", "--shard", *STEPS),
     "pack": (cli.pack, None, "pack", "--root"),

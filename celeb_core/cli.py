@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import torch
 from accelerate import PartialState
 from PIL import Image
 from tqdm import tqdm
@@ -21,14 +22,15 @@ from celeb_core.doctor import examine
 from celeb_core.errors import BadName, CelebError, FeatureMissing
 from celeb_core.faces import find_face, largest_face, load_photo
 from celeb_core.models import load_models
-from celeb_core.prepare import calibration, names
+from celeb_core.prepare import names
+from celeb_core.prepare.preparation import prepare_model
 from celeb_core.prepare.refinement import RefineConfig, refine_initialisation
 from celeb_core.prompt import parse_prompt
 from celeb_core.scoring import score_image
 from celeb_core.studio import Studio, calibration_path, load_studio
 from celeb_core.textual_inversion import export_identity, import_identities, usage_notes
 from celeb_core.training import fit_identities, save_checkpoint
-from celeb_core.types import PRESETS, Calibration, CelebBasis, Face, Identity, Person, SampleConfig
+from celeb_core.types import Calibration, CelebBasis, Face, Identity, Person, SampleConfig, recipe
 
 
 def train(options: Namespace) -> None:
@@ -41,7 +43,9 @@ def train(options: Namespace) -> None:
     faces = [find_face(photo, studio.faces, options.face) for photo in options.photos]
     each = [faces] if len(options.name) == 1 else [[face] for face in faces]
     people = [Person(name, tuple(own)) for name, own in zip(options.name, each, strict=True)]
-    config = PRESETS[options.preset].changed(**_given(options, "seed", "steps", "max_seconds"))
+    config = recipe(options.preset, studio.calibration).changed(
+        **_given(options, "seed", "steps", "max_seconds")
+    )
     fit = partial(fit_identities, calibration=studio.calibration, recogniser=studio.faces.id)
     with tqdm(desc="training", unit="step") as bar:
         for step in fit(people, studio.models, studio.basis, config, resume=options.resume):
@@ -125,23 +129,20 @@ def basis(options: Namespace) -> None:
     print(f"{built.id}: {len(built.names)} names, {built.ranks} of {options.components} components")
 
 
-def calibrate(options: Namespace) -> None:
-    """Generate celebrities and mixtures of them, and fit the closed-form initialisation."""
+def prepare(options: Namespace) -> None:
+    """Prepare a model, once: its celebrities' portraits, the initialisation, a self-check."""
+    shard = _processes(options)
     studio = _studio(options)
-    initial = _calibration(studio) if options.keep_initialisation else None
-    mixtures = 0 if initial else options.mixtures  # directions are the celebrities' alone
     out = options.out or calibration_path(studio.models, studio.faces, options.cache)
-    rows = out.with_suffix(".rows")
-    faces = calibration.load_generated_faces(rows)
-    batches = calibration.generate_people(studio, mixtures, options.seed, options.steps, faces)
-    with tqdm(desc="calibrating", unit="image") as bar:
-        for faces in batches:
-            _advance(bar, len(faces.coefficients), faces.planned)
-            calibration.save_generated_faces(faces, rows)
-    assert faces is not None  # there was a batch, or all of them were stored
-    mapper.save_calibration(calibration.fit_calibration(faces, studio, initial), out)
-    rows.unlink()
-    print(f"{out}: faces in {int(faces.found.sum())} of {faces.planned} images")
+    chosen = {"seed": options.seed, "made_by": options.made_by, "shard": shard}
+    with tqdm(desc="preparing", unit="latent") as bar:
+        for step in prepare_model(studio, out.with_suffix(""), options.level, **chosen):
+            _advance(bar, step.done, step.total)
+            tqdm.write(step.note, file=sys.stderr)
+    if shard[0] == 0:
+        assert step.result is not None  # of the last step
+        mapper.save_calibration(step.result, out)
+        print(*step.result.report["self_check"], out, sep="\n")
 
 
 def refine(options: Namespace) -> None:
@@ -170,19 +171,16 @@ def refine(options: Namespace) -> None:
 
 def find_known_names(options: Namespace) -> None:
     """Find the names that the model knows, and write a report with their images."""
-    # Several under accelerate launch, each with a device of its own.
-    processes = PartialState(cpu=options.device == "cpu")
-    if processes.num_processes > 1:
-        options.device = options.device or str(processes.device)
-    shard, shards = options.shard or (processes.process_index, processes.num_processes)
+    shard = _processes(options)
     studio, stored = _studio(options), options.out / "faces"
     people = names.candidates(studio.basis.names)
     config = SampleConfig(options.num_images or 4, options.seed, options.steps)
+    first, count = options.shard or (0, 1)  # of a machine that does its own share alone
+    own = people[first::count]
     with tqdm(desc="generating", unit="name") as bar:
-        for progress in names.generate_name_images(people[shard::shards], studio, stored, config):
-            _advance(bar, *progress)
-    processes.wait_for_everyone()
-    if not processes.is_main_process:
+        for done in names.generate_name_images(own, studio, stored, config, shard):
+            _advance(bar, done, len(own))
+    if shard[0]:
         return
     images = [one for one in names.load_name_images(people, studio, stored, config) if one]
     if len(images) < len(people):
@@ -238,6 +236,17 @@ def _studio(options: Namespace) -> Studio:
     return studio
 
 
+def _processes(options: Namespace) -> tuple[int, int]:
+    """Return this process's number and how many there are, of accelerate launch or torchrun.
+
+    Each has a device of its own, which is put into the options.
+    """
+    processes = PartialState(cpu=not torch.cuda.is_available() or options.device == "cpu")
+    if processes.num_processes > 1:
+        options.device = options.device or str(processes.device)
+    return processes.process_index, processes.num_processes
+
+
 def _given(options: Namespace, *names: str) -> dict[str, Any]:
     """Return the options that have a value."""
     return {name: vars(options)[name] for name in names if vars(options)[name] is not None}
@@ -246,7 +255,7 @@ def _given(options: Namespace, *names: str) -> dict[str, Any]:
 def _calibration(studio: Studio) -> Calibration:
     if studio.calibration is not None:
         return studio.calibration
-    raise FeatureMissing(f"{studio.models.title} has no calibration. Run “celeb-basis calibrate”.")
+    raise FeatureMissing(f"{studio.models.title} has no calibration. Run “celeb-basis prepare”.")
 
 
 def _library(options: Namespace, basis: CelebBasis) -> dict[str, Identity]:

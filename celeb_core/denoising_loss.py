@@ -138,13 +138,14 @@ class DenoisingLoss:
     def timestep_bounds(self, pixels: int) -> tuple[int, int]:
         """Return the first timestep, and the one after the last, for latents of some size.
 
-        The bounds on the log-SNR are those of SNR_PIXELS latents, lower by log(pixels / SNR_PIXELS)
-        for larger ones: averaged over n times as many pixels, noise hides n times less (simple
-        diffusion, arXiv:2301.11093, section 3.1).
+        The lower bound on the log-SNR is that of SNR_PIXELS latents, lower by log(pixels /
+        SNR_PIXELS) for larger ones: averaged over n times as many pixels, noise hides n times less
+        (simple diffusion, arXiv:2301.11093, section 3.1). The upper one is as it is: details are as
+        small in large images.
         """
         log_snr = torch.logit(self.scheduler.alphas_cumprod.double())  # falls
-        shift = math.log(pixels / SNR_PIXELS)
-        low, high = self.config.min_log_snr - shift, self.config.max_log_snr - shift
+        low = self.config.min_log_snr - math.log(pixels / SNR_PIXELS)
+        high = self.config.max_log_snr
         first = min(int((log_snr > high).sum()), len(log_snr) - 1)
         return first, max(first + 1, int((log_snr >= low).sum()))
 

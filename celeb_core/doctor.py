@@ -191,7 +191,7 @@ def _faces(model: str, pack: str | None, names: Path | None, cache: Path) -> Ite
     about: Any = SimpleNamespace(id=name)
     paths = [calibration_path(about, found, cache), folder / "calibration.safetensors"]
     made = mapper.load_calibration(paths, found.id, built.id) if built else None
-    what, remedy = "none: people are less alike", f"Once: celeb-basis calibrate --model {model}"
+    what, remedy = "none: people are less alike", f"Once: celeb-basis prepare --model {model}"
     what = f"{len(made.names)} names" if made else what
     yield _check("calibration", what, not made, "warning", remedy)
 

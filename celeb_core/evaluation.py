@@ -26,7 +26,7 @@ from celeb_core.sampling import generate_each
 from celeb_core.scoring import AttributeReader, Judge, match_faces
 from celeb_core.studio import Studio
 from celeb_core.training import fit
-from celeb_core.types import PRESETS, Identity, Person, SampleConfig, TrainConfig
+from celeb_core.types import Identity, Person, SampleConfig, TrainConfig, recipe
 
 SIDE, PER_ROW = 128, 20  # pixels of a photo in people.png, photos in a row
 ROWS = ("instant", "trained", "paper")
@@ -95,7 +95,7 @@ def evaluate(
     result: dict[str, Any] = {"celebrities": {**score_people(studio, data), "seconds": 0.0}}
     fitted: dict[str, dict[str, Identity]] = {}
     for row in rows:
-        part, config = data, PRESETS["best" if row == "trained" else row]
+        part, config = data, recipe("best" if row == "trained" else row, studio.calibration)
         if row == "paper":
             part = replace(data, people=data.people[:PAPER_PEOPLE], index=data.index[:PAPER_PEOPLE])
             config = config.changed(ema=0.0, max_seconds=result.get("trained", {}).get("seconds"))

@@ -1,8 +1,9 @@
-"""Atomic writes, and reads of safetensors files that may be missing or damaged."""
+"""Atomic writes, reads of files that may be damaged, and work that processes divide by files."""
 
 import logging
 import os
 import uuid
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -60,3 +61,38 @@ def read_tensors(path: Path, wanted: str) -> tuple[dict[str, Tensor], dict[str, 
         log.warning("ignored: %s is of another version; make it again", path)
         return None
     return tensors, metadata
+
+
+def share_work(
+    paths: Sequence[Path],
+    make: Callable[[int], bytes],
+    shard: tuple[int, int] = (0, 1),
+    intact: Callable[[Path], bool] = Path.is_file,
+) -> Iterator[int]:
+    """Write files that several processes need, each process a part of them.
+
+    Process `shard[0]` of `shard[1]` begins with its own share, then goes through the others' from
+    the end; what is intact is not made again. So the work is divided, no process waits for
+    another, and one that died or is slow delays nobody.
+
+    Args:
+        paths: Of the files, in a folder that the processes share.
+        make: Returns the content of file number i.
+        shard: Number of this process, and how many there are.
+        intact: Whether a file is there and whole.
+
+    Yields:
+        How many of the files are there, at first and after each one.
+    """
+    (index, count), made = shard, 0
+    mine = range(index, len(paths), count)
+    others = (i for i in reversed(range(len(paths))) if i % count != index)
+    yield sum(path.is_file() for path in paths)
+    for number in (*mine, *others):
+        if intact(paths[number]):
+            continue
+        write_atomically(paths[number], make(number))
+        made += 1
+        yield sum(path.is_file() for path in paths)
+    if count > 1:
+        log.info("process %d of %d made %d of %d files", index + 1, count, made, len(paths))

@@ -147,6 +147,8 @@ def save_calibration(calibration: Calibration, path: Path) -> None:
     metadata = {name: getattr(calibration, name) for name in LABELS} | {"format": FORMAT}
     metadata["names"] = json.dumps(calibration.names)
     metadata["framing"] = json.dumps(vars(calibration.framing))
+    for name in ("settings", "report"):
+        metadata[name] = json.dumps(getattr(calibration, name))
     tensors = {name: getattr(calibration, name).half().contiguous() for name in CALIBRATED}
     faces = calibration.face_embeddings
     scale = 127 / faces.abs().amax(1, keepdim=True).clamp_min(1e-6)
@@ -163,13 +165,15 @@ def load_calibration(paths: Sequence[Path], recogniser: str, basis_id: str) -> C
         tensors, metadata = content
         if (metadata["recogniser"], metadata["basis_id"]) != (recogniser, basis_id):
             what = "recogniser" if metadata["recogniser"] != recogniser else "celeb basis"
-            log.warning("ignored: %s was made with another %s; run calibrate again", path, what)
+            log.warning("ignored: %s was made with another %s; prepare the model again", path, what)
             continue
         tensors = {name: tensor.float() for name, tensor in tensors.items()}
         tensors["face_embeddings"] = functional.normalize(tensors["face_embeddings"], dim=1)
         tensors.setdefault("correction", zero_correction(tensors["directions"]))
-        names, framing = (json.loads(metadata[name]) for name in ("names", "framing"))
         values: dict[str, Any] = tensors | {name: metadata[name] for name in LABELS}
+        for name in ("settings", "report"):
+            values[name] = json.loads(metadata.get(name, "{}"))
+        names, framing = (json.loads(metadata[name]) for name in ("names", "framing"))
         return Calibration(tuple(names), framing=Framing(**framing), **values)
     return None
 

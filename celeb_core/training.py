@@ -34,7 +34,6 @@ from celeb_core.mapper import (
 )
 from celeb_core.models import Models
 from celeb_core.types import (
-    PRESETS,
     Calibration,
     CelebBasis,
     Checkpoint,
@@ -42,6 +41,7 @@ from celeb_core.types import (
     Person,
     TrainConfig,
     TrainStep,
+    recipe,
 )
 
 FORMATS = ("celeb-training 2", "celeb-training 1")  # of checkpoints; the first one is written
@@ -106,7 +106,7 @@ class Training:
         calibration: Calibration | None = None,
         recogniser: str = "",
     ) -> None:
-        self.config = config = config or PRESETS["best"]
+        self.config = config = config or recipe("best", calibration)
         self.names = _checked_names(people)
         self.models, self.basis, self.recogniser = models, basis, recogniser
         means = [torch.stack([face.embedding for face in p.faces]).mean(0) for p in people]

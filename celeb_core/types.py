@@ -115,6 +115,8 @@ class Calibration:
     base_model: str
     recogniser: str
     framing: Framing = Framing()  # of the generated portraits
+    settings: Mapping[str, Any] = field(default_factory=dict)  # of TrainConfig, fit for the model
+    report: Mapping[str, Any] = field(default_factory=dict)  # who made it, with what, how good
 
 
 @dataclass(frozen=True, eq=False)
@@ -149,7 +151,7 @@ class MapperConfig:
     norm: Literal["free", "paper"] = "free"
     calibrated: bool = True  # start from the model's calibration, if there is one
     ema: float = 0.97  # decay of the moving average that is kept; 0: the last coefficients
-    shrink: float = 0.9  # final factor on calibrated coefficients, against guidance's overshoot
+    shrink: float = 1.0  # final factor on calibrated coefficients, against guidance's overshoot
 
 
 @dataclass(frozen=True)
@@ -180,7 +182,7 @@ class LossConfig:
     nuisance_tokens: bool = True  # thrown-away tokens behind the person, for what is the photo's
     background_weight: float = 0.2  # outside of the head; 1: no mask
     landmark_weight: float = 3.0  # added on eyes, nose and mouth
-    gradients: Literal["truncated", "exact"] = "truncated"
+    gradients: Literal["truncated", "exact"] = "exact"
     stratified_timesteps: bool = True  # one from each of equal parts, not independent ones
     # bounds of log(alpha² / sigma²) for 16 x 16 latents, shifted for larger ones
     min_log_snr: float = -1.5
@@ -232,7 +234,7 @@ GROUPS = ("mapper", "optimiser", "augmentation", "loss")
 
 PAPER_LOSS = LossConfig(
     templates="paper", nuisance_tokens=False, background_weight=1.0, landmark_weight=0.0,
-    gradients="exact", stratified_timesteps=False, min_log_snr=-math.inf, max_log_snr=math.inf,
+    stratified_timesteps=False, min_log_snr=-math.inf, max_log_snr=math.inf,
 )  # fmt: skip
 PRESETS: dict[str, TrainConfig] = {
     "instant": TrainConfig(preset="instant", steps=0),
@@ -242,13 +244,24 @@ PRESETS: dict[str, TrainConfig] = {
         preset="paper",
         steps=400,
         batch_size=2,
-        mapper=MapperConfig("paper", calibrated=False, ema=0.99, shrink=1.0),
+        mapper=MapperConfig("paper", calibrated=False, ema=0.99),
         optimiser=OptimiserConfig(learning_rate=1e-2, linear_decay=False),
         augmentation=AugmentationConfig(0, colour_jitter=0.2, min_scale=0.1, padding="black"),
         loss=PAPER_LOSS,
     ),
 }
 """instant (the closed-form initialisation alone), fast, best, paper (as the official code)."""
+
+
+def recipe(preset: str, calibration: Calibration | None) -> TrainConfig:
+    """Return the config of a preset on a model with a calibration, whose settings it takes over."""
+    config = PRESETS[preset]
+    if calibration is None or not config.mapper.calibrated:
+        return config
+    settings = dict(calibration.settings)
+    if "steps" in settings:  # are those of “best”
+        settings["steps"] = round(settings["steps"] * config.steps / PRESETS["best"].steps)
+    return config.changed(**settings)
 
 
 @dataclass(frozen=True)

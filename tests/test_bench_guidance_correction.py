@@ -127,7 +127,7 @@ def test_command(world, studio, calibration, folder, portraits, tmp_path, monkey
     arguments = ["prog", str(folder), "--model", str(world), "--people", "9", "--out", str(out)]
     monkeypatch.setattr(sys, "argv", [*arguments, "--cache", str(tmp_path / "cache")])
     assert module.main() == 1
-    assert "celeb-basis calibrate" in capsys.readouterr().err
+    assert "celeb-basis prepare" in capsys.readouterr().err
     own = replace(calibration, basis_id=studio.basis.id)
     beside = world / "calibration.safetensors"
     save_calibration(own, beside)

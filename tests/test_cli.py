@@ -1,16 +1,20 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 import shutil
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 import torch
 from conftest import celebrity_names, portrait
 from PIL import Image
 
+import celeb_core
 from celeb_core import (
     list_identities,
     load_basis,
@@ -24,9 +28,9 @@ from celeb_core import sampling as sampling_module
 from celeb_core.__main__ import main
 from celeb_core.evaluation import evaluate
 from celeb_core.face_packs import PACKS, Pack
-from celeb_core.prepare import calibration as calibration_module
 from celeb_core.prepare import names as names_module
 from celeb_core.prepare import refinement as refinement_module
+from celeb_core.prepare.preparation import PrepareStep
 from celeb_core.types import Identity
 
 
@@ -115,53 +119,34 @@ def test_the_samples_come_with_the_bundled_model(run, capsys):
     assert run("export", "<ada>") == 1  # the tiny world is another model
 
 
-def test_basis_and_calibrate(run, world, tmp_path, monkeypatch, capsys):
+def test_basis(run, capsys):
     assert run("basis", "--out", "basis.pt", "--components", "4") == 0
     assert load_basis(Path("basis.pt")).p == 4
     assert "40 names" in capsys.readouterr().out
+
+
+def test_prepare(run, tmp_path, calibration, monkeypatch, capsys):
+    few = ("--names", "few.txt", "--out", "c.safetensors")
     (tmp_path / "few.txt").write_text("\n".join(celebrity_names()[:12]))
-    few = ("calibrate", "--names", "few.txt", "--mixtures", "4", "--out", "c.safetensors")
-    for _ in range(2):  # the second time all images are there
-        assert run(*few) == 1  # what the tiny model generates has no face
-        assert "8 are needed" in capsys.readouterr().err and Path("c.rows").is_file()
-    Path("c.rows").unlink()
-    generated = []
+    assert run("prepare", *few) == 1  # what the tiny model generates has no face
+    assert "8 are needed" in capsys.readouterr().err
+    seen = []
 
-    def generate_each(prompts, models, basis, config):
-        generated.extend(prompts)
-        return [portrait()] * len(prompts)
+    def prepare_model(studio, folder, level, seed, made_by, shard):
+        seen.append((folder, level, seed, made_by, shard))
+        report = {"self_check": ["result | 0.9"]}
+        made = replace(calibration, report=report)
+        yield PrepareStep(1, 2, "portrait 1 of 2", None)
+        yield PrepareStep(2, 2, "done", 0.0, made)
 
-    monkeypatch.setattr(calibration_module, "generate_each", generate_each)
-    assert run(*few) == 0
-    assert "of 16 images" in capsys.readouterr().out and Path("c.safetensors").is_file()
-    assert len(generated) == 16 and not Path("c.rows").exists()
-    assert run(*few, "--keep-initialisation") == 1  # there is none yet
-    assert "celeb-basis calibrate" in capsys.readouterr().err
-    own = world / "calibration.safetensors"
-    Path("c.safetensors").rename(own)
-    try:
-        assert run(*few, "--keep-initialisation") == 0
-    finally:
-        own.unlink()
-    assert "of 12 images" in capsys.readouterr().out  # mixtures are not for these
-
-
-def test_calibrate_goes_on_where_it_was(run, tmp_path, monkeypatch):
-    (tmp_path / "few.txt").write_text("\n".join(celebrity_names()[:12]))
-    generated = []
-
-    def generate_each(prompts, models, basis, config):
-        if len(generated) == 8:
-            raise KeyboardInterrupt
-        generated.extend(prompts)
-        return [portrait()] * len(prompts)
-
-    monkeypatch.setattr(calibration_module, "generate_each", generate_each)
-    few = ("calibrate", "--names", "few.txt", "--mixtures", "0", "--out", "c.safetensors")
-    assert run(*few) == 130
-    generated.clear()
-    assert run(*few) == 0
-    assert len(generated) == 4
+    monkeypatch.setattr("celeb_core.cli.prepare_model", prepare_model)
+    assert run("prepare", *few, "--level", "full", "--made-by", "Ada") == 0
+    captured = capsys.readouterr()
+    assert captured.out.splitlines() == ["result | 0.9", "c.safetensors"]
+    assert "portrait 1 of 2" in captured.err
+    assert seen == [(Path("c"), "full", 0, "Ada", (0, 1))]
+    found = load_calibration([Path("c.safetensors")], calibration.recogniser, calibration.basis_id)
+    assert found is not None and found.report["self_check"] == ["result | 0.9"]
 
 
 def test_refine(run, world, studio, basis, calibration, tmp_path, monkeypatch, capsys):
@@ -172,7 +157,7 @@ def test_refine(run, world, studio, basis, calibration, tmp_path, monkeypatch, c
     (tmp_path / "photos" / "notes.txt").write_text("no photo")
     refine = ("--out", "c.safetensors", "--steps", "2", "--batch-size", "3")
     assert run("refine", "photos", *refine) == 1
-    assert "celeb-basis calibrate" in capsys.readouterr().err
+    assert "celeb-basis prepare" in capsys.readouterr().err
     own = world / "calibration.safetensors"
     save_calibration(replace(calibration, basis_id=studio.basis.id), own)
     try:
@@ -209,23 +194,25 @@ def test_filter_names_in_two_shards(run, tmp_path, monkeypatch, capsys):
         assert caught.value.code == 2
 
 
-def test_filter_names_of_several_processes(run, tmp_path, monkeypatch, capsys):
-    """accelerate launch, as the second of two processes."""
-    waited = []
-    second = SimpleNamespace(
-        num_processes=2,
-        process_index=1,
-        device="cpu",
-        is_main_process=False,
-        wait_for_everyone=lambda: waited.append(len(list(Path("names/faces").iterdir()))),
-    )
-    monkeypatch.setattr("celeb_core.cli.PartialState", lambda cpu: second)
-    monkeypatch.setattr(names_module, "MADE_UP", 2)
+def test_filter_names_of_two_processes(world, tmp_path):
+    """Of torchrun, each on the CPU."""
     (tmp_path / "few.txt").write_text("\n".join(celebrity_names()[:6]))
-    arguments = ("filter-names", "--names", "few.txt", "--num-images", "1", "--steps", "1")
-    assert run(*arguments) == 0
-    assert waited == [4] and capsys.readouterr().out == ""
-    assert [path.name for path in Path("names").iterdir()] == ["faces"]
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    command = ["-m", "celeb_core", "filter-names", "--model", str(world), "--names", "few.txt"]
+    command += ["--num-images", "1", "--steps", "1", "--cache", "cache", "--device", "cpu"]
+    path = {"PYTHONPATH": str(Path(celeb_core.__file__).parents[1]), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        [*launch, *command],
+        cwd=tmp_path,
+        env={**os.environ, **path},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    made = re.findall(r"process (\d) of 2 made (\d+) of 12 files", done.stderr)
+    assert sorted(number for number, _ in made) == ["1", "2"]
+    assert all(4 <= int(count) <= 8 for _, count in made)
+    assert (tmp_path / "names" / "report.html").is_file()
 
 
 def test_score_says_how_alike_an_image_is(run, measured_world, capsys):

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import logging
 import os
 
 import pytest
@@ -7,7 +8,7 @@ import torch
 from safetensors.torch import save
 
 from celeb_core.errors import SaveFailed
-from celeb_core.files import read_tensors, write_atomically
+from celeb_core.files import read_tensors, share_work, write_atomically
 
 
 def test_a_file_is_written_with_its_folder_and_replaced(tmp_path):
@@ -71,3 +72,25 @@ def test_what_is_of_no_use_is_none_with_a_warning(content, message, tmp_path, ca
     assert read_tensors(tmp_path / "file", "test 2") is None
     (record,) = caplog.records
     assert f"{tmp_path / 'file'} is" in record.getMessage() and message in record.getMessage()
+
+
+def test_processes_divide_work_by_files(tmp_path, caplog):
+    paths = [tmp_path / f"{number}" for number in range(5)]
+    made = []
+
+    def make(number):
+        made.append(number)
+        return b"x"
+
+    (tmp_path / "2").touch()
+    first, second = share_work(paths, make, (0, 2)), share_work(paths, make, (1, 2))
+    assert (next(first), next(second)) == (1, 1)
+    assert (next(first), next(second)) == (2, 3) and made == [0, 1]
+    with caplog.at_level(logging.INFO):
+        assert list(first) == [4, 5]  # its own last one, then the other's from the end
+        assert list(second) == []
+    assert made == [0, 1, 4, 3]
+    assert [r.getMessage() for r in caplog.records] == [
+        "process 1 of 2 made 3 of 5 files",
+        "process 2 of 2 made 1 of 5 files",
+    ]

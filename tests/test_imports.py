@@ -14,8 +14,8 @@ import celeb_core
 CORE = Path(celeb_core.__file__).parent
 LAYERS = """types errors files precision text_encoder device face_packs faces loading models basis
 mapper prompt identity textual_inversion augmentation denoising_loss sampling scoring training
-studio prepare.calibration prepare.refinement prepare.names evaluation
-doctor cli""".split()
+studio prepare.calibration prepare.refinement prepare.names prepare.self_check prepare.preparation
+evaluation doctor cli""".split()
 PACKAGES = ("__init__", "__main__", "prepare.__init__")  # on top; no module imports them
 
 

@@ -103,7 +103,7 @@ def test_processes_divide_the_work_and_nothing_is_generated_twice(studio, tmp_pa
     monkeypatch.setattr(module, "generate", generate)
     people, config = candidates(celebrity_names()[:4])[:6], SampleConfig(2, steps=1)
     progress = list(generate_name_images(people[::2], studio, tmp_path, config))
-    assert progress == [(1, 3), (2, 3), (3, 3)]
+    assert progress == [0, 1, 2, 3]
     half = load_name_images(people, studio, tmp_path, config)
     assert [one is not None for one in half] == [True, False] * 3
     list(generate_name_images(people[1::2], studio, tmp_path, config))

@@ -29,7 +29,13 @@ from celeb_core import (
 )
 from celeb_core.errors import PromptTooLong
 from celeb_core.mapper import CoefficientMapper
-from celeb_core.prepare.calibration import encode_people, fit_initialisation, generate_people
+from celeb_core.prepare.calibration import (
+    PortraitPlan,
+    encode_people,
+    fit_initialisation,
+    generate_people,
+    load_people,
+)
 from celeb_core.scoring import Scorers
 from celeb_core.studio import Studio
 from celeb_core.text_encoder import (
@@ -257,11 +263,13 @@ def test_the_initialisation_finds_embeddings_for_both(sdxl, sdxl_basis):
         assert (nearest == torch.arange(6)).float().mean() >= 0.8
 
 
-def test_calibration_generates_the_celebrities(sdxl, sdxl_basis, studio):
+def test_calibration_generates_the_celebrities(sdxl, sdxl_basis, studio, tmp_path):
     one = replace(sdxl_basis, names=(A,))
     own = Studio(replace(sdxl, steps=1), studio.faces, one, None, Scorers(studio.faces))
-    *_, rows = generate_people(own, mixtures=1)
-    assert rows.coefficients.shape == (2, sdxl_basis.k, sdxl_basis.p) and rows.planned == 2
+    plan = PortraitPlan((A,), mixtures=1)
+    assert list(generate_people(plan, own, tmp_path)) == [0, 1]
+    people = load_people(plan, own, tmp_path)
+    assert people.coefficients.shape == (2, sdxl_basis.k, sdxl_basis.p)
 
 
 def test_mixtures_are_of_both(sdxl, sdxl_basis):

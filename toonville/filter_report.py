@@ -52,8 +52,8 @@ def run_filter(assets: Path, work: Path, n: int, seed: int, steps: int | None) -
     listed = sample_names(names, n, seed)
     people, config = candidates(listed), SampleConfig(4, seed, steps)
     folder = work / "filter"
-    for done, count in generate_name_images(people, studio, folder, config):
-        print(f"\rimages of {done} of {count} names", end="", flush=True)
+    for done in generate_name_images(people, studio, folder, config):
+        print(f"\rimages of {done} of {len(people)} names", end="", flush=True)
     images = [one for one in load_name_images(people, studio, folder, config) if one]
     verdicts, threshold = rank_names(people, images)
     known = set(names.known)

@@ -8,7 +8,6 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from celeb_core import (
-    PRESETS,
     Identity,
     Person,
     SampleConfig,
@@ -61,7 +60,6 @@ def make_people(assets: Path, out: Path) -> None:
             [person],
             studio.models,
             studio.basis,
-            PRESETS["best"],
             calibration=studio.calibration,
             recogniser=studio.faces.id,
         )

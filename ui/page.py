@@ -93,7 +93,7 @@ class Page:
                 with gr.Tab("Faces", id="faces") as faces:
                     self.faces.build(session)
                 with gr.Tab("Train", id="train", elem_id="tab-train") as train:
-                    self.train.build(session)
+                    self.train.build(session, train)
                 with gr.Tab("Compose", id="compose") as compose:
                     self.compose.build(session)
                 with gr.Tab("Interpolate", id="interpolate") as interpolate:

@@ -50,6 +50,10 @@ class TimeEstimates:
         sampling_steps = people * RESULTS * self.core.models.steps
         return config.steps * joint_cost(people) * step + sampling_steps * sampling
 
+    def sampling(self, latents: int) -> float | None:
+        """Return the seconds that the UNet needs for so many latents; None if unmeasured."""
+        return latents / LATENTS * self._known["sampling"] if self.measured else None
+
     def measure(self) -> None:
         """Generate a little; the difference of two runs leaves out what every run costs."""
         took = []

@@ -7,10 +7,11 @@ from typing import Any, Literal
 
 import gradio as gr
 
-from celeb_core import PRESETS, CelebError
+from celeb_core import CelebError, recipe
 from ui.cards import Cards
 from ui.curve import COLOURS, curve, legend
 from ui.errors import explain, notice, safe
+from ui.prepare import PrepareCard
 from ui.progress import bar, duration, joined, time_left
 from ui.studio import PRIVATE, TICK, Shared
 from ui.train_form import TrainForm
@@ -34,6 +35,7 @@ class TrainTab:
     def __init__(self, shared: Shared) -> None:
         self.shared = shared
         self.form, self.cards = TrainForm(shared), Cards(shared, self.job)
+        self.prepare = PrepareCard(shared)
 
     # --- handlers -------------------------------------------------------------------------------
 
@@ -44,7 +46,7 @@ class TrainTab:
         if not trainees:
             text = "Choose at least one person. New faces come from the Faces tab."
             return {self.problem: notice(text)}
-        config = PRESETS[preset].changed(seed=int(seed or 0))
+        config = recipe(preset, self.shared.core.calibration).changed(seed=int(seed or 0))
         if steps and config.steps:
             config = config.changed(steps=int(steps))
         job = TrainJob(
@@ -141,11 +143,12 @@ class TrainTab:
         self.timer = gr.Timer(TICK, active=False)
         self.cards.build_signal()
 
-    def build(self, session: gr.BrowserState) -> None:
+    def build(self, session: gr.BrowserState, tab: gr.Tab) -> None:
         """Lay out the tab and wire what stays inside it."""
         self.shown = gr.State(NOTHING)
         with gr.Row():
             with gr.Column(scale=4, min_width=320):
+                self.prepare.build(tab)
                 self.form.build(session)
                 self._build_buttons()
             with gr.Column(scale=6, min_width=320):

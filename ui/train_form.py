@@ -6,7 +6,7 @@ from typing import Any
 
 import gradio as gr
 
-from celeb_core import PRESETS
+from celeb_core import recipe
 from ui.progress import about, joined
 from ui.studio import PRIVATE, Shared
 from ui.widgets import Updates, gallery
@@ -61,14 +61,15 @@ class TrainForm:
         }
 
     def _recipes(self, chosen: list[str]) -> Any:
-        calibrated = self.shared.core.calibration is not None
+        calibration = self.shared.core.calibration
         choices = []
         for key, text in RECIPES.items():
-            if key == "instant" and not calibrated:  # there is no initialisation
+            if key == "instant" and calibration is None:  # there is no initialisation
                 continue
-            seconds = self.shared.estimates.estimate(PRESETS[key], max(1, len(chosen or [])))
+            config = recipe(key, calibration)
+            seconds = self.shared.estimates.estimate(config, max(1, len(chosen or [])))
             time = about(seconds) if seconds is not None else ""
-            choices.append((joined(text.format(steps=PRESETS[key].steps), time), key))
+            choices.append((joined(text.format(steps=config.steps), time), key))
         return gr.update(choices=choices)
 
     # --- widgets --------------------------------------------------------------------------------

@@ -1,1 +1,1 @@
-"""What has to be done once per model: name filter, calibration, refinement."""
+"""What has to be done once per model: name filter, preparation, refinement."""

@@ -9,14 +9,16 @@ coefficients c goes over z, the part of the hidden states that shows in faces, b
    prediction.
 2. z from c, of these people and of mixtures without images: z = A c + a + noise, N the covariance
    of the noise. Whitened coefficients have the prior c ~ N(0, I), so their posterior mean is
-   E[c | z] = A' (A A' + N)^-1 (z - a) (linear-Gaussian inversion). It is nearer to the average
-   person than a real one is, so it is stretched. With 1, this is one linear map of low rank.
+   E[c | z] = A' (A A' + N)^-1 (z - a) (linear-Gaussian inversion). With 1, this is one linear map
+   of low rank.
 3. f from hidden states. The first principal components of the prediction, one standard deviation
    each, are inverted as z is: the directions along which training moves coefficients.
 """
 
+import hashlib
 import json
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -29,8 +31,8 @@ from torch import Tensor
 from celeb_core.basis import compose, person_embeddings, project
 from celeb_core.errors import FeatureMissing
 from celeb_core.faces import FaceModel, largest_face
-from celeb_core.files import read_tensors, write_atomically
-from celeb_core.mapper import check_basis, zero_correction
+from celeb_core.files import read_tensors, share_work
+from celeb_core.mapper import zero_correction
 from celeb_core.models import Models
 from celeb_core.prompt import PORTRAIT, parse_prompt
 from celeb_core.sampling import generate_each
@@ -42,10 +44,24 @@ MIXTURES = 2500  # with images
 TEXT_MIXTURES = 6000  # without images, for regression 2
 MIN_FACES = 8
 RANK, DIRECTIONS = 96, 32  # components of z, directions of training; at most
-STRETCH = 1.15
 LAMBDAS = tuple(10 ** (exponent / 2) for exponent in range(-4, 9))  # 0.01 to 10,000
 IMAGE_BATCH, PROMPT_BATCH = 8, 64
-FORMAT = "celeb-sightings 1"
+FORMAT = "celeb-faces 1"
+
+
+@dataclass(frozen=True)
+class PortraitPlan:
+    """Whose portraits are generated, and how. Equal plans on one model give equal portraits."""
+
+    names: tuple[str, ...]
+    mixtures: int = MIXTURES  # of two of the names each
+    steps: int | None = None  # of sampling; a few are enough
+    seed: int = 0  # portrait i is generated from seed + i
+
+    @property
+    def people(self) -> int:
+        """Number of portraits."""
+        return len(self.names) + self.mixtures
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,8 +72,6 @@ class GeneratedFaces:
     coefficients: Tensor  # (n, k, p) float32
     face_embeddings: Tensor  # (n, 512) float32, unit norm; zeros where no face was found
     framings: Tensor  # (n, 3) float32, the numbers of `Framing`; zeros where no face was found
-    planned: int  # rows of the finished run
-    run: str  # names, seed, steps, basis, model, recogniser: what a run must share to go on
 
     @property
     def found(self) -> Tensor:
@@ -66,76 +80,77 @@ class GeneratedFaces:
 
 
 def generate_people(
-    studio: Studio,
-    mixtures: int = MIXTURES,
-    seed: int = 0,
-    steps: int | None = None,
-    so_far: GeneratedFaces | None = None,
-) -> Iterator[GeneratedFaces]:
-    """Generate an image of each celebrity and of random mixtures of two, and embed the faces.
+    plan: PortraitPlan, studio: Studio, folder: Path, shard: tuple[int, int] = (0, 1)
+) -> Iterator[int]:
+    """Generate a portrait of each celebrity and mixture of a plan, and store the faces' embeddings.
 
-    A mixture is lam * a + (1 - lam) * b of their token embeddings, lam uniform in 0 to 1. Every
-    image has a seed of its own. A few `steps` of sampling are enough. `so_far` are the rows of a
-    run that was stopped; those of another run are ignored. Yields all rows, after every batch.
+    A mixture is lam * a + (1 - lam) * b of two celebrities' token embeddings, lam uniform in 0 to
+    1. The folder keeps what is done, by all processes that share it (see `work_order`).
+
+    Yields:
+        How many batches of IMAGE_BATCH are there, at first and after each one.
     """
-    models, basis, names = studio.models, studio.basis, studio.basis.names
-    run = json.dumps([names, seed, steps, basis.id, models.id, studio.faces.id], ensure_ascii=False)
-    coefficients = _coefficients(studio, mixtures, seed)
-    prompts = [parse_prompt(PORTRAIT.format(name), {}) for name in names]
-    for mixture in coefficients[len(names) :]:
-        prompts.append(parse_prompt(PORTRAIT.format("<x>"), {"x": compose(basis, mixture)}))
-    planned = len(prompts)
-    rows: list[tuple[Tensor, Tensor]] = []
-    if so_far is not None and so_far.run == run:
-        rows += zip(so_far.face_embeddings[:planned], so_far.framings[:planned], strict=True)
-    while (first := len(rows)) < planned:
-        config = SampleConfig(seed=seed + first, steps=steps, batch_size=IMAGE_BATCH)
-        images = generate_each(prompts[first : first + IMAGE_BATCH], models, basis, config)
-        rows += [embed_largest_face(image, studio.faces) for image in images]
-        embeddings, framings = (torch.stack(column) for column in zip(*rows, strict=True))
-        yield GeneratedFaces(names, coefficients[: len(rows)], embeddings, framings, planned, run)
+
+    def batch(number: int) -> bytes:
+        rows = range(number * IMAGE_BATCH, min((number + 1) * IMAGE_BATCH, plan.people))
+        prompts = []
+        for row in rows:
+            name = plan.names[row] if row < len(plan.names) else "<x>"
+            people = {} if row < len(plan.names) else {"x": _token_embeddings(plan, row, studio)}
+            prompts.append(parse_prompt(PORTRAIT.format(name), people))
+        config = SampleConfig(seed=plan.seed + rows[0], steps=plan.steps, batch_size=IMAGE_BATCH)
+        images = generate_each(prompts, studio.models, studio.basis, config)
+        embedded = [embed_largest_face(image, studio.faces) for image in images]
+        embeddings, framings = (torch.stack(column) for column in zip(*embedded, strict=True))
+        tensors = {"face_embeddings": embeddings.half(), "framings": framings}
+        content: bytes = save(tensors, metadata={"format": FORMAT})
+        return content
+
+    return share_work(_paths(plan, studio, folder), batch, shard)
+
+
+def load_people(plan: PortraitPlan, studio: Studio, folder: Path) -> GeneratedFaces:
+    """Load what `generate_people` stored.
+
+    Raises:
+        FeatureMissing: Not all of it is there yet.
+    """
+    batches = [read_tensors(path, FORMAT) for path in _paths(plan, studio, folder)]
+    stored = [batch[0] for batch in batches if batch is not None]
+    if len(stored) < len(batches):
+        raise FeatureMissing(
+            f"{len(stored)} of {len(batches)} batches of portraits are in {folder}. "
+            "Run “celeb-basis prepare” again to generate the rest."
+        )
+    embeddings = [_token_embeddings(plan, row, studio) for row in range(plan.people)]
+    coefficients = torch.stack([project(studio.basis, person) for person in embeddings])
+    faces, framings = (
+        torch.cat([batch[name] for batch in stored]).float()
+        for name in ("face_embeddings", "framings")
+    )
+    return GeneratedFaces(plan.names, coefficients, faces, framings)
 
 
 def fit_calibration(
-    faces: GeneratedFaces, studio: Studio, initial: Calibration | None = None
+    faces: GeneratedFaces, studio: Studio, held_out: Sequence[str] = ()
 ) -> Calibration:
-    """Fit a calibration in closed form; of an `initial` one the map to coefficients is taken over.
+    """Fit a calibration in closed form, without the `held_out` celebrities.
 
     Raises:
         FeatureMissing: Fewer than MIN_FACES people have a face.
-        BasisMismatch: `initial` is of another basis.
     """
-    found, count, basis = faces.found, len(faces.names), studio.basis
+    count, basis = len(faces.names), studio.basis
+    used = faces.found.clone()
+    used[[faces.names.index(name) for name in held_out]] = False
     # Directions from celebrities alone: mixtures blur what tells people apart.
-    celebrities = max(MIN_FACES, int(found[:count].sum()))
+    celebrities = max(MIN_FACES, int(used[:count].sum()))
     down, up, bias, directions = fit_initialisation(
-        faces.face_embeddings[found], faces.coefficients[found], basis, studio.models, celebrities
+        faces.face_embeddings[used], faces.coefficients[used], basis, studio.models, celebrities
     )
-    if initial is not None:
-        check_basis(initial, basis)
-        down, up, bias = initial.down, initial.up, initial.bias
     known, correction = faces.face_embeddings[:count].clone(), zero_correction(directions)
     labels = (basis.id, studio.models.id, studio.faces.id)
-    framing = Framing(*faces.framings[found].median(0).values.tolist())
+    framing = Framing(*faces.framings[used].median(0).values.tolist())
     return Calibration(faces.names, known, down, up, bias, directions, correction, *labels, framing)
-
-
-def save_generated_faces(faces: GeneratedFaces, path: Path) -> None:
-    """Store rows, atomically, for a run that goes on later."""
-    tensors = {"coefficients": faces.coefficients.half(), "framings": faces.framings}
-    tensors["face_embeddings"] = faces.face_embeddings.half()
-    names, planned = json.dumps(faces.names), str(faces.planned)
-    metadata = {"format": FORMAT, "names": names, "planned": planned, "made_of": faces.run}
-    write_atomically(path, save(tensors, metadata=metadata))
-
-
-def load_generated_faces(path: Path) -> GeneratedFaces | None:
-    """Load what `save_generated_faces` wrote; None if there is nothing that can be read."""
-    if (content := read_tensors(path, FORMAT)) is None:
-        return None
-    tensors, about = {name: tensor.float() for name, tensor in content[0].items()}, content[1]
-    names, planned = tuple(json.loads(about["names"])), int(about["planned"])
-    return GeneratedFaces(names, **tensors, planned=planned, run=about["made_of"])
 
 
 def fit_initialisation(
@@ -155,7 +170,7 @@ def fit_initialisation(
     if len(faces) < MIN_FACES:
         raise FeatureMissing(
             f"A face was found in only {len(faces)} of the model's images; {MIN_FACES} are needed. "
-            "Run “celeb-basis calibrate” with more names."
+            "Prepare at the level “full”, or with names that the model knows (--names FILE)."
         )
     states = encode_people(compose(basis, coefficients), models)
     # Regression 1, and the principal axes (r, t) of what it predicts.
@@ -172,7 +187,6 @@ def fit_initialisation(
     known = torch.cat([coefficients, mixtures]).flatten(1)
     both = torch.cat([states, encode_people(compose(basis, mixtures), models)])
     inverse, offset = _invert(known, (both - middle) @ axes.T)
-    up = STRETCH * inverse
     # Regression 3, and the components (q, t) of its prediction, scaled to variance 1.
     states, faces = states[:first], faces[:first]
     back, _, _ = ridge(states, faces)
@@ -180,7 +194,7 @@ def fit_initialisation(
     scaled = vh / (s / len(faces) ** 0.5).clamp_min(1e-6)[:, None]
     components = scaled[: min(DIRECTIONS, len(faces) - 1)] @ back
     directions, _ = _invert(known, both @ components.T)
-    return axes @ weight, up, up @ (axes @ (bias - middle) - offset), directions
+    return axes @ weight, inverse, inverse @ (axes @ (bias - middle) - offset), directions
 
 
 @torch.no_grad()
@@ -228,16 +242,26 @@ def ridge(inputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor, float]:
     return weight, y_mean - weight @ x_mean, lam
 
 
-def _coefficients(studio: Studio, mixtures: int, seed: int) -> Tensor:
-    """Coefficients (n, k, p) of the celebrities and mixtures; a mixture follows from its row."""
-    basis, count = studio.basis, len(studio.basis.names)
-    embeddings = [person_embeddings(name, basis, studio.models) for name in basis.names]
-    for row in range(count, count + mixtures):
-        rng = np.random.default_rng((seed, row))
-        a, b = rng.choice(count, 2, replace=count < 2)
-        lam = float(rng.random())
-        embeddings.append(lam * embeddings[a] + (1 - lam) * embeddings[b])
-    return torch.stack([project(basis, person) for person in embeddings])
+def _paths(plan: PortraitPlan, studio: Studio, folder: Path) -> list[Path]:
+    """Return the file of each batch of portraits, named by all that decides them."""
+    made_by = [vars(plan), studio.basis.id, studio.models.id, studio.faces.id]
+    digest = hashlib.sha256(json.dumps(made_by).encode())
+    digest.update(studio.models.unet.conv_out.weight.float().cpu().numpy().tobytes())
+    stem = digest.hexdigest()[:16]
+    batches = range(math.ceil(plan.people / IMAGE_BATCH))
+    return [folder / f"faces-{stem}-{batch:04}.safetensors" for batch in batches]
+
+
+def _token_embeddings(plan: PortraitPlan, row: int, studio: Studio) -> Tensor:
+    """Token embeddings (k, d) of a celebrity or mixture of the plan."""
+    names = plan.names
+    if row < len(names):
+        return person_embeddings(names[row], studio.basis, studio.models)
+    rng = np.random.default_rng((plan.seed, row))
+    pair = rng.choice(len(names), 2, replace=len(names) < 2)
+    a, b = (person_embeddings(names[i], studio.basis, studio.models) for i in pair)
+    lam = float(rng.random())
+    return lam * a + (1 - lam) * b
 
 
 def embed_largest_face(image: Image.Image, faces: FaceModel) -> tuple[Tensor, Tensor]:
@@ -255,4 +279,4 @@ def _invert(known: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
     forward, offset, _ = ridge(known, z)
     errors = z - known @ forward.T - offset
     covariance = forward @ forward.T + errors.T @ errors / len(errors)
-    return torch.linalg.solve(covariance, forward).T, offset
+    return (torch.linalg.pinv(covariance, hermitian=True) @ forward).T, offset

@@ -24,7 +24,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from celeb_core.errors import FeatureMissing
-from celeb_core.files import write_atomically
+from celeb_core.files import share_work
 from celeb_core.prepare.calibration import embed_largest_face
 from celeb_core.prompt import PORTRAIT, parse_prompt
 from celeb_core.sampling import generate
@@ -94,17 +94,24 @@ def candidates(names: Sequence[str]) -> list[Candidate]:
 
 
 def generate_name_images(
-    people: Sequence[Candidate], studio: Studio, folder: Path, config: SampleConfig
-) -> Iterator[tuple[int, int]]:
-    """Generate what the folder has no file of yet; yield how many candidates are done, of all.
+    people: Sequence[Candidate],
+    studio: Studio,
+    folder: Path,
+    config: SampleConfig,
+    shard: tuple[int, int] = (0, 1),
+) -> Iterator[int]:
+    """Generate the images that the folder does not have yet, together with other processes.
 
-    Of the config, num_images (portraits per name), seed and steps count.
+    Of the config, num_images (portraits per name), seed and steps count; for `shard` see
+    `share_work`. Yields how many candidates are done.
     """
-    for done, candidate in enumerate(people, start=1):
-        path = _path(folder, candidate, studio, config)
-        if _read(path) is None:
-            write_atomically(path, save(dict(vars(_generate(candidate, studio, config)))))
-        yield done, len(people)
+    paths = [_path(folder, candidate, studio, config) for candidate in people]
+
+    def images(number: int) -> bytes:
+        content: bytes = save(dict(vars(_generate(people[number], studio, config))))
+        return content
+
+    return share_work(paths, images, shard, intact=lambda path: _read(path) is not None)
 
 
 def load_name_images(

@@ -1,0 +1,165 @@
+"""Prepare a model, once: its celebrities' portraits, the closed-form initialisation, self-check."""
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+from celeb_core.prepare.calibration import (
+    IMAGE_BATCH,
+    PortraitPlan,
+    fit_calibration,
+    generate_people,
+    load_people,
+)
+from celeb_core.prepare.self_check import (
+    TEMPLATES,
+    Trial,
+    axes,
+    build_stand_ins,
+    self_check,
+    stretched,
+)
+from celeb_core.studio import Studio
+from celeb_core.types import Calibration, TrainConfig
+
+GUIDED = 2  # UNet latents of an image and step of sampling
+TRAINED = 3  # what a training's latent costs, in latents of sampling
+CANDIDATES = 3  # per stand-in; those with the most constant faces are taken
+
+
+@dataclass(frozen=True)
+class Level:
+    """How thoroughly a model is prepared."""
+
+    names: int  # whose portraits are generated, at most; evenly spaced in the list
+    mixtures: int
+    sampling_steps: int
+    stand_ins: int  # celebrities who are held out, and play unknown people
+    search: bool  # of the settings; without it the safe ones are measured
+
+
+LEVELS = {
+    "quick": Level(names=300, mixtures=0, sampling_steps=10, stand_ins=2, search=False),
+    "full": Level(names=1500, mixtures=2500, sampling_steps=10, stand_ins=6, search=True),
+}
+
+
+@dataclass(frozen=True, eq=False)
+class PrepareStep:
+    """Progress of a preparation, in UNet latents of sampling; the last one has the result."""
+
+    done: int
+    total: int  # an estimate: the self-check ends when nothing changes
+    note: str  # what was done
+    seconds_left: float | None  # None while there is nothing to estimate from
+    result: Calibration | None = None
+
+
+def prepare_model(
+    studio: Studio,
+    folder: Path,
+    level: str = "quick",
+    *,
+    seed: int = 0,
+    made_by: str = "",
+    shard: tuple[int, int] = (0, 1),
+) -> Iterator[PrepareStep]:
+    """Make the calibration of a model, with the training settings that its self-check chose.
+
+    Args:
+        studio: Of the model; its own calibration is not used.
+        folder: Keeps what is done: a run that was stopped goes on there, and processes that share
+            it divide the work.
+        level: A key of LEVELS.
+        seed: Of all images.
+        made_by: Who; it is written into the report.
+        shard: Number of this process, and how many there are.
+
+    Raises:
+        FeatureMissing: Too few portraits show a face.
+    """
+    plan, settings = LEVELS[level], dict[str, Any]()
+    names = spread(studio.basis.names, plan.names)
+    portraits = PortraitPlan(names, plan.mixtures, plan.sampling_steps, seed)
+    image, trial_cost = plan.sampling_steps * GUIDED, _trial_cost(plan)
+    clock = _Clock(planned_cost(plan, studio))
+
+    for batches in generate_people(portraits, studio, folder, shard):
+        stored = min(batches * IMAGE_BATCH, portraits.people)
+        yield clock.step(stored * image, f"portrait {stored} of {portraits.people}")
+    faces = load_people(portraits, studio, folder)
+    yield clock.step(portraits.people * image, "choosing celebrities who play unknown people")
+    found = [name for name, seen in zip(names, faces.found.tolist(), strict=False) if seen]
+    candidates = spread(found, CANDIDATES * plan.stand_ins)
+    stand_ins = build_stand_ins(candidates, plan.stand_ins, studio, plan.sampling_steps)
+    held_out = [stand_in.name for stand_in in stand_ins]
+    yield clock.step(portraits.people * image, "fitting the closed-form initialisation")
+    calibration = fit_calibration(faces, studio, held_out)
+
+    trials: list[Trial] = []
+    for trial in self_check(
+        stand_ins, calibration, studio, folder, plan.sampling_steps, shard, search=plan.search
+    ):
+        trials.append(trial)
+        settings |= trial.settings if trial.chosen else {}
+        done = portraits.people * image + trial_cost * sum(not one.chosen for one in trials)
+        yield clock.step(done, f"self-check: {trial}")
+    report = {
+        "level": level,
+        "made_by": made_by,
+        "date": date.today().isoformat(),
+        "device": f"{studio.models.device}, {studio.models.unet.dtype}",
+        "seconds": round(clock.seconds()),
+        "portraits": f"{int(faces.found.sum())} of {portraits.people} with a face",
+        "sampling_steps": plan.sampling_steps,
+        "held_out": held_out,
+        "identity_over_by_name": [round(ratio, 3) for ratio in trials[-1].ratios],
+        "self_check": [str(trial) for trial in trials],
+    }
+    calibration = stretched(calibration, settings.pop("stretch", 1.0))
+    result = replace(calibration, settings=settings, report=report)
+    yield clock.step(clock.total, "done", result)
+
+
+def spread(items: Sequence[str], count: int) -> tuple[str, ...]:
+    """Return `count` of the items, evenly spaced, or all if there are no more."""
+    if len(items) <= count:
+        return tuple(items)
+    return tuple(items[i * len(items) // count] for i in range(count))
+
+
+def planned_cost(plan: Level, studio: Studio) -> int:
+    """Return UNet latents of sampling, if in a search the first values of all axes are the best."""
+    people = min(plan.names, len(studio.basis.names)) + plan.mixtures
+    trials = sum(map(len, axes(studio.models).values())) if plan.search else 1
+    return people * plan.sampling_steps * GUIDED + trials * _trial_cost(plan)
+
+
+def _trial_cost(plan: Level) -> int:
+    """Latents of one trial of the self-check."""
+    config, images = TrainConfig(), len(TEMPLATES) * plan.sampling_steps * GUIDED
+    return plan.stand_ins * (config.steps * config.batch_size * TRAINED + images)
+
+
+class _Clock:
+    """Estimates the time that is left by the work that was done since the first step."""
+
+    def __init__(self, total: int) -> None:
+        self.total, self._began = total, time.monotonic()
+        self._first: int | None = None
+
+    def seconds(self) -> float:
+        """Return how long it has run."""
+        return time.monotonic() - self._began
+
+    def step(self, done: int, note: str, result: Calibration | None = None) -> PrepareStep:
+        """Describe the state after `done` latents."""
+        done = min(done, self.total)
+        if self._first is None:
+            self._first = done
+        pace = self.seconds() / (done - self._first) if done > self._first else None
+        left = None if pace is None else pace * (self.total - done)
+        return PrepareStep(done, self.total, note, left, result)

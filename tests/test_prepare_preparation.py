@@ -1,0 +1,108 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import celebrity_names, portrait
+
+from celeb_core import PRESETS, load_calibration, recipe, save_calibration
+from celeb_core.prepare import calibration as calibration_module
+from celeb_core.prepare import preparation as module
+from celeb_core.prepare import self_check as self_check_module
+from celeb_core.prepare.preparation import LEVELS, Level, planned_cost, prepare_model, spread
+from celeb_core.types import TrainConfig
+
+NAMES = tuple(celebrity_names()[:16])
+SMALL = Level(names=12, mixtures=4, sampling_steps=1, stand_ins=2, search=False)
+
+
+@pytest.fixture
+def few(studio, monkeypatch):
+    """A studio with few celebrities, whose portraits all show a face; trainings are short."""
+    generated = []
+
+    def generate_each(prompts, models, basis, config):
+        generated.extend(prompts)
+        return [portrait(255 - 9 * (len(prompt.text) % 9)) for prompt in prompts]
+
+    monkeypatch.setattr(calibration_module, "generate_each", generate_each)
+    monkeypatch.setattr(self_check_module, "generate_each", generate_each)
+    monkeypatch.setitem(LEVELS, "quick", SMALL)
+    short = TrainConfig().changed(steps=1, batch_size=1, views=1)
+    monkeypatch.setitem(self_check_module.self_check.__kwdefaults__, "initial", short)
+    own = replace(studio, basis=replace(studio.basis, names=NAMES))
+    return own, generated
+
+
+def test_a_model_is_prepared_and_trained_as_it_says(few, tmp_path):
+    studio, generated = few
+    steps = list(prepare_model(studio, tmp_path / "work", made_by="Ada"))
+    assert all(a.done <= b.done for a, b in zip(steps, steps[1:], strict=False))
+    assert steps[-1].done == steps[-1].total and steps[-1].seconds_left == 0
+    assert all(step.result is None for step in steps[:-1])
+    result = steps[-1].result
+    assert result is not None and len(result.names) == 12
+    report = result.report
+    assert (report["level"], report["made_by"]) == ("quick", "Ada")
+    assert report["portraits"] == "16 of 16 with a face" and len(report["held_out"]) == 2
+    assert set(report["held_out"]) < set(NAMES) and len(report["identity_over_by_name"]) == 2
+    assert "result" in report["self_check"][-1]
+    assert recipe("best", result).flat() == PRESETS["best"].changed(**result.settings).flat()
+    path = tmp_path / "calibration.safetensors"
+    save_calibration(result, path)
+    loaded = load_calibration([path], studio.faces.id, studio.basis.id)
+    assert loaded is not None
+    assert (dict(loaded.settings), dict(loaded.report)) == (result.settings, report)
+
+
+def test_a_killed_preparation_goes_on(few, tmp_path):
+    studio, generated = few
+    steps = prepare_model(studio, tmp_path)
+    next(steps), next(steps)  # one batch of eight
+    steps.close()
+    generated.clear()
+    *_, last = prepare_model(studio, tmp_path)
+    portraits = [one for one in generated if one.text.count(" ") <= 5]
+    first = last.result
+    generated.clear()
+    *_, again = prepare_model(studio, tmp_path)
+    assert torch.equal(again.result.up, first.up) and len(portraits) > len(generated)
+    files = {path.name for path in Path(tmp_path).iterdir()}
+    assert sum(name.startswith("faces-") for name in files) == 2  # of eight portraits each
+
+
+def test_processes_get_the_same_result(few, tmp_path):
+    studio, _ = few
+    *_, alone = prepare_model(studio, tmp_path / "one")
+    first = prepare_model(studio, tmp_path / "two", shard=(0, 2))
+    second = prepare_model(studio, tmp_path / "two", shard=(1, 2))
+    for _ in zip(first, second, strict=False):
+        pass
+    *_, last = prepare_model(studio, tmp_path / "two", shard=(1, 2))
+    for part in ("down", "up", "bias", "directions"):
+        assert torch.equal(getattr(alone.result, part), getattr(last.result, part))
+    assert alone.result.settings == last.result.settings
+
+
+def test_settings_apply_to_what_is_calibrated_alone(calibration):
+    settings = {"steps": 120, "shrink": 0.8, "min_log_snr": 0.5}
+    own = replace(calibration, settings=settings)
+    assert recipe("best", own).steps == 120 and recipe("fast", own).steps == 40
+    assert recipe("instant", own).steps == 0 and recipe("fast", own).mapper.shrink == 0.8
+    assert recipe("paper", own) == PRESETS["paper"] and recipe("best", None) == PRESETS["best"]
+    assert recipe("best", own).unusual() == settings
+
+
+def test_names_are_spread_over_the_list():
+    assert spread("abcdef", 3) == ("a", "c", "e") and spread("ab", 3) == ("a", "b")
+
+
+def test_the_cost_is_counted_in_latents(few):
+    studio, _ = few
+    config = module.TrainConfig()
+    trial = 2 * (config.steps * config.batch_size * 3 + 4 * 2)
+    assert planned_cost(SMALL, studio) == 16 * 2 + trial
+    searched = planned_cost(replace(SMALL, search=True), studio)
+    assert searched > 16 * 2 + 10 * trial

@@ -1,0 +1,220 @@
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+from conftest import celebrity_names, portrait
+from PIL import Image
+
+from celeb_core import compose
+from celeb_core.denoising_loss import truncated_backward
+from celeb_core.prepare import self_check as module
+from celeb_core.prepare.self_check import (
+    StandIn,
+    Trial,
+    axes,
+    build_stand_ins,
+    choose,
+    gradient_cosine,
+    self_check,
+    stretched,
+)
+from celeb_core.types import Identity, Person, TrainConfig
+
+NAMES = celebrity_names()[:6]
+
+
+@pytest.fixture
+def stand_ins(person):
+    """Four people with one face, for what does not look at it."""
+    face = person.faces[0]
+    return [StandIn(name, Person("x", (face,)), face.embedding, 0.8) for name in NAMES[:4]]
+
+
+def chosen(trials):
+    settings = {}
+    for trial in trials:
+        settings |= trial.settings if trial.chosen else {}
+    return settings
+
+
+@pytest.fixture
+def planted(monkeypatch):
+    """Trainings and images with an optimum at a rate of .03, window (.5, 3.5), shrink .8, stretch
+    1.15; collects the settings that were trained.
+    """
+    trained = []
+
+    def fit(people, models, basis, config, calibration):
+        trained.append(config)
+        loss = abs(math.log10(config.optimiser.calibrated_learning_rate / 0.03))
+        loss += config.loss.max_log_snr != 3.5
+        loss += torch.equal(calibration.up, fit.up)  # not stretched
+        coefficients = torch.ones(basis.k, basis.p)
+        coefficients[0, 1] = loss
+        return {"x": Identity("x", coefficients, basis.id)}
+
+    def cosines(name, people, reference, studio, steps):
+        if not people:
+            return torch.tensor([0.8, 0.8])
+        ((_, person),) = people.items()
+        shrink = float(person.coefficients[0, 0])
+        loss = float(person.coefficients[0, 1]) / shrink
+        best = 0.8 - 0.2 * loss - abs(shrink - 0.8)
+        return torch.tensor([best, best])
+
+    monkeypatch.setattr(module, "fit", fit)
+    monkeypatch.setattr(module, "_cosines", cosines)
+    return trained
+
+
+WRONG = {
+    "window": {"min_log_snr": -3.5, "max_log_snr": -0.5},
+    "rate, too low": {"calibrated_learning_rate": 0.01},
+    "rate, too high": {"calibrated_learning_rate": 1.0},
+    "shrink": {"shrink": 0.6},
+}
+
+
+@pytest.mark.parametrize("wrong", WRONG.values(), ids=WRONG)
+def test_it_ends_at_the_optimum_from_wrong_settings(
+    wrong, stand_ins, studio, calibration, planted, tmp_path
+):
+    module.fit.up = calibration.up
+    initial = TrainConfig().changed(**wrong)
+    trials = list(self_check(stand_ins, calibration, studio, tmp_path, initial=initial))
+    settings = chosen(trials)
+    assert settings["calibrated_learning_rate"] == 0.03 and settings["shrink"] == 0.8
+    assert (settings["min_log_snr"], settings["max_log_snr"]) == (0.5, 3.5)
+    assert (settings["stretch"], settings["steps"]) == (1.15, 60)
+    assert trials[-1].axis == "result" and trials[-1].mean == pytest.approx(1, abs=1e-3)
+
+
+def test_without_a_search_the_safe_settings_are_measured(
+    stand_ins, studio, calibration, planted, tmp_path
+):
+    module.fit.up = calibration.up
+    trials = list(self_check(stand_ins, calibration, studio, tmp_path, search=False))
+    assert [trial.axis for trial in trials] == ["gradients", "result"]
+    assert len(planted) == 4 and all(trial.chosen for trial in trials)
+    assert chosen(trials)["shrink"] == 1.0 and chosen(trials)["steps"] == 60
+
+
+def test_what_was_tried_is_not_tried_again(stand_ins, studio, calibration, planted, tmp_path):
+    module.fit.up = calibration.up
+    first = list(self_check(stand_ins, calibration, studio, tmp_path))
+    planted.clear()
+    assert list(map(str, self_check(stand_ins, calibration, studio, tmp_path))) == [
+        *map(str, first)
+    ]
+    assert planted == []
+    other = replace(calibration, up=calibration.up * 1.01)
+    next(self_check(stand_ins, other, studio, tmp_path, search=False))
+    list(self_check(stand_ins, other, studio, tmp_path, search=False))
+    assert len(planted) == 4
+
+
+def test_two_processes_divide_the_trainings(stand_ins, studio, calibration, planted, tmp_path):
+    module.fit.up = calibration.up
+    alone = list(self_check(stand_ins, calibration, studio, tmp_path / "one"))
+    count = len(planted)
+    planted.clear()
+    ratios = []
+    first, second = (
+        module._Comparison(stand_ins, calibration, studio, tmp_path / "two", None, (index, 2))
+        for index in (0, 1)
+    )
+    settings = {**TrainConfig().flat(), "stretch": 1.0}
+    # the second process begins while the first one is at its first training
+    make, began = first._score, []
+
+    def score(settings, stand_in):
+        if not began:
+            began.append(1)
+            ratios.append(second._ratios(settings, stand_ins))
+        return make(settings, stand_in)
+
+    object.__setattr__(first, "_score", score)
+    ratios.append(first._ratios(settings, stand_ins))
+    assert ratios[0] == ratios[1] and len(planted) <= 5
+    again = list(self_check(stand_ins, calibration, studio, tmp_path / "two", shard=(1, 2)))
+    assert list(map(str, again)) == list(map(str, alone)) and count > 4
+
+
+def test_windows_follow_the_size_of_the_latents(models):
+    def windows(side):
+        models.unet.register_to_config(sample_size=side)
+        return [(w["min_log_snr"], w["max_log_snr"]) for w in axes(models)["window"]]
+
+    before = models.unet.config.sample_size
+    try:
+        small, large = windows(16), windows(64)
+    finally:
+        models.unet.register_to_config(sample_size=before)
+    assert small[0] == large[0] == (-math.inf, math.inf)  # the published one
+    assert len(small) == 4 and len(large) == 5
+    assert large[2] == (-1.5, pytest.approx(1.5 - math.log(16)))
+
+
+@pytest.mark.parametrize(
+    ("ratios", "best"),
+    [
+        ([(0.9, 0.8, 0.7), (0.95, 0.84, 0.76)], 1),  # better for everybody
+        ([(0.9, 0.8, 0.7), (0.95, 0.70, 0.78)], 0),  # for some: within the error
+        ([(0.9, 0.8, 0.7), (0.2, 0.1, 0.3)], 0),
+        ([(0.5, 0.5, 0.5), (0.9, 0.9)], 0),  # only half of it was measured
+    ],
+)
+def test_the_published_value_stays_where_nothing_tells_them_apart(ratios, best):
+    trials = [Trial("axis", {"shrink": i}, ratio) for i, ratio in enumerate(ratios)]
+    assert choose(trials) is trials[best]
+
+
+def test_the_cosine_of_gradients(stand_ins, studio, calibration, basis, monkeypatch):
+    own = replace(calibration, basis_id=basis.id)
+    cosine = gradient_cosine(stand_ins[:2], TrainConfig(), own, studio)
+    assert -1 <= cosine < 0.9999
+    monkeypatch.setattr(
+        "celeb_core.denoising_loss.truncated_backward", lambda unet: torch.enable_grad()
+    )
+    assert truncated_backward is not torch.enable_grad
+    assert gradient_cosine(stand_ins[:2], TrainConfig(), own, studio) == pytest.approx(1, abs=1e-5)
+
+
+def test_a_stretched_calibration_starts_further_out(calibration, basis, person):
+    from conftest import initial_coefficients
+
+    faces = person.faces[0].embedding[None]
+    before = initial_coefficients(faces, calibration, basis)
+    after = initial_coefficients(faces, stretched(calibration, 1.5), basis)
+    assert torch.allclose(after, 1.5 * before, atol=1e-5) and compose(basis, after).isfinite().all()
+
+
+def test_stand_ins_have_a_face_in_all_portraits_and_the_same_in_most(studio, monkeypatch):
+    """The first name has no face once, the second one another face each time."""
+    shades = {NAMES[0]: (255, 0, 255, 255), NAMES[1]: (255, 90, 255, 120)}
+
+    def generate_each(prompts, models, basis, config):
+        images, seen = [], dict.fromkeys(NAMES, 0)
+        for prompt in prompts:
+            name = next(name for name in NAMES if name in prompt.text)
+            shade = shades.get(name, (200,) * 4)[seen[name] % 4]
+            seen[name] += 1
+            images.append(portrait(shade) if shade else Image.new("RGB", (128, 128)))
+        return images
+
+    monkeypatch.setattr(module, "generate_each", generate_each)
+    found = build_stand_ins(NAMES[:4], 2, studio, steps=1)
+    assert {stand_in.name for stand_in in found} == set(NAMES[2:4])
+    for stand_in in found:
+        face = stand_in.person.faces[0]
+        assert torch.allclose(stand_in.reference, face.embedding, atol=1e-4)
+        assert stand_in.by_name == pytest.approx(1, abs=1e-3)
+
+
+def test_a_trial_is_a_line_of_the_table():
+    trial = Trial("shrink", {"shrink": 0.9}, (0.8, 0.9), chosen=True)
+    assert str(trial) == "shrink | shrink 0.9 | 0.850 ± 0.050 | chosen"
+    assert math.isnan(Trial("x", {}, ()).mean) and math.isnan(Trial("x", {}, (1.0,)).error)
