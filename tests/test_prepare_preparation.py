@@ -15,7 +15,7 @@ from celeb_core.prepare.preparation import LEVELS, Level, planned_cost, prepare_
 from celeb_core.types import TrainConfig
 
 NAMES = tuple(celebrity_names()[:16])
-SMALL = Level(names=12, mixtures=4, sampling_steps=1, stand_ins=2, search=False)
+SMALL = Level(names=16, sampling_steps=1, stand_ins=2, search=False)
 
 
 @pytest.fixture
@@ -43,7 +43,7 @@ def test_a_model_is_prepared_and_trained_as_it_says(few, tmp_path):
     assert steps[-1].done == steps[-1].total and steps[-1].seconds_left == 0
     assert all(step.result is None for step in steps[:-1])
     result = steps[-1].result
-    assert result is not None and len(result.names) == 12
+    assert result is not None and len(result.names) == 16
     report = result.report
     assert (report["level"], report["made_by"]) == ("quick", "Ada")
     assert report["portraits"] == "16 of 16 with a face" and len(report["held_out"]) == 2

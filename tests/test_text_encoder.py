@@ -266,10 +266,10 @@ def test_the_initialisation_finds_embeddings_for_both(sdxl, sdxl_basis):
 def test_calibration_generates_the_celebrities(sdxl, sdxl_basis, studio, tmp_path):
     one = replace(sdxl_basis, names=(A,))
     own = Studio(replace(sdxl, steps=1), studio.faces, one, None, Scorers(studio.faces))
-    plan = PortraitPlan((A,), mixtures=1)
+    plan = PortraitPlan((A,))
     assert list(generate_people(plan, own, tmp_path)) == [0, 1]
     people = load_people(plan, own, tmp_path)
-    assert people.coefficients.shape == (2, sdxl_basis.k, sdxl_basis.p)
+    assert people.coefficients.shape == (1, sdxl_basis.k, sdxl_basis.p)
 
 
 def test_mixtures_are_of_both(sdxl, sdxl_basis):

@@ -25,7 +25,7 @@ WHY = (
 OWNER = "Whoever runs this page can prepare it: <code>celeb-basis prepare --model {model}</code>."
 LABELS = {
     "quick": "Quick: {names} portraits",
-    "full": "Full: all portraits, mixtures of two, and a search of the training settings",
+    "full": "Full: {names} portraits, and a search of the training settings",
 }
 
 

@@ -7,7 +7,7 @@ coefficients c goes over z, the part of the hidden states that shows in faces, b
 
 1. Hidden states from f, of the generated people; z are the first principal components of the
    prediction.
-2. z from c, of these people and of mixtures without images: z = A c + a + noise, N the covariance
+2. z from c, of these people and of mixtures of two of them: z = A c + a + noise, N the covariance
    of the noise. Whitened coefficients have the prior c ~ N(0, I), so their posterior mean is
    E[c | z] = A' (A A' + N)^-1 (z - a) (linear-Gaussian inversion). With 1, this is one linear map
    of low rank.
@@ -22,7 +22,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
 import torch
 from PIL import Image
 from safetensors.torch import save
@@ -40,8 +39,7 @@ from celeb_core.studio import Studio
 from celeb_core.text_encoder import encode_tokens, tokenize
 from celeb_core.types import Calibration, CelebBasis, Framing, SampleConfig
 
-MIXTURES = 2500  # with images
-TEXT_MIXTURES = 6000  # without images, for regression 2
+TEXT_MIXTURES = 6000  # of two people each, for regression 2
 MIN_FACES = 8
 RANK, DIRECTIONS = 96, 32  # components of z, directions of training; at most
 LAMBDAS = tuple(10 ** (exponent / 2) for exponent in range(-4, 9))  # 0.01 to 10,000
@@ -54,21 +52,15 @@ class PortraitPlan:
     """Whose portraits are generated, and how. Equal plans on one model give equal portraits."""
 
     names: tuple[str, ...]
-    mixtures: int = MIXTURES  # of two of the names each
     steps: int | None = None  # of sampling; a few are enough
     seed: int = 0  # portrait i is generated from seed + i
-
-    @property
-    def people(self) -> int:
-        """Number of portraits."""
-        return len(self.names) + self.mixtures
 
 
 @dataclass(frozen=True, eq=False)
 class GeneratedFaces:
-    """n people of known coefficients as the model generates them: celebrities, then mixtures."""
+    """n celebrities as the model generates them."""
 
-    names: tuple[str, ...]  # the celebrities
+    names: tuple[str, ...]  # (n,)
     coefficients: Tensor  # (n, k, p) float32
     face_embeddings: Tensor  # (n, 512) float32, unit norm; zeros where no face was found
     framings: Tensor  # (n, 3) float32, the numbers of `Framing`; zeros where no face was found
@@ -82,23 +74,19 @@ class GeneratedFaces:
 def generate_people(
     plan: PortraitPlan, studio: Studio, folder: Path, shard: tuple[int, int] = (0, 1)
 ) -> Iterator[int]:
-    """Generate a portrait of each celebrity and mixture of a plan, and store the faces' embeddings.
+    """Generate a portrait of each celebrity of a plan, and store the faces' embeddings.
 
-    A mixture is lam * a + (1 - lam) * b of two celebrities' token embeddings, lam uniform in 0 to
-    1. The folder keeps what is done, by all processes that share it (see `work_order`).
+    The folder keeps what is done, by all processes that share it (see `share_work`).
 
     Yields:
         How many batches of IMAGE_BATCH are there, at first and after each one.
     """
 
     def batch(number: int) -> bytes:
-        rows = range(number * IMAGE_BATCH, min((number + 1) * IMAGE_BATCH, plan.people))
-        prompts = []
-        for row in rows:
-            name = plan.names[row] if row < len(plan.names) else "<x>"
-            people = {} if row < len(plan.names) else {"x": _token_embeddings(plan, row, studio)}
-            prompts.append(parse_prompt(PORTRAIT.format(name), people))
-        config = SampleConfig(seed=plan.seed + rows[0], steps=plan.steps, batch_size=IMAGE_BATCH)
+        first = number * IMAGE_BATCH
+        names = plan.names[first : first + IMAGE_BATCH]
+        prompts = [parse_prompt(PORTRAIT.format(name), {}) for name in names]
+        config = SampleConfig(seed=plan.seed + first, steps=plan.steps, batch_size=IMAGE_BATCH)
         images = generate_each(prompts, studio.models, studio.basis, config)
         embedded = [embed_largest_face(image, studio.faces) for image in images]
         embeddings, framings = (torch.stack(column) for column in zip(*embedded, strict=True))
@@ -122,7 +110,7 @@ def load_people(plan: PortraitPlan, studio: Studio, folder: Path) -> GeneratedFa
             f"{len(stored)} of {len(batches)} batches of portraits are in {folder}. "
             "Run “celeb-basis prepare” again to generate the rest."
         )
-    embeddings = [_token_embeddings(plan, row, studio) for row in range(plan.people)]
+    embeddings = [person_embeddings(name, studio.basis, studio.models) for name in plan.names]
     coefficients = torch.stack([project(studio.basis, person) for person in embeddings])
     faces, framings = (
         torch.cat([batch[name] for batch in stored]).float()
@@ -139,27 +127,24 @@ def fit_calibration(
     Raises:
         FeatureMissing: Fewer than MIN_FACES people have a face.
     """
-    count, basis = len(faces.names), studio.basis
-    used = faces.found.clone()
+    basis, used = studio.basis, faces.found.clone()
     used[[faces.names.index(name) for name in held_out]] = False
-    # Directions from celebrities alone: mixtures blur what tells people apart.
-    celebrities = max(MIN_FACES, int(used[:count].sum()))
     down, up, bias, directions = fit_initialisation(
-        faces.face_embeddings[used], faces.coefficients[used], basis, studio.models, celebrities
+        faces.face_embeddings[used], faces.coefficients[used], basis, studio.models
     )
-    known, correction = faces.face_embeddings[:count].clone(), zero_correction(directions)
+    known, correction = faces.face_embeddings, zero_correction(directions)
     labels = (basis.id, studio.models.id, studio.faces.id)
     framing = Framing(*faces.framings[used].median(0).values.tolist())
     return Calibration(faces.names, known, down, up, bias, directions, correction, *labels, framing)
 
 
 def fit_initialisation(
-    faces: Tensor, coefficients: Tensor, basis: CelebBasis, models: Models, first: int | None = None
+    faces: Tensor, coefficients: Tensor, basis: CelebBasis, models: Models
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Fit the map from faces to coefficients, and the directions of training. Deterministic.
 
-    `faces` (n, 512) are the embeddings of generated people, `coefficients` (n, k, p) their own. The
-    directions are found from the `first` people only. Encoding TEXT_MIXTURES takes longest.
+    `faces` (n, 512) are the embeddings of generated people, `coefficients` (n, k, p) their own.
+    Encoding TEXT_MIXTURES takes longest.
 
     Returns:
         The CPU tensors down, up, bias and directions of `Calibration`.
@@ -188,7 +173,6 @@ def fit_initialisation(
     both = torch.cat([states, encode_people(compose(basis, mixtures), models)])
     inverse, offset = _invert(known, (both - middle) @ axes.T)
     # Regression 3, and the components (q, t) of its prediction, scaled to variance 1.
-    states, faces = states[:first], faces[:first]
     back, _, _ = ridge(states, faces)
     _, s, vh = torch.linalg.svd((states - states.mean(0)) @ back.T, full_matrices=False)
     scaled = vh / (s / len(faces) ** 0.5).clamp_min(1e-6)[:, None]
@@ -248,20 +232,8 @@ def _paths(plan: PortraitPlan, studio: Studio, folder: Path) -> list[Path]:
     digest = hashlib.sha256(json.dumps(made_by).encode())
     digest.update(studio.models.unet.conv_out.weight.float().cpu().numpy().tobytes())
     stem = digest.hexdigest()[:16]
-    batches = range(math.ceil(plan.people / IMAGE_BATCH))
+    batches = range(math.ceil(len(plan.names) / IMAGE_BATCH))
     return [folder / f"faces-{stem}-{batch:04}.safetensors" for batch in batches]
-
-
-def _token_embeddings(plan: PortraitPlan, row: int, studio: Studio) -> Tensor:
-    """Token embeddings (k, d) of a celebrity or mixture of the plan."""
-    names = plan.names
-    if row < len(names):
-        return person_embeddings(names[row], studio.basis, studio.models)
-    rng = np.random.default_rng((plan.seed, row))
-    pair = rng.choice(len(names), 2, replace=len(names) < 2)
-    a, b = (person_embeddings(names[i], studio.basis, studio.models) for i in pair)
-    lam = float(rng.random())
-    return lam * a + (1 - lam) * b
 
 
 def embed_largest_face(image: Image.Image, faces: FaceModel) -> tuple[Tensor, Tensor]:

@@ -35,15 +35,14 @@ class Level:
     """How thoroughly a model is prepared."""
 
     names: int  # whose portraits are generated, at most; evenly spaced in the list
-    mixtures: int
     sampling_steps: int
     stand_ins: int  # celebrities who are held out, and play unknown people
     search: bool  # of the settings; without it the safe ones are measured
 
 
 LEVELS = {
-    "quick": Level(names=300, mixtures=0, sampling_steps=10, stand_ins=2, search=False),
-    "full": Level(names=1500, mixtures=2500, sampling_steps=10, stand_ins=6, search=True),
+    "quick": Level(names=300, sampling_steps=10, stand_ins=2, search=False),
+    "full": Level(names=1500, sampling_steps=10, stand_ins=6, search=True),
 }
 
 
@@ -83,20 +82,20 @@ def prepare_model(
     """
     plan, settings = LEVELS[level], dict[str, Any]()
     names = spread(studio.basis.names, plan.names)
-    portraits = PortraitPlan(names, plan.mixtures, plan.sampling_steps, seed)
+    portraits = PortraitPlan(names, plan.sampling_steps, seed)
     image, trial_cost = plan.sampling_steps * GUIDED, _trial_cost(plan)
     clock = _Clock(planned_cost(plan, studio))
 
     for batches in generate_people(portraits, studio, folder, shard):
-        stored = min(batches * IMAGE_BATCH, portraits.people)
-        yield clock.step(stored * image, f"portrait {stored} of {portraits.people}")
+        stored = min(batches * IMAGE_BATCH, len(names))
+        yield clock.step(stored * image, f"portrait {stored} of {len(names)}")
     faces = load_people(portraits, studio, folder)
-    yield clock.step(portraits.people * image, "choosing celebrities who play unknown people")
-    found = [name for name, seen in zip(names, faces.found.tolist(), strict=False) if seen]
+    yield clock.step(len(names) * image, "choosing celebrities who play unknown people")
+    found = [name for name, seen in zip(names, faces.found.tolist(), strict=True) if seen]
     candidates = spread(found, CANDIDATES * plan.stand_ins)
     stand_ins = build_stand_ins(candidates, plan.stand_ins, studio, plan.sampling_steps)
     held_out = [stand_in.name for stand_in in stand_ins]
-    yield clock.step(portraits.people * image, "fitting the closed-form initialisation")
+    yield clock.step(len(names) * image, "fitting the closed-form initialisation")
     calibration = fit_calibration(faces, studio, held_out)
 
     trials: list[Trial] = []
@@ -105,7 +104,7 @@ def prepare_model(
     ):
         trials.append(trial)
         settings |= trial.settings if trial.chosen else {}
-        done = portraits.people * image + trial_cost * sum(not one.chosen for one in trials)
+        done = len(names) * image + trial_cost * sum(not one.chosen for one in trials)
         yield clock.step(done, f"self-check: {trial}")
     report = {
         "level": level,
@@ -113,7 +112,7 @@ def prepare_model(
         "date": date.today().isoformat(),
         "device": f"{studio.models.device}, {studio.models.unet.dtype}",
         "seconds": round(clock.seconds()),
-        "portraits": f"{int(faces.found.sum())} of {portraits.people} with a face",
+        "portraits": f"{int(faces.found.sum())} of {len(names)} with a face",
         "sampling_steps": plan.sampling_steps,
         "held_out": held_out,
         "identity_over_by_name": [round(ratio, 3) for ratio in trials[-1].ratios],
@@ -132,9 +131,11 @@ def spread(items: Sequence[str], count: int) -> tuple[str, ...]:
 
 
 def planned_cost(plan: Level, studio: Studio) -> int:
-    """Return UNet latents of sampling, if in a search the first values of all axes are the best."""
-    people = min(plan.names, len(studio.basis.names)) + plan.mixtures
-    trials = sum(map(len, axes(studio.models).values())) if plan.search else 1
+    """Return the work in UNet latents of sampling; of a search, that of its first sweep."""
+    people = min(plan.names, len(studio.basis.names))
+    # The current value of each axis is known already, and shrinking needs no training.
+    options: dict[str, Sequence[Any]] = {**axes(studio.models), "shrink": [{}]}
+    trials = 1 + sum(len(values) - 1 for values in options.values()) if plan.search else 1
     return people * plan.sampling_steps * GUIDED + trials * _trial_cost(plan)
 
 
