@@ -213,9 +213,9 @@ def evaluate(options: Namespace) -> None:
         files.write_atomically(options.json, json.dumps(result, indent=1).encode())
 
 
-def _studio(options: Namespace) -> Studio:
-    known = "model device dtype memory compiled face_pack names cache".split()
-    studio = load_studio(**_given(options, *known))
+def _studio(options: Namespace, faces: bool = True) -> Studio:
+    known = "model device dtype memory compiled face_pack names cache calibration".split()
+    studio = load_studio(**_given(options, *known), require_faces=faces)
     logging.info(studio.models.note)
     return studio
 
@@ -240,7 +240,7 @@ def _library(options: Namespace, basis: CelebBasis) -> dict[str, Identity]:
 
 def _sampling(options: Namespace) -> tuple[Studio, dict[str, Identity], SampleConfig]:
     """Load the studio, its people, and how to sample; a fast LoRA has defaults of its own."""
-    studio = _studio(options)
+    studio = _studio(options, faces=False)
     if options.vae:
         studio.models.pipeline.vae = sampling.load_tiny_vae(studio.models, options.vae)
     if options.fast_lora:

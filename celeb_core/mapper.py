@@ -15,7 +15,7 @@ from safetensors.torch import save
 from torch import Tensor, nn
 from torch.nn import functional
 
-from celeb_core.errors import BasisMismatch, TrainingDiverged
+from celeb_core.errors import BasisMismatch, CalibrationUnusable, TrainingDiverged
 from celeb_core.files import read_tensors, write_atomically
 from celeb_core.types import Calibration, CelebBasis, Framing, MapperConfig, OptimiserConfig
 
@@ -156,22 +156,37 @@ def save_calibration(calibration: Calibration, path: Path) -> None:
 
 def load_calibration(paths: Sequence[Path], recogniser: str, basis_id: str) -> Calibration | None:
     """Load the first calibration of this recogniser and basis; skip others with a warning."""
-    for path in paths:
-        content = read_tensors(path, FORMAT)
-        if content is None:
-            continue
-        tensors, metadata = content
+    for path in filter(Path.is_file, paths):
+        try:
+            return read_calibration(path, recogniser, basis_id)
+        except CalibrationUnusable as error:
+            log.warning("ignored: %s", error)
+    return None
+
+
+def read_calibration(path: Path, recogniser: str, basis_id: str) -> Calibration:
+    """Load a calibration, or raise CalibrationUnusable if it is damaged or does not fit."""
+    try:
+        if (content := read_tensors(path, FORMAT)) is None:
+            raise ValueError("damaged or of another version")
+        metadata, tensors = content[1], {name: x.float() for name, x in content[0].items()}
         if (metadata["recogniser"], metadata["basis_id"]) != (recogniser, basis_id):
             what = "recogniser" if metadata["recogniser"] != recogniser else "celeb basis"
-            log.warning("ignored: %s was made with another %s; run calibrate again", path, what)
-            continue
-        tensors = {name: tensor.float() for name, tensor in tensors.items()}
-        tensors["face_embeddings"] = functional.normalize(tensors["face_embeddings"], dim=1)
+            raise ValueError(f"made with another {what} for {metadata['base_model']}")
         tensors.setdefault("correction", zero_correction(tensors["directions"]))
         names, framing = (json.loads(metadata[name]) for name in ("names", "framing"))
+        rank, count, q = len(tensors["down"]), len(tensors["bias"]), len(tensors["correction"])
+        sizes = (rank, FACE_WIDTH), (count, rank), (count,), (count, q), (q, q + 1)
+        shapes = dict(zip(CALIBRATED, sizes, strict=True), face_embeddings=(len(names), FACE_WIDTH))
+        finite = all(bool(tensor.isfinite().all()) for tensor in tensors.values())
+        if not finite or {name: x.shape for name, x in tensors.items()} != shapes:
+            raise ValueError("its tensors have wrong shapes or are not finite")
+        tensors["face_embeddings"] = functional.normalize(tensors["face_embeddings"], dim=1)
         values: dict[str, Any] = tensors | {name: metadata[name] for name in LABELS}
-        return Calibration(tuple(names), framing=Framing(**framing), **values)
-    return None
+        return Calibration(tuple(names), framing=Framing(**framing), source=str(path), **values)
+    except (ValueError, KeyError, TypeError, IndexError) as error:
+        advice = "make it again with “celeb-basis calibrate”, or name another one"
+        raise CalibrationUnusable(f"{path} is no calibration to use: {error}; {advice}") from error
 
 
 def build_optimiser(

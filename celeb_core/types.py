@@ -115,6 +115,7 @@ class Calibration:
     base_model: str
     recogniser: str
     framing: Framing = Framing()  # of the generated portraits
+    source: str = ""  # file or hub id that it was loaded from
 
 
 @dataclass(frozen=True, eq=False)
