@@ -50,7 +50,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
             dtype=options.dtype,
             memory=options.memory,
             compiled=options.compile,
-            cache=CACHE,
+            face_pack=options.face_pack,
+            names=options.names,
+            cache=options.cache,
+            calibration=options.calibration,
+            require_faces=False,
         )
         if options.identities == LIBRARY:
             add_samples(LIBRARY)
@@ -58,13 +62,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 1
     logging.info(core.models.note)
+    if not core.faces.ready:
+        logging.warning("There is no face pack yet: the page's Faces tab says how to get one.")
     local = options.host in LOCAL_HOSTS and not options.share
     shared = Shared(core, options.identities, isolated=not local)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: store, then exit
     try:
         launch(shared, options)
     finally:
-        shared.runner.close()
+        shared.close()
     return 0
 
 
@@ -120,6 +126,10 @@ def parser() -> argparse.ArgumentParser:
     options.add_argument("--share", action="store_true", help="a public link, with a password")
     options.add_argument("--auth", metavar="NAME:PASSWORD", help="ask for these")
     options.add_argument("--identities", type=Path, default=LIBRARY, help="folder of your people")
+    options.add_argument("--face-pack", help="insightface pack: a name or a folder")
+    options.add_argument("--names", type=Path, help="text file with one celebrity per line")
+    options.add_argument("--calibration", help="file, or hub id; the one that fits by default")
+    options.add_argument("--cache", type=Path, default=CACHE, help="folder for what is made once")
     options.add_argument("--device", help="cuda, mps or cpu; the best there is by default")
     options.add_argument("--dtype", choices=DTYPES, help="of the UNet; the device's by default")
     options.add_argument("--memory", choices=MODES, help="how lean; by the free memory by default")

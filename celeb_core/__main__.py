@@ -41,6 +41,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "prompt": {"help": "<name> in it stands for a person of your library"},
     "--batch-size": {"type": int, "help": "photos per step"},
     "--cache": {"type": Path, "default": CACHE, "help": "folder for bases and calibrations"},
+    "--calibration": {"help": "file, or hub id; the one that fits by default"},
     "--checkpoint": {"type": Path, "help": "file for the state, to go on later"},
     "--compile": {"action": "store_true", "dest": "compiled", "help": "compile the UNet's blocks"},
     "--components": {"type": int, "default": 512, "help": "most per token embedding"},
@@ -82,7 +83,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
 
 MODEL = ("--model", "--device", "--dtype", "--memory", "--names", "--cache")
 FILES = (*MODEL, "--out")
-STUDIO = ("--seed", *MODEL, "--compile", "--face-pack")
+STUDIO = ("--seed", *MODEL, "--compile", "--face-pack", "--calibration")
 STEPS = ("--steps", *STUDIO, "--out")
 TRAIN = ("--name", "--face", "--preset", "--max-seconds", "--checkpoint", "--resume", *STEPS)
 SAMPLING = ("--guidance-scale", "--negative-prompt", "--scheduler", "--fast-lora", "--vae", *STEPS)

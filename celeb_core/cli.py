@@ -229,9 +229,9 @@ def doctor(options: Namespace) -> None:
         raise CelebError("This will not work yet. See the lines with “error” above.")
 
 
-def _studio(options: Namespace) -> Studio:
-    known = "model device dtype memory compiled face_pack names cache".split()
-    studio = load_studio(**_given(options, *known))
+def _studio(options: Namespace, faces: bool = True) -> Studio:
+    known = "model device dtype memory compiled face_pack names cache calibration".split()
+    studio = load_studio(**_given(options, *known), require_faces=faces)
     logging.info(studio.models.note)
     return studio
 
@@ -267,7 +267,7 @@ def _library(options: Namespace, basis: CelebBasis) -> dict[str, Identity]:
 
 def _sampling(options: Namespace) -> tuple[Studio, dict[str, Identity], SampleConfig]:
     """Load the studio, its people, and how to sample; a fast LoRA has defaults of its own."""
-    studio = _studio(options)
+    studio = _studio(options, faces=False)
     if options.vae:
         studio.models.pipeline.vae = sampling.load_tiny_vae(studio.models, options.vae)
     if options.fast_lora:

@@ -105,6 +105,10 @@ class FacePackMissing(ModelError):
     """The face pack (detector and recogniser) is missing or damaged."""
 
 
+class CalibrationUnusable(ModelError):
+    """A calibration that is damaged, or was made for something else than what is loaded."""
+
+
 class FeatureMissing(ModelError):
     """The loaded model lacks an optional file that this command needs."""
 

@@ -1,16 +1,19 @@
 """insightface packs: find, licence, download, checksums, providers."""
 
 import hashlib
+import io
 import shutil
 import zipfile
+import zlib
 from collections.abc import Callable
+from http.client import HTTPException
 from pathlib import Path
-from tempfile import TemporaryDirectory, TemporaryFile
-from typing import NamedTuple
-from urllib import request
+from typing import Any, NamedTuple
+from urllib import error, request
 
 import onnxruntime
 from huggingface_hub import snapshot_download
+from tqdm import tqdm
 
 from celeb_core.errors import FacePackMissing
 
@@ -29,11 +32,14 @@ class Pack(NamedTuple):
 
     source: str
     licence: str
+    megabytes: int = 0  # of the download, about
 
 
-ZIPS = ("buffalo_l", "buffalo_m", "buffalo_s", "buffalo_sc", "antelopev2")
-PACKS = {name: Pack(f"{RELEASE}/{name}.zip", RESEARCH) for name in ZIPS}
-PACKS["auraface"] = Pack("fal/AuraFace-v1", AURAFACE)
+ZIPS = {"buffalo_l": 289, "buffalo_m": 313, "buffalo_s": 159, "buffalo_sc": 15, "antelopev2": 361}
+PACKS = {name: Pack(f"{RELEASE}/{name}.zip", RESEARCH, size) for name, size in ZIPS.items()}
+PACKS["auraface"] = Pack("fal/AuraFace-v1", AURAFACE, 278)
+HUB_FILES = ["glintr100.onnx", "scrfd*.onnx"]  # of AuraFace: its recogniser and detector
+USUAL = ("buffalo_l", "auraface")  # without a choice, the first of these that is installed
 
 
 def pack_folder(name: str, root: Path | None = None) -> Path:
@@ -41,61 +47,98 @@ def pack_folder(name: str, root: Path | None = None) -> Path:
     return (root or Path("~/.insightface")).expanduser() / "models" / name
 
 
+def usual_pack(root: Path | None = None) -> str:
+    """Return the name of the first of the USUAL packs that is installed, or of the first one."""
+    return next((name for name in USUAL if any(pack_folder(name, root).glob("*.onnx"))), USUAL[0])
+
+
 def download_pack(name: str, root: Path | None = None, progress: Report = lambda *_: None) -> Path:
     """Download one of PACKS into its folder, unless it is there, and return the folder.
 
-    `progress` is called with each chunk of a zip. Checksums are stored, as none are published.
+    `progress` is called with each chunk, and may raise to end the download. The next call goes on
+    from where one ended. Checksums are stored, as none are published.
 
     Raises:
         FacePackMissing: Unknown name, no connection, no disk space, or a damaged archive.
     """
     if name not in PACKS:
         raise FacePackMissing(f"There is no face pack “{name}”. Choose {', '.join(PACKS)}.")
-    folder, source = pack_folder(name, root), PACKS[name].source
+    folder, (source, _, megabytes) = pack_folder(name, root), PACKS[name]
     if any(folder.glob("*.onnx")):
         return folder
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory(dir=folder.parent, prefix=f".{name}-") as temporary:
-        files = Path(temporary) / name
-        files.mkdir()
-        try:
-            if "://" in source:
-                _download_zip(source, files, progress)
-            else:
-                snapshot_download(source, local_dir=files, allow_patterns="*.onnx")
-            lines = [f"{sha256(path)}  {path.name}\n" for path in sorted(files.glob("*.onnx"))]
-            (files / CHECKSUMS).write_bytes("".join(lines).encode())
-        except (OSError, zipfile.BadZipFile) as error:  # OSError: urllib's and huggingface_hub's
-            reason = getattr(error, "reason", None) or str(error).strip().partition("\n")[0]
-            raise FacePackMissing(
-                f"The face pack could not be downloaded from {source} ({reason}). Check the "
-                "connection and try again, or name the folder of a copy: --face-pack FOLDER."
-            ) from error
+    part = folder.with_name(f"{name}.part")
+    try:
+        part.mkdir(parents=True, exist_ok=True)
+        there = sum(path.stat().st_size for path in part.rglob("*"))
+        needed, free = 2.2e6 * megabytes - there, shutil.disk_usage(part).free  # zip and content
+        if free < needed:
+            needs = f"The face pack needs {needed / 1e6:.0f} MB of disk, and {part.parent} has"
+            raise FacePackMissing(f"{needs} {free / 1e6:.0f} MB left. Free some, try again.")
+        if "://" in source:
+            _download_zip(source, part, progress)
+        else:
+            bar = _reporting(progress)
+            snapshot_download(source, local_dir=part, allow_patterns=HUB_FILES, tqdm_class=bar)
+            shutil.rmtree(part / ".cache", ignore_errors=True)  # the hub's notes
+        lines = [f"{sha256(path)}  {path.name}\n" for path in sorted(part.glob("*.onnx"))]
+        (part / CHECKSUMS).write_bytes("".join(lines).encode())
         shutil.rmtree(folder, ignore_errors=True)  # it has no models
-        files.rename(folder)
+        part.rename(folder)
+    except (OSError, HTTPException) as wrong:  # OSError: urllib's and huggingface_hub's
+        reason = getattr(wrong, "reason", None) or str(wrong).strip().partition("\n")[0]
+        raise FacePackMissing(
+            f"The face pack could not be downloaded from {source} ({reason}). Check the connection "
+            "and try again: it goes on from here. Or name a copy's folder: --face-pack FOLDER."
+        ) from wrong
     return folder
 
 
 def _download_zip(url: str, folder: Path, progress: Report) -> None:
-    """Download a zip and extract its models; those of antelopev2 are in a folder of their own."""
-    with TemporaryFile(dir=folder.parent) as file, request.urlopen(url, timeout=30) as response:
-        total = int(response.headers.get("Content-Length") or 0)
-        needed, disk = 2.2 * total, folder.parents[1]  # the zip and its content
-        if (free := shutil.disk_usage(disk).free) < needed:
-            needs = f"The face pack needs {needed / 1e6:.0f} MB of disk, and {disk} has"
-            raise FacePackMissing(f"{needs} {free / 1e6:.0f} MB left. Free some space, try again.")
-        while chunk := response.read(1 << 20):
-            file.write(chunk)
-            progress(file.tell(), total)
-        if not zipfile.is_zipfile(file):
-            raise FacePackMissing("The download is no archive, or only a part of one. Try again.")
-        content = zipfile.ZipFile(file)
-        for member in content.infolist():
-            member.filename = Path(member.filename).name
-            if member.filename.endswith(".onnx"):
-                content.extract(member, folder)
-    if not any(folder.iterdir()):
+    """Download what a zip still lacks, and extract its models, which may lie in a subfolder."""
+    path = folder / "zip.part"
+    with path.open("ab") as file:
+        done = total = file.tell()
+        wanted = request.Request(url, headers={"Range": f"bytes={done}-"} if done else {})
+        try:
+            with request.urlopen(wanted, timeout=30) as response:
+                if response.status != 206:  # it is sent from its beginning
+                    done = file.truncate(0)
+                total = done + int(response.headers.get("Content-Length") or 0)
+                while chunk := response.read(1 << 20):
+                    done += file.write(chunk)
+                    progress(done, total)
+        except error.HTTPError as refused:
+            if refused.code != 416:  # which means that nothing is lacking
+                raise
+    if done < total:
+        raise OSError(f"the connection broke after {done / 1e6:.0f} of {total / 1e6:.0f} MB")
+    try:
+        with zipfile.ZipFile(path) as archive:
+            for member in archive.infolist():
+                member.filename = Path(member.filename).name
+                if member.filename.endswith(".onnx"):
+                    archive.extract(member, folder)
+    except (zipfile.BadZipFile, zlib.error) as wrong:
+        raise FacePackMissing("The download is no archive, or a damaged one. Try again.") from wrong
+    finally:
+        path.unlink()
+    if not any(folder.glob("*.onnx")):
         raise FacePackMissing("The archive holds no *.onnx file. Choose another pack.")
+
+
+def _reporting(progress: Report) -> Any:
+    """Return a class for huggingface_hub's bars that reports their bytes and shows nothing."""
+
+    class Bar(tqdm):  # type: ignore[type-arg]
+        def __init__(self, *args: Any, **options: Any) -> None:
+            super().__init__(*args, **options | {"file": io.StringIO()})
+
+        def update(self, n: float | None = 1) -> None:
+            super().update(n)
+            if self.unit == "B":  # others count files
+                progress(int(self.n), int(self.total or 0))
+
+    return Bar
 
 
 def verify_checksums(folder: Path) -> None:

@@ -1,6 +1,7 @@
 """Image file -> Face: decode, detect, align, embed, quality."""
 
 import io
+import logging
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -40,18 +41,33 @@ DARK = 70.0  # 90th percentile of its grey values
 TURNED = 0.25  # offset of the nose from the middle of the eyes, in distances between the eyes
 UNSURE = 0.65  # the detector's confidence
 
+log = logging.getLogger(__name__)
+
 
 @dataclass(eq=False)
 class FaceModel:
     """A face detector and recogniser, see `load_face_model`."""
 
-    analysis: Any  # insightface.app.FaceAnalysis
+    analysis: Any  # insightface.app.FaceAnalysis; None while there is no face pack
     id: str  # of the recogniser: embeddings of different ids cannot be compared
-    note: str  # advice for the user when no face is found
+    note: str  # advice for the user when no face is found, or there is no face pack
     framing: Framing  # of `Face.image`
+
+    @property
+    def ready(self) -> bool:
+        """Whether there is a face pack; without one, `find` raises FacePackMissing."""
+        return self.analysis is not None
+
+    @property
+    def providers(self) -> tuple[str, ...]:
+        """What onnxruntime really runs the recogniser on, the preferred one first."""
+        session = self.analysis.models["recognition"].session if self.ready else None
+        return tuple(session.get_providers()) if session else ()
 
     def find(self, photo: Image.Image) -> list[Face]:
         """Find all faces of an upright RGB photo, left to right; empty if there are none."""
+        if not self.ready:
+            raise errors.FacePackMissing(self.note)
         rgb = np.asarray(photo.convert("RGB"))
         faces = []
         for found in self.analysis.get(np.ascontiguousarray(rgb[:, :, ::-1])):  # it takes BGR
@@ -91,7 +107,7 @@ def load_face_model(
 
     Nothing is downloaded; `root` None is insightface's own. The detector works on `det_size` pixels
     (width, height; None: two scales) and takes faces of a confidence above `det_thresh`, 0 to 1.
-    CUDA is used if `device` says so and onnxruntime can.
+    CUDA is used if `device` says so and onnxruntime can; if it cannot, a warning says so.
 
     Raises:
         FacePackMissing: No pack there, or an incomplete, damaged or changed one.
@@ -120,7 +136,10 @@ def load_face_model(
     analysis.prepare(0 if device.startswith("cuda") else -1, det_thresh, det_size)
     name = folder.name if folder.name != "faces" else folder.parent.name
     checksum = face_packs.sha256(Path(recogniser.model_file))
-    return FaceModel(analysis, f"{name}-{checksum[:8]}", note, framing or Framing())
+    model = FaceModel(analysis, f"{name}-{checksum[:8]}", note, framing or Framing())
+    if device.startswith("cuda") and "CUDAExecutionProvider" not in model.providers:
+        log.warning("faces are found on the CPU: README.md says how to install onnxruntime-gpu")
+    return model
 
 
 def load_photo(source: PhotoSource) -> Image.Image:

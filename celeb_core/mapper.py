@@ -15,9 +15,16 @@ from safetensors.torch import save
 from torch import Tensor, nn
 from torch.nn import functional
 
-from celeb_core.errors import BasisMismatch, TrainingDiverged
+from celeb_core.errors import BasisMismatch, CalibrationUnusable, TrainingDiverged
 from celeb_core.files import read_tensors, write_atomically
-from celeb_core.types import Calibration, CelebBasis, Framing, MapperConfig, OptimiserConfig
+from celeb_core.types import (
+    Calibration,
+    CelebBasis,
+    Framing,
+    MapperConfig,
+    OptimiserConfig,
+    TrainConfig,
+)
 
 FACE_WIDTH = 512
 BETAS = (0.9, 0.999)  # Adam's own defaults
@@ -158,24 +165,40 @@ def save_calibration(calibration: Calibration, path: Path) -> None:
 
 def load_calibration(paths: Sequence[Path], recogniser: str, basis_id: str) -> Calibration | None:
     """Load the first calibration of this recogniser and basis; skip others with a warning."""
-    for path in paths:
-        content = read_tensors(path, FORMAT)
-        if content is None:
-            continue
-        tensors, metadata = content
+    for path in filter(Path.is_file, paths):
+        try:
+            return read_calibration(path, recogniser, basis_id)
+        except CalibrationUnusable as error:
+            log.warning("ignored: %s", error)
+    return None
+
+
+def read_calibration(path: Path, recogniser: str, basis_id: str) -> Calibration:
+    """Load a calibration, or raise CalibrationUnusable if it is damaged or does not fit."""
+    try:
+        if (content := read_tensors(path, FORMAT)) is None:
+            raise ValueError("damaged or of another version")
+        metadata, tensors = content[1], {name: x.float() for name, x in content[0].items()}
         if (metadata["recogniser"], metadata["basis_id"]) != (recogniser, basis_id):
             what = "recogniser" if metadata["recogniser"] != recogniser else "celeb basis"
-            log.warning("ignored: %s was made with another %s; prepare the model again", path, what)
-            continue
-        tensors = {name: tensor.float() for name, tensor in tensors.items()}
-        tensors["face_embeddings"] = functional.normalize(tensors["face_embeddings"], dim=1)
+            raise ValueError(f"made with another {what} for {metadata['base_model']}")
         tensors.setdefault("correction", zero_correction(tensors["directions"]))
-        values: dict[str, Any] = tensors | {name: metadata[name] for name in LABELS}
-        for name in ("settings", "report"):
-            values[name] = json.loads(metadata.get(name, "{}"))
         names, framing = (json.loads(metadata[name]) for name in ("names", "framing"))
+        settings, report = (json.loads(metadata.get(name, "{}")) for name in ("settings", "report"))
+        TrainConfig().changed(**settings)  # raises TypeError for what is no setting
+        rank, count, q = len(tensors["down"]), len(tensors["bias"]), len(tensors["correction"])
+        sizes = (rank, FACE_WIDTH), (count, rank), (count,), (count, q), (q, q + 1)
+        shapes = dict(zip(CALIBRATED, sizes, strict=True), face_embeddings=(len(names), FACE_WIDTH))
+        finite = all(bool(tensor.isfinite().all()) for tensor in tensors.values())
+        if not finite or {name: x.shape for name, x in tensors.items()} != shapes:
+            raise ValueError("its tensors have wrong shapes or are not finite")
+        tensors["face_embeddings"] = functional.normalize(tensors["face_embeddings"], dim=1)
+        values: dict[str, Any] = tensors | {name: metadata[name] for name in LABELS}
+        values |= {"settings": settings, "report": report, "source": str(path)}
         return Calibration(tuple(names), framing=Framing(**framing), **values)
-    return None
+    except (ValueError, KeyError, TypeError, IndexError) as error:
+        advice = "make it again with “celeb-basis prepare”, or name another one"
+        raise CalibrationUnusable(f"{path} is no calibration to use: {error}; {advice}") from error
 
 
 def build_optimiser(

@@ -45,8 +45,7 @@ class Models:
     steps: int  # what SampleConfig's None means
     guidance_scale: float  # diffusers' default where the folder names none
     scheduler_name: str | None  # a key of sampling.SCHEDULERS; None: its default
-    face_note: str  # what to say when no face is found
-    face_options: dict[str, Any]  # for load_face_model
+    dtype: str  # of UNet and VAE, one of DTYPES
     memory: Memory  # gets leaner when memory runs out
     device: torch.device  # of the UNet
 
@@ -124,8 +123,7 @@ def models_from_pipeline(
     if compiled:
         pipeline.unet.compile_repeated_blocks()
     folder = source if isinstance(source, Path) and source.is_dir() else None
-    path = Path(source, "studio.json")
-    about: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    about = read_about(folder)
     defaults = about.get("defaults", {})
     size = pipeline.unet.config.sample_size
     side = (size if isinstance(size, int) else max(size)) * pipeline.vae_scale_factor
@@ -145,11 +143,17 @@ def models_from_pipeline(
         steps=int(defaults.get("steps", 30)),
         guidance_scale=float(defaults.get("guidance", guidance)),
         scheduler_name=defaults.get("scheduler"),
-        face_note=about.get("domain_note", ""),
-        face_options=about.get("faces", {}),
+        dtype=precision,
         memory=Memory(pipeline, torch.device(device), mode),
         device=torch.device(pipeline.unet.device),
     )
+
+
+def read_about(folder: Path | None) -> dict[str, Any]:
+    """Read the studio.json of a model's folder; empty if there is none."""
+    path = folder / "studio.json" if folder else None
+    about: dict[str, Any] = json.loads(path.read_bytes()) if path and path.is_file() else {}
+    return about
 
 
 def read_names(path: Path) -> tuple[str, ...]:

@@ -117,6 +117,7 @@ class Calibration:
     framing: Framing = Framing()  # of the generated portraits
     settings: Mapping[str, Any] = field(default_factory=dict)  # of TrainConfig, fit for the model
     report: Mapping[str, Any] = field(default_factory=dict)  # who made it, with what, how good
+    source: str = ""  # file or hub id that it was loaded from
 
 
 @dataclass(frozen=True, eq=False)

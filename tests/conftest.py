@@ -51,6 +51,13 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture
+def faceless(world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The tiny model without its faces, on a machine without a face pack."""
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    return shutil.copytree(world, tmp_path / "faceless", ignore=shutil.ignore_patterns("faces"))
+
+
 @pytest.fixture(scope="session")
 def studio(world: Path):
     return load_studio(world, device="cpu")

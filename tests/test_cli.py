@@ -247,6 +247,23 @@ def test_a_face_pack_on_request(world, tmp_path, monkeypatch, capsys):
     assert "antelopev2" in capsys.readouterr().err
 
 
+def test_only_what_needs_faces_needs_a_face_pack(run, faceless, capsys):
+    assert run("train", "ada.png", "--name", "ada", model=faceless) == 1
+    assert "celeb-basis pack buffalo_l" in capsys.readouterr().err
+    assert run("generate", "a house", "--steps", "1", model=faceless) == 0
+    assert capsys.readouterr().out.strip() == "images/a-house-0.png"
+
+
+def test_a_calibration_is_named(run, calibration, capsys):
+    save_calibration(calibration, Path("mine.safetensors"))
+    train = ("train", "ada.png", "--name", "ada", "--preset", "instant", "--calibration")
+    assert run(*train, "mine.safetensors") == 0
+    with_it = list_identities(Path("identities"))["ada"].coefficients
+    assert with_it.abs().max() > 0.1  # without one it is the mean person
+    assert run(*train, "other.safetensors") == 1
+    assert "no file other.safetensors" in capsys.readouterr().err
+
+
 def test_fast_mode(run, lora, tiny_vae, monkeypatch, capsys):
     configs, generate = [], sampling_module.generate
 

@@ -19,7 +19,7 @@ from celeb_core.errors import (
     PhotoUnreadable,
     SeveralFaces,
 )
-from celeb_core.faces import largest_face, portrait_box, quality_notes
+from celeb_core.faces import FaceModel, largest_face, portrait_box, quality_notes
 from celeb_core.types import Face, Framing
 
 
@@ -287,7 +287,7 @@ def test_the_largest_face_is_that_of_the_largest_box(face):
     assert largest_face(faces) is faces[1]
 
 
-def test_a_face_model_runs_where_it_is_told_to(world, monkeypatch):
+def test_a_face_model_runs_where_it_is_told_to(world, monkeypatch, caplog):
     asked = []
 
     class Analysis(faces.FaceAnalysis):
@@ -298,5 +298,19 @@ def test_a_face_model_runs_where_it_is_told_to(world, monkeypatch):
     monkeypatch.setattr(faces, "FaceAnalysis", Analysis)
     monkeypatch.setattr("onnxruntime.get_available_providers", lambda: ["CUDAExecutionProvider"])
     load_face_model(world / "faces", device="cuda:0")
+    assert "faces are found on the CPU" in caplog.text and "onnxruntime-gpu" in caplog.text
+    caplog.clear()
     load_face_model(world / "faces")
+    assert not caplog.records
     assert asked == [["CUDAExecutionProvider", "CPUExecutionProvider"], ["CPUExecutionProvider"]]
+
+
+def test_the_providers_that_are_really_in_use(studio):
+    assert studio.faces.ready and studio.faces.providers == ("CPUExecutionProvider",)
+
+
+def test_without_a_face_pack_no_face_is_found():
+    missing = FaceModel(None, "", "Get a pack.", Framing())
+    assert not missing.ready and missing.providers == ()
+    with pytest.raises(FacePackMissing, match="Get a pack"):
+        find_faces(portrait(), missing)

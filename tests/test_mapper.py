@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -10,7 +11,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from celeb_core import load_calibration, save_calibration
-from celeb_core.errors import BasisMismatch, TrainingDiverged
+from celeb_core.errors import BasisMismatch, CalibrationUnusable, TrainingDiverged
 from celeb_core.mapper import (
     CALIBRATED,
     CalibratedMapper,
@@ -20,6 +21,7 @@ from celeb_core.mapper import (
     build_optimiser,
     linear_decay,
     optimiser_step,
+    read_calibration,
     zero_correction,
 )
 from celeb_core.types import Framing, MapperConfig, OptimiserConfig
@@ -149,6 +151,36 @@ def test_file_round_trip_and_what_does_not_fit(calibration, tmp_path, caplog):
     path.write_bytes(b"broken")
     assert load_calibration(paths, *fits) is None
     assert "damaged" in caplog.text
+    with pytest.raises(CalibrationUnusable, match="damaged.*celeb-basis prepare"):
+        read_calibration(path, *fits)
+
+
+def rewritten(path: Path, tensors: dict, **metadata: str) -> Path:
+    """The file of a calibration with other content."""
+    with safe_open(path, framework="pt") as file:
+        old, about = {name: file.get_tensor(name) for name in file.keys()}, file.metadata()
+    save_file(old | tensors, path, metadata=about | metadata)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("tensors", "metadata"),
+    [
+        ({"down": torch.zeros(5, 511)}, {}),
+        ({"up": torch.full((1024, 5), torch.nan)}, {}),
+        ({"extra": torch.zeros(3)}, {}),
+        ({"bias": torch.zeros(())}, {}),
+        ({}, {"names": "[]"}),
+        ({}, {"names": "no json"}),
+        ({}, {"framing": '{"side": 2.0, "z": 1.0}'}),
+    ],
+)
+def test_a_calibration_of_a_stranger_is_checked(tensors, metadata, calibration, tmp_path):
+    save_calibration(calibration, tmp_path / "file")
+    fits = (calibration.recogniser, calibration.basis_id)
+    read_calibration(tmp_path / "file", *fits)
+    with pytest.raises(CalibrationUnusable, match="file is no calibration to use"):
+        read_calibration(rewritten(tmp_path / "file", tensors, **metadata), *fits)
 
 
 def test_a_calibration_of_before_there_were_corrections(calibration, tmp_path):

@@ -1,12 +1,15 @@
 from __future__ import annotations
 
 import re
+import shutil
+from dataclasses import replace
 
 from ui_help import make_page
 
 import app
-from celeb_core import __version__
-from ui.about import TEXT, rows
+from celeb_core import __version__, load_studio, save_calibration
+from celeb_core.face_packs import AURAFACE
+from ui.about import TEXT, revision, rows
 from ui.widgets import facts
 
 
@@ -16,7 +19,42 @@ def test_it_says_what_runs_where_and_why(studio):
     assert "Tinyville" in told["Model"] and told["Device"].startswith("cpu")
     assert told["Why"] == "chosen with --model"
     assert re.match(r"\d+\.\d GB in use", told["Memory"])
-    assert told["Celebrities"].startswith("40 names")
+    assert told["Celebrities"].startswith("40 names, the model's own list;")
+    assert told["Precision"] == "float32, text encoders float32"
+    assert told["Memory mode"] == "full"
+    assert told["Calibration"] == "none: training starts from the average"
+    assert told["Face pack"] == f"{studio.faces.id}, on CPU"
+    assert told["Its licence"] == "that of the model"
+
+
+def test_what_was_named_is_shown_to_the_owner(world, calibration, studio, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    pack = tmp_path / ".insightface" / "models" / "auraface"
+    shutil.copytree(world / "faces", pack)
+    names = tmp_path / "names.txt"
+    names.write_text("\n".join(studio.basis.names[:30]))
+    core = load_studio(world, device="cpu", face_pack="auraface", names=names)
+    made = replace(calibration, recogniser=core.faces.id, basis_id=core.basis.id)
+    save_calibration(made, tmp_path / "mine.safetensors")
+    path = tmp_path / "mine.safetensors"
+    core = load_studio(world, device="cpu", face_pack="auraface", names=names, calibration=path)
+    told = rows(core)
+    assert told["Celebrities"].startswith("30 names, a list of your own;")
+    assert told["Calibration"] == f"of 40 celebrities, named with --calibration: {path}"
+    assert told["Its licence"] == AURAFACE
+    assert str(tmp_path) not in str(rows(core, isolated=True))
+
+
+def test_without_a_face_pack(faceless):
+    told = rows(load_studio(faceless, device="cpu", require_faces=False))
+    assert told["Face pack"] == "none yet: see the Faces tab" and "Its licence" not in told
+
+
+def test_the_revision_of_a_model_of_the_hub(models, monkeypatch):
+    path = f"/cache/snapshots/{'0123456789' * 4}/model_index.json"
+    monkeypatch.setattr("ui.about.try_to_load_from_cache", lambda *_, **__: path)
+    assert revision(models) == ""
+    assert revision(replace(models, id="owner/name", folder=None)) == ", revision 012345678901"
 
 
 def test_facts_are_text_and_never_markup_or_template():
@@ -27,7 +65,7 @@ def test_facts_are_text_and_never_markup_or_template():
 def test_the_command_that_it_names_is_one():
     (command,) = re.findall(r"python app\.py (.*)", TEXT)
     options = app.parser().parse_args(command.split())
-    assert options.model == "stable-diffusion-v1-5/stable-diffusion-v1-5"
+    assert options.model == "sd15"
 
 
 def test_memory_is_looked_up_again(studio, tmp_path, monkeypatch):

@@ -12,6 +12,7 @@ import pytest
 from PIL import Image, PngImagePlugin
 from ui_help import fill_library, finish, make_page, until
 
+from celeb_core import load_studio
 from ui.compose import MAX_IMAGES, ComposeJob
 from ui.gallery import AS_GENERATED, BEST, BY_IDENTITY, BY_PROMPT, NOTHING, arranged
 from ui.history import about
@@ -385,3 +386,14 @@ def test_polling_reads_no_image(page, monkeypatch):
     monkeypatch.setattr(page.shared.runner, "latest", lambda owner, kind: job)
     shown = poll(page, order=BY_IDENTITY)[page.compose.results.gallery]
     assert [path for path, _ in shown["value"]] == ["not there.png"] * MAX_IMAGES
+
+
+def test_without_a_face_pack_images_are_generated_and_not_scored(faceless, person, tmp_path):
+    page = make_page(load_studio(faceless, device="cpu", require_faces=False), tmp_path)
+    fill_library(page, [person])
+    form = {"grid_people": [], "count": 1, "seed": 0, "new_seed": False, "strength": 1.0}
+    form |= {"embed_settings": True, "steps": 1, "guidance_scale": 2.0}
+    for text, caption in (("a photo of <ada>", "seed 0 · not scored"), ("a house", "seed 0")):
+        page.compose.start(text, session="", **form)
+        job = finish(page.compose.results.job(""))
+        assert job.status == "done" and [image.caption for image in job.images] == [caption]

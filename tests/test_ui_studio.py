@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import ast
+import json
 import os
 import time
 from dataclasses import replace
@@ -11,10 +12,11 @@ from conftest import portrait
 from ui_help import finish, make_page, make_shared
 
 import app
-from celeb_core import CelebError, fit, save_identity
-from celeb_core.types import TrainConfig
+from celeb_core import CelebError, fit, load_studio, save_calibration, save_identity
+from celeb_core.studio import with_calibration
+from celeb_core.types import Framing, TrainConfig
 from ui.page import Page
-from ui.studio import FORGET_AFTER
+from ui.studio import FORGET_AFTER, Shared
 
 ROOT = Path(app.__file__).parent
 
@@ -46,6 +48,26 @@ def test_away_from_home_nobody_sees_what_others_do(studio, tmp_path):
     assert library.refresh("ada", two)[library.people]["value"] == []
     assert "Nobody is called" in library.delete("ada", two)[library.problem]
     assert list(mine.people()) == ["ada"]
+
+
+def test_a_changed_studio_is_used_everywhere(world, faceless, calibration, tmp_path):
+    about = json.loads((faceless / "studio.json").read_text())
+    del about["faces"]["framing"]
+    (faceless / "studio.json").write_text(json.dumps(about))
+    core = load_studio(faceless, device="cpu", face_pack=world / "faces")
+    shared = make_shared(core, tmp_path)
+    workspace = shared.workspace("")
+    ada = workspace.enlist(workspace.add_photo(portrait(side=400), "ada"), 0, "ada", consent=True)
+    photo = workspace.add_photo(portrait(side=400), "next")
+    changed = with_calibration(core, replace(calibration, framing=Framing(1.2, 0.5, 0.5)))
+    shared.use(changed)
+    assert shared.core is shared.estimates.core is changed
+    assert shared.workspace("") is workspace
+    after = workspace.trainees[ada.id]
+    for face, before in ((after.faces[0], ada.faces[0]), (photo.faces[0], ada.faces[0])):
+        assert face.image.width < before.image.width
+        assert face.embedding @ before.embedding > 0.999
+    assert list(workspace.photos) == [photo.id]
 
 
 @pytest.mark.parametrize("id", ["", "../../etc", "x" * 32, None])
@@ -94,6 +116,37 @@ def test_a_share_link_never_goes_without_a_password():
 def test_a_wrong_model_is_an_error_message_and_an_exit_code(capsys):
     assert app.main(["--model", "/nowhere"]) == 1
     assert "error: There is no model" in capsys.readouterr().err
+
+
+@pytest.fixture
+def launched(monkeypatch) -> list[Shared]:
+    shared: list[Shared] = []
+    monkeypatch.setattr(app, "launch", lambda core, options: shared.append(core))
+    return shared
+
+
+def test_the_page_opens_without_a_face_pack(faceless, tmp_path, launched, caplog):
+    given = ["--model", str(faceless), "--device", "cpu", "--identities", str(tmp_path / "people")]
+    given += ["--cache", str(tmp_path / "cache")]
+    with caplog.at_level("INFO"):
+        assert app.main(given) == 0
+    assert not launched[0].core.faces.ready and launched[0].core.cache == tmp_path / "cache"
+    assert "the page's Faces tab says how to get one" in caplog.text
+
+
+def test_what_is_named_is_used(world, calibration, tmp_path, launched, capsys):
+    names = tmp_path / "names.txt"
+    names.write_text("\n".join(calibration.names))
+    save_calibration(calibration, tmp_path / "c")
+    given = ["--model", str(world), "--device", "cpu", "--names", str(names)]
+    given += ["--face-pack", str(world / "faces"), "--calibration", str(tmp_path / "c")]
+    given += ["--identities", str(tmp_path), "--cache", str(tmp_path)]
+    assert app.main(given) == 0
+    core = launched[0].core
+    assert core.faces.ready and core.basis.names == calibration.names
+    assert core.calibration is not None and core.calibration.source == str(tmp_path / "c")
+    assert app.main([*given, "--face-pack", "auraface"]) == 1
+    assert "celeb-basis pack auraface" in capsys.readouterr().err
 
 
 WITHOUT_TENSORS = sorted({*(ROOT / "ui").glob("*.py")} - {ROOT / "ui" / "celeb_map.py"})

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import platform
+from pathlib import Path
 
 import diffusers
 import gradio as gr
 import psutil
+from huggingface_hub import try_to_load_from_cache
 
-from celeb_core import Studio, __version__
+from celeb_core import Models, Studio, __version__
+from celeb_core.face_packs import PACKS
+from celeb_core.loading import ASSETS, REVISIONS
+from celeb_core.models import read_names
 from ui.studio import PRIVATE, Shared
 from ui.widgets import Updates, facts
 
@@ -17,10 +22,10 @@ TEXT = """
 
 The bundled model, Toonville, generates a drawn world and knows only drawn faces. For photographs,
 stop the app and start it with Stable Diffusion 1.5. It is downloaded at the first start, some 4 GB,
-and wants a CUDA graphics card:
+and wants a CUDA graphics card; the Faces tab then offers the face pack that photographs need:
 
 ```
-python app.py --model stable-diffusion-v1-5/stable-diffusion-v1-5
+python app.py --model sd15
 ```
 
 A folder in the diffusers format works instead of the name. People belong to the model that they
@@ -55,36 +60,82 @@ class AboutTab:
 
     def refresh(self) -> Updates:
         """Show the facts as they are now: memory changes."""
-        return {self.facts: facts(rows(self.shared.core))}
+        return {self.facts: facts(rows(self.shared.core, self.shared.isolated))}
 
     def build(self, tab: gr.Tab) -> None:
         """Lay out the tab."""
         with gr.Row():
             with gr.Column(scale=4, min_width=320):
-                self.facts = gr.HTML(facts(rows(self.shared.core)), elem_id="about-facts")
+                known = facts(rows(self.shared.core, self.shared.isolated))
+                self.facts = gr.HTML(known, elem_id="about-facts")
             with gr.Column(scale=6, min_width=320):
                 gr.Markdown(TEXT, elem_id="about-text")
         tab.select(self.refresh, None, self.facts, queue=False, **PRIVATE)
 
 
-def rows(core: Studio) -> dict[str, str]:
-    """Return what runs here."""
+def rows(core: Studio, isolated: bool = False) -> dict[str, str]:
+    """Return what runs here; where sessions are isolated, without the paths of the server."""
     models = core.models
     millions = sum(w.numel() for network in models.networks for w in network.parameters()) / 1e6
     memory, total = psutil.Process().memory_info().rss / 1e9, psutil.virtual_memory().total / 1e9
-    size = f"{models.width} x {models.height}"
-    calibrated = "yes" if core.calibration is not None else "no: training starts from the average"
     return {
         "Version": __version__,
-        "Model": f"{models.title}, {millions:.0f} million parameters",
+        "Model": f"{models.title}, {millions:.0f} million parameters{revision(models)}",
         "Device": f"{models.device.type}, {psutil.cpu_count()} processor cores in this machine",
         "Why": models.note.partition(": ")[2],
+        "Precision": f"{models.dtype}, text encoders "
+        + str(models.encoders[0].model.dtype).removeprefix("torch."),
         "Memory": f"{memory:.1f} GB in use by the app, of {total:.0f} GB",
-        "Images": f"{size} pixels, {models.steps} steps",
-        "Celebrities": f"{len(core.basis.names)} names, "
+        "Memory mode": models.memory.mode,
+        "Images": f"{models.width} x {models.height} pixels, {models.steps} steps",
+        "Celebrities": f"{len(core.basis.names)} names, {list_of_names(core)}; "
         f"{core.basis.p} components per token embedding",
-        "Calibrated": calibrated,
-        "Face model": core.faces.id,
+        "Calibration": calibration(core, isolated),
+        "Face pack": face_pack(core),
+        **({"Its licence": face_licence(core)} if core.faces.ready else {}),
         "Built on": f"Python {platform.python_version()}, diffusers {diffusers.__version__}, "
         f"Gradio {gr.__version__}",
     }
+
+
+def revision(models: Models) -> str:
+    """Name the commit of a model of the hub."""
+    pinned, name = REVISIONS.get(models.id), "model_index.json"
+    is_hub_id = models.folder is None and models.id.count("/") == 1
+    path = try_to_load_from_cache(models.id, name, revision=pinned) if is_hub_id else None
+    return f", revision {Path(path).parent.name[:12]}" if isinstance(path, str) else ""
+
+
+def list_of_names(core: Studio) -> str:
+    """Say where the celebrities' names come from."""
+    if core.basis.names == core.models.names:
+        return "the model's own list"
+    shipped = core.basis.names == read_names(ASSETS / "celeb_names.txt")
+    return "the list that comes with the app" if shipped else "a list of your own"
+
+
+def calibration(core: Studio, isolated: bool) -> str:
+    """Say which calibration is used, and where it comes from."""
+    if core.calibration is None:
+        return "none: training starts from the average"
+    source, folder = Path(core.calibration.source), core.models.folder
+    where = "of the model's folder" if source.parent == folder else "made on this machine"
+    if core.named is not None:
+        where = "named with --calibration"
+    path = "" if isolated else f": {core.named or source}"
+    return f"of {len(core.calibration.names)} celebrities, {where}{path}"
+
+
+def face_pack(core: Studio) -> str:
+    """Name the face pack and what it runs on."""
+    if not core.faces.ready:
+        return "none yet: see the Faces tab"
+    return f"{core.faces.id}, on {core.faces.providers[0].removesuffix('ExecutionProvider')}"
+
+
+def face_licence(core: Studio) -> str:
+    """Say under which licence the face pack is, as far as its name tells."""
+    name, folder = core.faces.id.rpartition("-")[0], core.models.folder
+    if name in PACKS:
+        return PACKS[name].licence
+    return "that of the model" if folder and name == folder.name else "not known here"

@@ -8,6 +8,7 @@ import gradio as gr
 
 from celeb_core.errors import CelebError
 from ui.errors import explain, notice
+from ui.face_pack import FacePackCard
 from ui.images import face_at, scale
 from ui.names import name_hint
 from ui.photo_view import Choice, PhotoView, same_person
@@ -26,6 +27,7 @@ class FacesTab:
         self.shared = shared
         self.view = PhotoView(shared.core.models.width)
         self.training = TrainingList(shared)
+        self.pack = FacePackCard(shared, self.training)
 
     # --- handlers -------------------------------------------------------------------------------
 
@@ -133,12 +135,16 @@ class FacesTab:
 
     def build(self, session: gr.BrowserState) -> None:
         """Lay out the tab and wire what stays inside it."""
-        with gr.Row():
+        with gr.Row(visible=not self.pack.wanted) as area:
             with gr.Column(scale=4, min_width=320):
                 self._build_sources()
             with gr.Column(scale=6, min_width=320):
                 self.view.build()
+        if self.pack.wanted:
+            self.pack.build()
         self.training.build(session)
+        if self.pack.offered:
+            self.pack.wire(area, session)
         self._wire(session)
 
     def _build_sources(self) -> None:

@@ -27,6 +27,7 @@ from celeb_core.sampling import decode_preview
 from ui.grid import Grid
 from ui.images import save_image
 from ui.jobs import Job, SavedImage
+from ui.training_job import score_text
 from ui.workspace import Workspace
 
 REFERENCES = 3  # generated images that give the reference face of a person without a photo
@@ -102,7 +103,7 @@ class GenerateJob(Job):
             self._generate(requests, previews)
             if self.told_to_stop():
                 return "stopped"
-        if self.scored and (missing := self._without_reference()):
+        if self._faces_scored and (missing := self._without_reference()):
             self.note, self.seconds_left = "Scoring", None
             for name, identity in missing.items():
                 self._find_reference(name, identity)
@@ -142,7 +143,9 @@ class GenerateJob(Job):
         folder = self.workspace.images / f"{datetime.now():%Y-%m-%d}"
         path = folder / f"{self.id[:8]}-{index + 1:03}.png"
         save_image(image, path, settings if self.embed_settings else None)
-        caption = " · ".join([request.label, *_as_text(scores)])
+        unscored = self.scored and not self._faces_scored and self._people(request)
+        texts = [score_text(None)] if unscored else []
+        caption = " · ".join([request.label, *texts, *_as_text(scores)])
         return SavedImage(path, caption, settings=settings)
 
     def _save_grid(self, grid: Grid) -> None:
@@ -153,6 +156,10 @@ class GenerateJob(Job):
         self.sheet = SavedImage(path, f"{rows} · {columns}")
 
     # --- scores ---------------------------------------------------------------------------------
+
+    @property
+    def _faces_scored(self) -> bool:
+        return self.scored and self.core.faces.ready
 
     def _score(self, request: ImageRequest, image: Image.Image) -> Scores:
         """Score everyone whose face is known."""

@@ -125,6 +125,8 @@ class Page:
             page.load(None, session, js=WAIT)
             loaded.then(None, session, js=WAIT)
         loaded.then(self.list_trainees, session, listed, queue=False, **PRIVATE)
+        if self.faces.pack.offered:
+            page.load(**self.faces.pack.tick)
 
     def _wire_tabs(
         self, faces: gr.Tab, train: gr.Tab, compose: gr.Tab, interpolate: gr.Tab, library: gr.Tab
@@ -144,6 +146,8 @@ class Page:
         ]
         for tab, fn, inputs, outputs in fresh:
             tab.select(fn, inputs, outputs, queue=False, **PRIVATE)
+        if self.faces.pack.offered:
+            faces.select(**self.faces.pack.tick)
         train.select(**self.train.tick)
         compose.select(**self.compose.results.tick)
         for tick in mix.ticks:

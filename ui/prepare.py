@@ -39,7 +39,8 @@ class PrepareJob(Job):
     def run(self) -> Literal["done", "stopped"]:
         """What is done stays, for the next try."""
         core = self.shared.core
-        path = calibration_path(core.models, core.faces, self.shared.cache)
+        assert core.cache is not None  # where the card is offered
+        path = calibration_path(core.models, core.faces, core.cache)
         for step in prepare_model(core, path.with_suffix(""), self.level):
             self.done, self.total, self.note = step.done, step.total, step.note
             self.seconds_left = step.seconds_left
@@ -57,7 +58,7 @@ class PrepareCard:
     def __init__(self, shared: Shared) -> None:
         self.shared = shared
         self.wanted = shared.core.calibration is None
-        self.offered = self.wanted and not shared.isolated
+        self.offered = self.wanted and not shared.isolated and shared.core.cache is not None
 
     # --- handlers -------------------------------------------------------------------------------
 

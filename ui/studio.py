@@ -40,7 +40,8 @@ class Shared:
         library: Folder of the owner's people.
         isolated: Every browser session has its own people, photos, jobs and images. Otherwise, on a
             machine of one's own, there is one library and all browsers show the same.
-        runner: Of all jobs.
+        runner: Of all jobs that use the device.
+        downloads: Of those that wait for the network.
         sessions: Folder of the sessions, where they are isolated.
     """
 
@@ -48,6 +49,7 @@ class Shared:
     library: Path
     isolated: bool = False
     runner: Runner = field(default_factory=Runner)
+    downloads: Runner = field(default_factory=Runner)
     sessions: Path = field(default_factory=lambda: Path(tempfile.gettempdir(), "celeb-sessions"))
 
     def __post_init__(self) -> None:
@@ -55,6 +57,21 @@ class Shared:
         self._workspaces: dict[str, Workspace] = {}
         path = self.library / PRIVATE_FOLDER / "time_estimates.json"
         self.estimates = TimeEstimates(self.core, path)
+
+    def use(self, core: Studio) -> None:
+        """Take over a changed studio of the same model: another face pack or calibration.
+
+        Whatever begins from now on uses it; jobs under way go on with the one that they have.
+        """
+        with self._lock:
+            self.core = self.estimates.core = core
+            for workspace in self._workspaces.values():
+                workspace.use(core.faces)
+
+    def close(self) -> None:
+        """Stop all jobs."""
+        for runner in (self.downloads, self.runner):
+            runner.close()
 
     @property
     def images(self) -> Path:

@@ -61,6 +61,9 @@ body:has(#tab-train-button[aria-selected="true"]) #train-running { display: none
 .facts dt { color: var(--body-text-color-subdued); }
 .facts dd { margin: 0; overflow-wrap: anywhere; }
 .boxed { border: 1px solid var(--border-color-primary); border-radius: 12px; padding: 1rem; }
+.choice { justify-content: space-between; }
+.choice > * { flex-grow: 0 !important; }
+.choice pre { margin: 0.5rem 0 0; font-size: 0.9rem; }
 .actions { flex-wrap: wrap !important; }
 .actions > * { flex: 0 1 auto !important; width: auto !important; }
 .joined { align-items: end !important; }

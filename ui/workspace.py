@@ -91,6 +91,20 @@ class Workspace:
         self._lock = threading.RLock()
         self.trainees = {trainee.id: trainee for trainee in self._stored_trainees()}
 
+    def use(self, faces: FaceModel) -> None:
+        """Find all faces again, with a changed face model; photos that now show others go."""
+        if faces is self._faces:
+            return
+        with self._lock:
+            self._faces, self._references = faces, {}
+            for id, photo in list(self.photos.items()):
+                found = faces.find(photo.image)
+                if len(found) == len(photo.faces):
+                    photo.faces = found
+                else:
+                    del self.photos[id]
+            self.trainees = {trainee.id: trainee for trainee in self._stored_trainees()}
+
     # --- photos -------------------------------------------------------------------------------
 
     def add_photo(self, source: Path | Image.Image, label: str, example: bool = False) -> Photo:

@@ -83,6 +83,7 @@ def running(folder: Path, *options: str) -> Iterator[App]:
     temporary.mkdir(exist_ok=True)
     environment = {
         **os.environ,
+        "HOME": str(folder),  # no face pack of insightface's folder
         "HF_HUB_OFFLINE": "1",
         "GRADIO_TEMP_DIR": str(folder / "cache"),
         "TMPDIR": str(temporary),
