@@ -186,6 +186,9 @@ def read_calibration(path: Path, recogniser: str, basis_id: str) -> Calibration:
         names, framing = (json.loads(metadata[name]) for name in ("names", "framing"))
         settings, report = (json.loads(metadata.get(name, "{}")) for name in ("settings", "report"))
         TrainConfig().changed(**settings)  # raises TypeError for what is no setting
+        numbers = [report.get("seconds", 0), *report.get("identity_over_by_name", [])]
+        if not all(isinstance(number, int | float) for number in numbers):
+            raise ValueError("its report is damaged")
         rank, count, q = len(tensors["down"]), len(tensors["bias"]), len(tensors["correction"])
         sizes = (rank, FACE_WIDTH), (count, rank), (count,), (count, q), (q, q + 1)
         shapes = dict(zip(CALIBRATED, sizes, strict=True), face_embeddings=(len(names), FACE_WIDTH))
@@ -196,7 +199,7 @@ def read_calibration(path: Path, recogniser: str, basis_id: str) -> Calibration:
         values: dict[str, Any] = tensors | {name: metadata[name] for name in LABELS}
         values |= {"settings": settings, "report": report, "source": str(path)}
         return Calibration(tuple(names), framing=Framing(**framing), **values)
-    except (ValueError, KeyError, TypeError, IndexError) as error:
+    except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
         advice = "make it again with “celeb-basis prepare”, or name another one"
         raise CalibrationUnusable(f"{path} is no calibration to use: {error}; {advice}") from error
 

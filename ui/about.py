@@ -14,6 +14,8 @@ from celeb_core import Models, Studio, __version__
 from celeb_core.face_packs import PACKS
 from celeb_core.loading import ASSETS, REVISIONS
 from celeb_core.models import read_names
+from celeb_core.types import Calibration
+from ui.progress import duration
 from ui.studio import PRIVATE, Shared
 from ui.widgets import Updates, facts
 
@@ -91,6 +93,7 @@ def rows(core: Studio, isolated: bool = False) -> dict[str, str]:
         "Celebrities": f"{len(core.basis.names)} names, {list_of_names(core)}; "
         f"{core.basis.p} components per token embedding",
         "Calibration": calibration(core, isolated),
+        **preparation(core.calibration),
         "Face pack": face_pack(core),
         **({"Its licence": face_licence(core)} if core.faces.ready else {}),
         "Built on": f"Python {platform.python_version()}, diffusers {diffusers.__version__}, "
@@ -124,6 +127,23 @@ def calibration(core: Studio, isolated: bool) -> str:
         where = "named with --calibration"
     path = "" if isolated else f": {core.named or source}"
     return f"of {len(core.calibration.names)} celebrities, {where}{path}"
+
+
+def preparation(calibration: Calibration | None) -> dict[str, str]:
+    """Say who prepared the model, with what and how well; nothing of one without a report."""
+    if calibration is None or not calibration.report:
+        return {}
+    report = calibration.report
+    by, ratios = report.get("made_by"), report.get("identity_over_by_name", [])
+    how = f"{report.get('level')}, {report.get('date')}, on {report.get('device')}, "
+    how += duration(report.get("seconds", 0))
+    good = ", ".join(f"{ratio:.2f}" for ratio in ratios)
+    chosen = ", ".join(f"{name} {value}" for name, value in calibration.settings.items())
+    return {
+        "Prepared": f"{how}, by {by}" if by else how,
+        "Self-check": f"identity score over that by name: {good} (celebrities held out)",
+        "Training settings": chosen,
+    }
 
 
 def face_pack(core: Studio) -> str:
