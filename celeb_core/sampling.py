@@ -114,17 +114,22 @@ def generate_each(
                 raise _Stopped
             return state
 
-        result: list[Image.Image] = pipeline(
-            **_as_arguments("", [embeds[i][0] for i in batch]),
-            **_as_arguments("negative_", [embeds[i][1] for i in batch]),
-            num_inference_steps=steps,
-            guidance_scale=guidance,
-            width=size[0],
-            height=size[1],
-            # On the CPU, so that a seed gives the same image on every device.
-            generator=[torch.Generator().manual_seed(config.seed + i) for i in batch],
-            callback_on_step_end=after_step,
-        ).images
+        half = models.vae.dtype == torch.float16
+        try:
+            result: list[Image.Image] = pipeline(
+                **_as_arguments("", [embeds[i][0] for i in batch]),
+                **_as_arguments("negative_", [embeds[i][1] for i in batch]),
+                num_inference_steps=steps,
+                guidance_scale=guidance,
+                width=size[0],
+                height=size[1],
+                # On the CPU, so that a seed gives the same image on every device.
+                generator=[torch.Generator().manual_seed(config.seed + i) for i in batch],
+                callback_on_step_end=after_step,
+            ).images
+        finally:  # diffusers leaves a VAE that it upcast in float32 when memory runs out
+            if half and models.vae.dtype != torch.float16:
+                models.vae.half()
         return result
 
     try:

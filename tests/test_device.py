@@ -121,6 +121,26 @@ def test_a_training_makes_no_second_vae(world, person, basis):
     assert torch.equal(latents, other.latents.batch(0)[0].half())
 
 
+def test_a_vae_that_diffusers_upcast_is_restored_when_memory_runs_out(
+    sdxl_world, sdxl_basis, monkeypatch
+):
+    models = load_models(sdxl_world, device="cpu", dtype="float16", memory="full")
+    models.vae.register_to_config(force_upcast=True)
+    decode, dtypes = models.vae.decode, []
+
+    def short(*args, **kwargs):
+        dtypes.append(models.vae.dtype)
+        if len(dtypes) == 1:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return decode(*args, **kwargs)
+
+    monkeypatch.setattr(models.vae, "decode", short)
+    config = SampleConfig(steps=1)
+    (image,) = generate(parse_prompt("a photo", {}), models, sdxl_basis, config)
+    assert dtypes == [torch.float32] * 2 and models.memory.mode == "micro-batches"
+    assert models.vae.dtype == torch.float16 and np.asarray(image).std() > 0
+
+
 def test_only_the_loss_in_float16_is_scaled():
     assert not loss_scaler(CPU, torch.float32).is_enabled()
     assert not loss_scaler(CPU, torch.bfloat16).is_enabled()
