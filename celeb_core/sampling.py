@@ -199,7 +199,7 @@ def add_fast_lora(models: Models, lora: str | Path) -> None:
     path = Path(lora).expanduser()
     source, weights = str(path), None
     if not path.is_file():
-        lora = _hub_id(FAST_LORAS, lora, models)
+        lora = FAST_LORAS.get(str(lora), (lora, lora))[len(models.encoders) > 1]
         parts = str(lora).split("/")
         if path.is_absolute() or len(parts) not in (2, 3) or parts[0] in (".", ".."):
             raise ModelNotFound(f"The LoRA {lora} is not there. Check the path, or name a hub id.")
@@ -221,7 +221,7 @@ def load_tiny_vae(models: Models, source: str | Path = "tiny") -> Any:
     Raises:
         ModelError: It is not there, not whole, or does not fit the model.
     """
-    source = _hub_id(TINY_VAES, source, models)
+    source = TINY_VAES.get(str(source), (source, source))[len(models.encoders) > 1]
     try:
         vae = diffusers.AutoencoderTiny.from_pretrained(source, dtype=models.unet.dtype)
     except LOAD_ERRORS as error:
@@ -232,10 +232,6 @@ def load_tiny_vae(models: Models, source: str | Path = "tiny") -> Any:
             f"The VAE {source} takes {takes} channels, {models.title} makes {makes}."
         )
     return vae.to(models.device).requires_grad_(False).eval()
-
-
-def _hub_id(known: Mapping[str, tuple[str, str]], name: str | Path, models: Models) -> str | Path:
-    return known[str(name)][len(models.encoders) > 1] if str(name) in known else name
 
 
 def _unusable(what: str, error: Exception) -> ModelNotFound | ModelUnsupported:
