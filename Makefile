@@ -39,7 +39,7 @@ $(VENV)/app: pyproject.toml requirements.txt constraints.txt
 	$(BIN)/python -m pip install -qq -c constraints.txt -e .
 	if command -v nvidia-smi >/dev/null 2>&1 && [ "$$(uname -sm)" = "Linux x86_64" ]; then \
 		$(BIN)/python -m pip uninstall --quiet --yes onnxruntime; \
-		$(BIN)/python -m pip install --quiet --force-reinstall --no-deps onnxruntime-gpu; \
+		$(BIN)/python -m pip install --quiet --force-reinstall --no-deps -c constraints.txt onnxruntime-gpu; \
 	fi
 	touch $@
 

@@ -3,6 +3,7 @@
 python -m bench                      a step and an image at Stable Diffusion 1.5's full size, in
                                      turns: ours, Textual Inversion, the official recipe
 python -m bench --ingredients        ours with and without each ingredient; --profile: one step
+pytest -m gpu                        both, SDXL, precisions and gradients in one table, on a GPU
 python -m bench.training             steps of ours that reach the official recipe's score
 python -m bench.claims               joint training and interpolation between celebrities
 python -m bench.guidance_correction  learn what guidance adds to the result of every training

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import statistics
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 from bench.variants import INGREDIENTS
-from bench.worker import measure, profile
+from bench.worker import measure, profile, summary
 from celeb_core.device import best_device
 
 COMPARED = ("ours", "textual-inversion", "official")
@@ -36,7 +35,7 @@ def main() -> int:
             first = number == 0 and name != "official"
             image = first and options.image and not options.ingredients
             runs[name].append(run_worker(name, options, image))
-    rows = [_summary(results) for results in runs.values()]
+    rows = [summary(results) for results in runs.values()]
     print(_table(rows))
     if options.json:
         options.json.write_text(json.dumps({"rows": rows, "runs": runs}, indent=1))
@@ -61,21 +60,6 @@ def run_worker(name: str, options: argparse.Namespace, image: bool) -> dict[str,
     seconds = ", ".join(f"{s:.1f}" for s in result["steps"])
     print(f"{name}: {seconds} s a step, {result['peak']:.2f} GiB", file=sys.stderr)
     return result
-
-
-def _summary(results: list[dict[str, Any]]) -> dict[str, Any]:
-    """The median over all steps of all rounds; ours with a share of encoding the views."""
-    first = results[0]
-    step = statistics.median(s for result in results for s in result["steps"])
-    return {
-        "variant": first["variant"],
-        "about": first["about"],
-        "step": step,
-        "with_share": step + first.get("once_share", 0.0) * first.get("once", 0.0),
-        "peak": max(result["peak"] for result in results),
-        "image": first.get("image"),
-        "image_peak": first.get("image_peak"),
-    }
 
 
 def _table(rows: list[dict[str, Any]]) -> str:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import resource
+import statistics
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,11 +30,11 @@ def measure(name: str, device: str, batch: int, steps: int, image: bool) -> dict
     began = time.perf_counter()
     variant = build(name, device, batch)
     built = time.perf_counter() - began
-    _forget_peak(device)
+    forget_peak(device)
     loaded = resident(device)
-    once = _timed(variant.once, device)
+    once = timed(variant.once, device)
     once_peak = peak(device)
-    each = [_timed(variant.step, device) for _ in range(steps)]
+    each = [timed(variant.step, device) for _ in range(steps)]
     result = {
         "variant": name,
         "about": variant.about,
@@ -46,8 +47,8 @@ def measure(name: str, device: str, batch: int, steps: int, image: bool) -> dict
         "peak": peak(device),
     }
     if image:
-        _forget_peak(device)
-        result["image"] = _timed(lambda: _generate(variant), device)
+        forget_peak(device)
+        result["image"] = timed(lambda: _generate(variant), device)
         result["image_peak"] = peak(device)
     return result
 
@@ -81,14 +82,31 @@ def resident(device: str) -> float:
     return float(psutil.Process().memory_info().rss) / 2**30
 
 
-def _forget_peak(device: str) -> None:
+def summary(results: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Return the median over all steps of some results; ours with a share of encoding the views."""
+    first = results[0]
+    step = statistics.median(s for result in results for s in result["steps"])
+    return {
+        "variant": first["variant"],
+        "about": first["about"],
+        "step": step,
+        "with_share": step + first.get("once_share", 0.0) * first.get("once", 0.0),
+        "peak": max(result["peak"] for result in results),
+        "image": first.get("image"),
+        "image_peak": first.get("image_peak"),
+    }
+
+
+def forget_peak(device: str) -> None:
+    """Begin to measure `peak` anew."""
     if device.startswith("cuda"):
         torch.cuda.reset_peak_memory_stats()
     elif (marks := Path("/proc/self/clear_refs")).exists():
         marks.write_text("5")
 
 
-def _timed(work: Callable[[], Any], device: str) -> float:
+def timed(work: Callable[[], Any], device: str) -> float:
+    """Return the seconds of some work, with what the device does for it."""
     _wait(device)
     began = time.perf_counter()
     work()

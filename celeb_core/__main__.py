@@ -49,7 +49,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "--dtype": {"choices": device.DTYPES, "help": "of the UNet; the device's by default"},
     "--face": {"type": int, "help": "which face of a photo, 1 is the leftmost"},
     "--face-pack": {"help": "insightface pack: a name or a folder"},
-    "--fast-lora": {"help": "LCM or Turbo LoRA, a file or a hub id; sets steps and the like"},
+    "--fast-lora": {"help": "lcm, or an LCM or Turbo LoRA's file or hub id; sets steps etc."},
     "--format": {"choices": FORMATS, "help": "; ".join(map(": ".join, FORMATS.items()))},
     "--guidance-scale": {"type": float, "help": "the model's by default"},
     "--identities": {"type": Path, "default": "identities", "help": "folder of your people"},

@@ -71,7 +71,7 @@ class AugmentedLatents:
         self.people, self.models, self.config = people, models, config
         self.batch_size = max(1, round(config.batch_size * share))
         self.views = max(1, round(views * share)) if views else 0
-        self._generator, self._vae = generator, exact_vae(models.vae)
+        self._generator = generator
         self._encoded: list[tuple[Tensor, Tensor]] = []
 
     def batch(self, step: int) -> tuple[Tensor, Tensor]:
@@ -92,17 +92,17 @@ class AugmentedLatents:
 
         They have a seed of their own, so that a resumed training has the same ones.
         """
-        config, vae = self.config, self._vae
+        config = self.config
         rng = np.random.default_rng((config.seed, person, step))
         size, faces = (self.models.width, self.models.height), self.people[person].faces
         views = augment(faces, count, size, config.augmentation, config.loss.landmark_weight, rng)
         noise = Generator().manual_seed(int(rng.integers(2**31)))
         latents = []
-        with torch.no_grad():
+        with torch.no_grad(), exact_vae(self.models.vae) as vae:
             for pixels in views.pixels.split(max(1, ENCODE_PIXELS // (size[0] * size[1]))):
                 posterior = vae.encode(pixels.to(self.models.device, vae.dtype)).latent_dist
                 latents.append(posterior.sample(generator=noise))
-        self.models.memory.offload_vae()
+            self.models.memory.offload_vae()
         shift = getattr(vae.config, "shift_factor", None) or 0.0
         scaled = (torch.cat(latents) - shift) * vae.config.scaling_factor
         masks = functional.interpolate(views.masks, scaled.shape[-2:], mode="area")

@@ -10,7 +10,6 @@ from typing import Any
 
 import torch
 from diffusers import DDPMScheduler
-from diffusers.models.attention_processor import Attention
 from torch import Tensor, nn
 
 from celeb_core.augmentation import PAPER_TEMPLATES, SHORT_TEMPLATES
@@ -184,20 +183,11 @@ def truncated_backward(unet: Any) -> Iterator[None]:
     blocks and points where the exact one does (cosine .98 on the bundled model). The backward pass
     belongs into the block, because gradient checkpointing runs the forward pass again.
     """
-    attention = [module for module in unet.modules() if isinstance(module, Attention)]
-    cut = [*unet.down_blocks, *(layer for layer in attention if not layer.is_cross_attention)]
-    hooks = [module.register_forward_pre_hook(_detach_inputs, with_kwargs=True) for module in cut]
+    cut = [module for module in unet.modules() if hasattr(module, "detached")]
+    for module in cut:
+        module.detached = True
     try:
         yield
     finally:
-        for hook in hooks:
-            hook.remove()
-
-
-def _detach_inputs(
-    _: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
-) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    def detached(value: Any) -> Any:
-        return value.detach() if isinstance(value, Tensor) else value
-
-    return tuple(map(detached, args)), {name: detached(value) for name, value in kwargs.items()}
+        for module in cut:
+            module.detached = False

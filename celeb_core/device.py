@@ -11,9 +11,9 @@ Memory modes, from the fastest to the leanest:
 A mode changes results by rounding only, and by the seams of tiles in very large images.
 """
 
-import copy
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import psutil
@@ -86,10 +86,18 @@ def best_dtype(device: str, parameters: int) -> str:
     return "bfloat16" if native else MIXED
 
 
-def exact_vae(vae: Any) -> Any:
-    """Return the VAE, or a float32 copy of one that overflows in float16, as SDXL's does."""
+@contextmanager
+def exact_vae(vae: Any) -> Iterator[Any]:
+    """Within the block, a VAE that overflows in float16, as SDXL's does, is in float32.
+
+    It is converted in place, as diffusers' pipelines do it; no weight changes by that.
+    """
     overflows = vae.dtype == torch.float16 and vae.config.force_upcast
-    return copy.deepcopy(vae).float() if overflows else vae
+    try:
+        yield vae.float() if overflows else vae
+    finally:
+        if overflows:
+            vae.half()
 
 
 def loss_scaler(device: torch.device, dtype: torch.dtype) -> torch.amp.GradScaler:

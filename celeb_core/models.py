@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from diffusers.models.attention_processor import Attention
+from torch import Tensor
 
 from celeb_core.device import (
     MIXED,
@@ -23,10 +25,14 @@ from celeb_core.device import (
     checked_mode,
     dtype_of,
 )
-from celeb_core.errors import FeatureMissing
+from celeb_core.errors import FeatureMissing, ModelError
 from celeb_core.loading import load_pipeline, resolve, unet_size
 from celeb_core.precision import store_in_bfloat16
 from celeb_core.text_encoder import TextEncoder, text_encoders
+
+RECOMPILES = (
+    128  # per block class; a new one for each width, image size, LoRA, and kind of gradient
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,7 +94,7 @@ def load_models(
 
     Raises:
         ModelNotFound, ModelUnsupported: See `load_pipeline`.
-        ModelError: Unknown device, dtype or memory mode.
+        ModelError: Unknown device, dtype or memory mode, or PyTorch is too old to compile.
     """
     source, note = resolve(str(model))
     device = checked_device(device or best_device())
@@ -120,8 +126,12 @@ def models_from_pipeline(
         store_in_bfloat16(pipeline.vae)
     mode = memory or best_mode(pipeline, torch.device(device), dtype_of(precision))
     (pipeline.unet if mode == "offload" else pipeline).to(device)
+    make_detachable(pipeline.unet)
     if compiled:
-        pipeline.unet.compile_repeated_blocks()
+        try:  # not by torch.compiler.config: what is set there holds in one thread only
+            pipeline.unet.compile_repeated_blocks(fullgraph=True, recompile_limit=RECOMPILES)
+        except TypeError as error:
+            raise ModelError("Compiling needs PyTorch 2.13 or later. Go on without it.") from error
     folder = source if isinstance(source, Path) and source.is_dir() else None
     about = read_about(folder)
     defaults = about.get("defaults", {})
@@ -154,6 +164,25 @@ def read_about(folder: Path | None) -> dict[str, Any]:
     path = folder / "studio.json" if folder else None
     about: dict[str, Any] = json.loads(path.read_bytes()) if path and path.is_file() else {}
     return about
+
+
+def make_detachable(unet: Any) -> None:
+    """Let `denoising_loss.truncated_backward` detach what enters down blocks and self-attention.
+
+    The hooks are never removed: compiled code has no guard on hooks, but one on the flag.
+    """
+
+    def detach(module: Any, args: Any, kwargs: Any) -> tuple[Any, Any] | None:
+        if not module.detached:
+            return None
+        inputs = [x.detach() if isinstance(x, Tensor) else x for x in (*args, *kwargs.values())]
+        return tuple(inputs[: len(args)]), dict(zip(kwargs, inputs[len(args) :], strict=True))
+
+    attention = [module for module in unet.modules() if isinstance(module, Attention)]
+    own = (module for module in attention if not module.is_cross_attention)
+    for module in (*unet.down_blocks, *own):
+        module.detached = False
+        module.register_forward_pre_hook(detach, with_kwargs=True)
 
 
 def read_names(path: Path) -> tuple[str, ...]:

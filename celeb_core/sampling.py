@@ -11,7 +11,7 @@ from PIL import Image
 from safetensors import SafetensorError
 from torch import Tensor
 
-from celeb_core.device import within_memory
+from celeb_core.device import exact_vae, within_memory
 from celeb_core.errors import ModelNotFound, ModelUnsupported
 from celeb_core.models import Models
 from celeb_core.prompt import encode_prompt, known_names, parse_prompt
@@ -34,7 +34,9 @@ FAST = SampleConfig(steps=6, guidance_scale=1.5, scheduler="lcm")
 """For LCM and Turbo LoRAs. They have guidance trained in: more of it oversaturates."""
 ADAPTER = "fast"
 LORA_FILE = "pytorch_lora_weights.safetensors"  # diffusers' own name
-TINY_VAES = {"sd": "madebyollin/taesd", "sdxl": "madebyollin/taesdxl"}
+# Short names of hub ids, for one text encoder and for SDXL's two.
+FAST_LORAS = {"lcm": ("latent-consistency/lcm-lora-sdv1-5", "latent-consistency/lcm-lora-sdxl")}
+TINY_VAES = {"tiny": ("madebyollin/taesd", "madebyollin/taesdxl")}
 LOAD_ERRORS = (OSError, SafetensorError, ValueError, KeyError, RuntimeError, TypeError)
 
 
@@ -112,17 +114,22 @@ def generate_each(
                 raise _Stopped
             return state
 
-        result: list[Image.Image] = pipeline(
-            **_as_arguments("", [embeds[i][0] for i in batch]),
-            **_as_arguments("negative_", [embeds[i][1] for i in batch]),
-            num_inference_steps=steps,
-            guidance_scale=guidance,
-            width=size[0],
-            height=size[1],
-            # On the CPU, so that a seed gives the same image on every device.
-            generator=[torch.Generator().manual_seed(config.seed + i) for i in batch],
-            callback_on_step_end=after_step,
-        ).images
+        half = models.vae.dtype == torch.float16
+        try:
+            result: list[Image.Image] = pipeline(
+                **_as_arguments("", [embeds[i][0] for i in batch]),
+                **_as_arguments("negative_", [embeds[i][1] for i in batch]),
+                num_inference_steps=steps,
+                guidance_scale=guidance,
+                width=size[0],
+                height=size[1],
+                # On the CPU, so that a seed gives the same image on every device.
+                generator=[torch.Generator().manual_seed(config.seed + i) for i in batch],
+                callback_on_step_end=after_step,
+            ).images
+        finally:  # diffusers leaves a VAE that it upcast in float32 when memory runs out
+            if half and models.vae.dtype != torch.float16:
+                models.vae.half()
         return result
 
     try:
@@ -167,16 +174,13 @@ def make_scheduler(models: Models, name: str | None = None) -> Any:
     return cls.from_config(models.scheduler.config, **options)
 
 
-def decode_preview(pipeline: Any, latents: Tensor, vae: Any) -> list[Image.Image]:
-    """Decode latents (b, c, h, w) after a step, without the noise where the scheduler knows it.
-
-    `vae` is `device.exact_vae` of the pipeline's.
-    """
+def decode_preview(pipeline: Any, latents: Tensor) -> list[Image.Image]:
+    """Decode latents (b, c, h, w) after a step, without the noise where the scheduler knows it."""
     scheduler = pipeline.scheduler
     if scheduler.config.get("predict_x0") or "++" in scheduler.config.get("algorithm_type", ""):
         latents = scheduler.model_outputs[-1]  # its estimate of the finished latents
-    shift = getattr(vae.config, "shift_factor", None) or 0.0
-    with torch.no_grad():
+    shift = getattr(pipeline.vae.config, "shift_factor", None) or 0.0
+    with torch.no_grad(), exact_vae(pipeline.vae) as vae:
         clean = latents.to(vae.dtype) / vae.config.scaling_factor + shift
         pixels = vae.decode(clean, return_dict=False)[0]
     return list(pipeline.image_processor.postprocess(pixels))
@@ -185,15 +189,18 @@ def decode_preview(pipeline: Any, latents: Tensor, vae: Any) -> list[Image.Image
 def add_fast_lora(models: Models, lora: str | Path) -> None:
     """Load an LCM or Turbo LoRA into the UNet, to generate in few steps as in FAST.
 
-    It is a file, or owner/model or owner/model/file of the hub. From then on the model is for
-    generating only: people trained on it would fit the LoRA.
+    It is a file, owner/model or owner/model/file of the hub, or "lcm", the usual one of the model's
+    family (SD 2.x has none). From then on the model is for generating only: people trained on it
+    would fit the LoRA.
 
     Raises:
         ModelError: It is not there, not whole, does not fit the model, or peft is not installed.
     """
-    path, parts = Path(lora).expanduser(), str(lora).split("/")
+    path = Path(lora).expanduser()
     source, weights = str(path), None
     if not path.is_file():
+        lora = FAST_LORAS.get(str(lora), (lora, lora))[len(models.encoders) > 1]
+        parts = str(lora).split("/")
         if path.is_absolute() or len(parts) not in (2, 3) or parts[0] in (".", ".."):
             raise ModelNotFound(f"The LoRA {lora} is not there. Check the path, or name a hub id.")
         source, weights = "/".join(parts[:2]), "".join(parts[2:]) or LORA_FILE
@@ -214,8 +221,7 @@ def load_tiny_vae(models: Models, source: str | Path = "tiny") -> Any:
     Raises:
         ModelError: It is not there, not whole, or does not fit the model.
     """
-    if source == "tiny":
-        source = TINY_VAES["sdxl" if len(models.encoders) > 1 else "sd"]
+    source = TINY_VAES.get(str(source), (source, source))[len(models.encoders) > 1]
     try:
         vae = diffusers.AutoencoderTiny.from_pretrained(source, dtype=models.unet.dtype)
     except LOAD_ERRORS as error:

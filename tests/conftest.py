@@ -22,6 +22,10 @@ PLAIN = """a photo of the face person plays guitar with and wearing sunglasses h
 picture portrait depiction image close up two people reads book next to smiling red shirt""".split()
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--tiny", action="store_true", help="-m gpu: shrunk models, on the CPU")
+
+
 def celebrity_names() -> list[str]:
     """36 names of two words with shared first names, two of one word, two of three."""
     first = [a + b for a in SYLLABLES[:4] for b in SYLLABLES[4:7]]

@@ -17,7 +17,7 @@ from celeb_core.evaluation import load_evaluation_set
 
 @pytest.fixture
 def toy(world, monkeypatch):
-    def pipeline(dtype):
+    def pipeline(dtype, *_, **__):
         loaded = load_models(world, device="cpu").pipeline
         loaded.unet.to(dtype)
         loaded.vae.to(dtype)
@@ -25,7 +25,6 @@ def toy(world, monkeypatch):
         return loaded
 
     monkeypatch.setattr(variants, "random_pipeline", pipeline)
-    monkeypatch.setattr(variants, "SIDE", 128)
     names = (world / "names.txt").read_text(encoding="utf-8").splitlines()
     monkeypatch.setattr(variants, "NAMES", names)
 

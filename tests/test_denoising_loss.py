@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from contextlib import nullcontext
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -343,6 +344,38 @@ def test_afterwards_all_is_as_before_even_if_it_failed(models, states):
     with torch.no_grad(), truncated_backward(models.unet):
         predict(models.unet, states)
         assert not torch.is_grad_enabled()
+
+
+@pytest.mark.parametrize(
+    ("order", "memory"),
+    [
+        ("exact truncated exact", "full"),
+        ("truncated exact truncated", "full"),
+        ("truncated exact", "checkpointing"),
+    ],
+)
+def test_compiled_gradients_are_those_of_the_eager_model(world, states, order, memory):
+    eager = load_models(world, device="cpu", memory=memory).unet
+    compiled = load_models(world, device="cpu", memory=memory, compiled=True).unet
+    torch.compiler.reset()
+    captured = []
+
+    def backend(graph, inputs):
+        captured.append(graph)
+        return graph
+
+    def found(kind, unet):
+        with truncated_backward(unet) if kind == "truncated" else nullcontext():
+            return gradient(unet, states)
+
+    expected = {kind: found(kind, eager) for kind in ("exact", "truncated")}
+    with torch.compiler.set_stance(force_backend=backend):
+        with torch.no_grad():
+            assert torch.equal(predict(compiled, states), predict(eager, states))
+        for kind in order.split():
+            torch.testing.assert_close(found(kind, compiled), expected[kind], rtol=1e-5, atol=1e-7)
+    assert len(captured) > 2
+    assert not torch.allclose(expected["exact"], expected["truncated"], rtol=1e-2)
 
 
 @pytest.mark.toonville

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gc
 import logging
 from types import SimpleNamespace
 from unittest.mock import MagicMock
@@ -25,6 +26,7 @@ from celeb_core.device import (
     within_memory,
 )
 from celeb_core.errors import MemoryShort, ModelError
+from celeb_core.training import Training
 
 BRIEF = PRESETS["fast"].changed(steps=3, batch_size=4, views=4)
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
@@ -86,14 +88,57 @@ def test_large_models_take_half_the_memory_where_the_device_computes_in_it(monke
         assert best_dtype("cuda:1", 10**6) == "float32"
 
 
-def test_a_vae_that_overflows_in_float16_is_copied_in_float32(world):
+def test_a_vae_that_overflows_in_float16_computes_in_float32_and_is_restored(world):
     vae = load_models(world, device="cpu", dtype="float16").vae
-    vae.register_to_config(force_upcast=False)
-    assert exact_vae(vae) is vae
-    vae.register_to_config(force_upcast=True)
-    exact = exact_vae(vae)
-    assert exact.dtype == torch.float32 and vae.dtype == torch.float16
-    assert exact_vae(exact) is exact
+    before = {key: weight.clone() for key, weight in vae.state_dict().items()}
+    for overflows, dtype in ((False, torch.float16), (True, torch.float32)):
+        vae.register_to_config(force_upcast=overflows)
+        with pytest.raises(ZeroDivisionError), exact_vae(vae) as exact:
+            assert exact is vae and vae.dtype == dtype
+            1 / 0  # noqa: B018
+        assert all(torch.equal(before[key], weight) for key, weight in vae.state_dict().items())
+        assert vae.dtype == torch.float16
+    with exact_vae(vae.float()):
+        assert vae.dtype == torch.float32
+    assert vae.dtype == torch.float32
+
+
+def test_a_training_makes_no_second_vae(world, person, basis):
+    """In float16 and with the VAE off the device; the latents are those of a float32 VAE."""
+    half = load_models(world, device="cpu", dtype="float16", memory="offload")
+    half.vae.register_to_config(force_upcast=True)
+    full = load_models(world, device="cpu", dtype="float16", memory="offload")
+    full.vae.float()
+
+    def vaes() -> int:
+        gc.collect()
+        return sum(type(each) is type(half.vae) for each in gc.get_objects())
+
+    before = vaes()
+    training, other = (Training([person], models, basis, BRIEF) for models in (half, full))
+    latents, _ = training.latents.batch(0)
+    assert vaes() == before and half.vae.dtype == latents.dtype == torch.float16
+    assert torch.equal(latents, other.latents.batch(0)[0].half())
+
+
+def test_a_vae_that_diffusers_upcast_is_restored_when_memory_runs_out(
+    sdxl_world, sdxl_basis, monkeypatch
+):
+    models = load_models(sdxl_world, device="cpu", dtype="float16", memory="full")
+    models.vae.register_to_config(force_upcast=True)
+    decode, dtypes = models.vae.decode, []
+
+    def short(*args, **kwargs):
+        dtypes.append(models.vae.dtype)
+        if len(dtypes) == 1:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return decode(*args, **kwargs)
+
+    monkeypatch.setattr(models.vae, "decode", short)
+    config = SampleConfig(steps=1)
+    (image,) = generate(parse_prompt("a photo", {}), models, sdxl_basis, config)
+    assert dtypes == [torch.float32] * 2 and models.memory.mode == "micro-batches"
+    assert models.vae.dtype == torch.float16 and np.asarray(image).std() > 0
 
 
 def test_only_the_loss_in_float16_is_scaled():

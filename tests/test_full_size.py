@@ -17,9 +17,10 @@ import numpy as np
 import pytest
 import torch
 from conftest import portrait
-from diffusers import AutoencoderKL, PNDMScheduler, StableDiffusionPipeline, UNet2DConditionModel
+from diffusers import UNet2DConditionModel
 from transformers import AutoConfig, CLIPTextModel, CLIPTextModelWithProjection
 
+from bench.full_size import random_pipeline
 from celeb_core import (
     PRESETS,
     Person,
@@ -38,7 +39,7 @@ from celeb_core.text_encoder import text_encoders
 
 pytestmark = [pytest.mark.full_size, pytest.mark.timeout(3600)]
 
-SD1, SDXL = CONFIGS / "sd1", CONFIGS / "sdxl"
+SDXL = CONFIGS / "sdxl"
 
 
 def peak_memory() -> int:
@@ -61,19 +62,9 @@ def folder(tmp_path_factory) -> Path:
         tokenizer = clip_tokenizer(Path("nowhere"))
     except ModelNotFound as error:
         pytest.skip(str(error))
-    torch.manual_seed(0)
-    unet = UNet2DConditionModel.from_config(UNet2DConditionModel.load_config(SD1 / "unet"))
-    vae = AutoencoderKL.from_config(AutoencoderKL.load_config(SD1 / "vae"))
-    pipeline = StableDiffusionPipeline(
-        unet=unet.half(),
-        vae=vae.half(),
-        text_encoder=CLIPTextModel(AutoConfig.from_pretrained(SD1 / "text_encoder")).half(),
-        tokenizer=tokenizer,
-        scheduler=PNDMScheduler.from_config(PNDMScheduler.load_config(SD1 / "scheduler")),
-        safety_checker=None,
-        feature_extractor=None,
-        requires_safety_checker=False,
-    )
+    pipeline = random_pipeline(torch.float16)
+    pipeline.register_modules(tokenizer=tokenizer)
+    pipeline.text_encoder.half()
     folder = tmp_path_factory.mktemp("full") / "random-sd15"
     pipeline.save_pretrained(folder)
     return folder

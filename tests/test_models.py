@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
@@ -58,6 +59,43 @@ def test_a_hub_model_that_is_not_here(monkeypatch):
 def test_devices_dtypes_and_memory_modes_that_do_not_exist(option, message, world):
     with pytest.raises(ModelError, match=message):
         load_models(world, **{"device": "cpu", **option})
+
+
+def test_compiled_blocks_are_captured_more_often_than_pytorch_allows_by_default(world, monkeypatch):
+    """In any thread: what is set in PyTorch's configuration holds in one of them only."""
+    captured, compile_ = [], torch.nn.Module.compile
+
+    def backend(graph, inputs):
+        captured.append(graph)
+        return graph
+
+    monkeypatch.setattr(
+        torch.nn.Module,
+        "compile",
+        lambda self, **options: compile_(self, backend=backend, **options),
+    )
+    unet = load_models(world, device="cpu", compiled=True).unet
+    block = next(m for m in unet.modules() if type(m).__name__ == "BasicTransformerBlock")
+    torch.compiler.reset()
+
+    def call() -> int:
+        with torch.no_grad():
+            for number in range(10):
+                block.norm1.eps = 1e-5 * (1 + number)  # of which each needs a graph of its own
+                block(torch.randn(1, 4, 32), encoder_hidden_states=torch.randn(1, 7, 48))
+        return len(captured)
+
+    with ThreadPoolExecutor(1) as pool:
+        assert pool.submit(call).result() == 10 > torch.compiler.config.recompile_limit
+
+
+def test_a_pytorch_that_is_too_old_to_compile(world, monkeypatch):
+    def compiled(self, *, fullgraph):
+        raise AssertionError
+
+    monkeypatch.setattr(torch.nn.Module, "compile", compiled)
+    with pytest.raises(ModelError, match="Compiling needs PyTorch 2.13 or later"):
+        load_models(world, device="cpu", compiled=True)
 
 
 def test_names_of_a_file(tmp_path):

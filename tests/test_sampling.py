@@ -20,7 +20,6 @@ from celeb_core import (
     parse_prompt,
     person_embeddings,
 )
-from celeb_core.device import exact_vae
 from celeb_core.errors import ModelNotFound, ModelUnsupported, PromptTooLong
 from celeb_core.sampling import (
     FAST,
@@ -160,7 +159,7 @@ def watched(models, basis, previews, **config):
     config = SampleConfig(**{"seed": 3, "steps": 6, **config})
 
     def on_latents(pipeline, latents):
-        previews.append(decode_preview(pipeline, latents, exact_vae(pipeline.vae)))
+        previews.append(decode_preview(pipeline, latents))
 
     return generate_each(prompts, models, basis, config, on_latents=on_latents)
 
@@ -252,6 +251,43 @@ def test_a_lora_on_weights_that_are_stored_in_bfloat16(world, basis, lora):
     models = load_models(world, device="cpu", dtype="mixed")
     add_fast_lora(models, lora)
     assert array(generate(HAT, models, basis, SampleConfig(steps=1))[0]).std() > 0
+
+
+@pytest.mark.parametrize("model", ["models", "sdxl"])
+def test_short_names_are_hub_ids_of_the_models_family(model, request, monkeypatch):
+    loaded, models = [], request.getfixturevalue(model)
+
+    def load(source, *_, **__):
+        loaded.append(source)
+        raise OSError("no connection")
+
+    monkeypatch.setattr(models.pipeline, "load_lora_weights", load)
+    monkeypatch.setattr(AutoencoderTiny, "from_pretrained", load)
+    with pytest.raises(ModelNotFound, match=r"The LoRA latent-consistency/lcm-lora-\S+ is not"):
+        add_fast_lora(models, "lcm")
+    with pytest.raises(ModelNotFound, match=r"The VAE madebyollin/taesd\S* is not there"):
+        load_tiny_vae(models, "tiny")
+    first = ["latent-consistency/lcm-lora-sdv1-5", "madebyollin/taesd"]
+    second = ["latent-consistency/lcm-lora-sdxl", "madebyollin/taesdxl"]
+    assert loaded == (second if model == "sdxl" else first)
+
+
+def test_a_short_name_loads_what_the_hub_has(own, lora, tiny_vae, basis, monkeypatch):
+    pipeline, names = type(own.pipeline), []
+    load_lora, load_vae = pipeline.load_lora_weights, AutoencoderTiny.from_pretrained
+
+    def from_hub(self, source, **options):
+        names.append((source, options["weight_name"]))
+        load_lora(self, str(lora.parent), **options)
+
+    monkeypatch.setattr(pipeline, "load_lora_weights", from_hub)
+    monkeypatch.setattr(
+        AutoencoderTiny, "from_pretrained", lambda _, **options: load_vae(tiny_vae, **options)
+    )
+    add_fast_lora(own, "lcm")
+    own.pipeline.vae = load_tiny_vae(own)
+    assert names == [("latent-consistency/lcm-lora-sdv1-5", "pytorch_lora_weights.safetensors")]
+    assert generate(HAT, own, basis, replace(FAST, steps=1))[0].size == (128, 128)
 
 
 def test_what_is_no_lora(own, tmp_path, monkeypatch):

@@ -21,7 +21,6 @@ from celeb_core import (
     reference_embeddings,
     score_image,
 )
-from celeb_core.device import exact_vae
 from celeb_core.prompt import known_names
 from celeb_core.sampling import decode_preview
 from ui.grid import Grid
@@ -62,15 +61,13 @@ class Previews:
     ) -> None:
         self._show, self._clock = show, clock
         self._due = clock() + PREVIEW_INTERVAL
-        self._vae: Any = None  # stored, because it may be a copy
 
     def __call__(self, pipeline: Any, latents: Tensor) -> None:
         """Show the images (b, c, h, w) under way if it is time to; for `on_latents`."""
         began = self._clock()
         if began < self._due:
             return
-        self._vae = self._vae or exact_vae(pipeline.vae)
-        self._show(decode_preview(pipeline, latents, self._vae))
+        self._show(decode_preview(pipeline, latents))
         ended = self._clock()
         self._due = ended + max(PREVIEW_INTERVAL, (ended - began) / PREVIEW_SHARE)
 
