@@ -51,6 +51,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             memory=options.memory,
             compiled=options.compile,
             cache=CACHE,
+            vae=options.vae,
+            allow_pickle=options.allow_pickle,
         )
         if options.identities == LIBRARY:
             add_samples(LIBRARY)
@@ -114,7 +116,13 @@ def credentials(options: argparse.Namespace) -> tuple[str, str] | None:
 def parser() -> argparse.ArgumentParser:
     """Return the parser of the options."""
     options = argparse.ArgumentParser(description=__doc__)
-    options.add_argument("--model", default="auto", help="auto, toonville, a folder or a hub id")
+    options.add_argument(
+        "--model", default="auto", help="auto, toonville, sd15, sdxl, folder, file, hub id"
+    )
+    options.add_argument("--vae", help="in place of the model's, or a tiny one to decode images")
+    options.add_argument(
+        "--allow-pickle", action="store_true", help="read pickled weights' tensors"
+    )
     options.add_argument("--host", default="127.0.0.1", help="0.0.0.0: for the whole network")
     options.add_argument("--port", type=int, help="7860 or the next free one by default")
     options.add_argument("--share", action="store_true", help="a public link, with a password")

@@ -39,6 +39,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "photo": {"type": Path, "help": "of the person"},
     "photos": {"type": Path, "nargs": "+", "help": "of one person, or one of each person"},
     "prompt": {"help": "<name> in it stands for a person of your library"},
+    "--allow-pickle": {"action": "store_true", "help": "read pickles' tensors (and no code), too"},
     "--batch-size": {"type": int, "help": "photos per step"},
     "--cache": {"type": Path, "default": CACHE, "help": "folder for bases and calibrations"},
     "--checkpoint": {"type": Path, "help": "file for the state, to go on later"},
@@ -58,7 +59,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "--memory": {"choices": device.MODES, "help": "how lean; by the free memory by default"},
     "--min-explained": {"type": float, "help": "least share, 0 to 1, within the celeb basis"},
     "--mixtures": {"type": int, "default": MIXTURES, "help": "of two celebrities"},
-    "--model": {"default": "auto", "help": "auto, toonville, folder, .safetensors file or hub id"},
+    "--model": {"default": "auto", "help": "auto, toonville, sd15, sdxl, folder, file or hub id"},
     "--name": {"action": "append", "required": True, "help": "of one person, or once per photo"},
     "--names": {"type": Path, "help": "text file with one celebrity per line"},
     "--negative-prompt": {"help": "what should not be in the image"},
@@ -76,16 +77,16 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "--steps": {"type": int, "help": "of the training, or of sampling"},
     "--template": {"default": prompt.PORTRAIT, "help": "prompt; {} is the person"},
     "--token": {"help": "trigger word and file name; the person's name by default"},
-    "--vae": {"help": "tiny, or an AutoencoderTiny's folder or hub id: coarser, sooner"},
+    "--vae": {"help": "file, folder or hub id; an AutoencoderTiny (or “tiny”) only decodes images"},
 }
 """Positional argument or option -> what argparse has to know; they are alike in all commands."""
 
-MODEL = ("--model", "--device", "--dtype", "--memory", "--names", "--cache")
+MODEL = ("--model", "--allow-pickle", "--device", "--dtype", "--memory", "--names", "--cache")
 FILES = (*MODEL, "--out")
-STUDIO = ("--seed", *MODEL, "--compile", "--face-pack")
+STUDIO = ("--seed", *MODEL, "--vae", "--compile", "--face-pack")
 STEPS = ("--steps", *STUDIO, "--out")
 TRAIN = ("--name", "--face", "--preset", "--max-seconds", "--checkpoint", "--resume", *STEPS)
-SAMPLING = ("--guidance-scale", "--negative-prompt", "--scheduler", "--fast-lora", "--vae", *STEPS)
+SAMPLING = ("--guidance-scale", "--negative-prompt", "--scheduler", "--fast-lora", *STEPS)
 SAMPLE = ("--num-images", "--identities", *SAMPLING)
 COMMANDS: dict[str, tuple[Any, ...]] = {
     "train": (cli.train, "identities", "photos", *TRAIN),

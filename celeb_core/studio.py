@@ -1,12 +1,14 @@
 """Everything put together: models, face pack, basis, calibration and scorers."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from celeb_core.basis import find_basis
 from celeb_core.faces import FaceModel, load_face_model
+from celeb_core.loading import is_tiny_vae
 from celeb_core.mapper import load_calibration
 from celeb_core.models import Models, load_models
+from celeb_core.sampling import load_tiny_vae
 from celeb_core.scoring import Scorers, load_scorers
 from celeb_core.types import Calibration, CelebBasis, Framing
 
@@ -32,16 +34,23 @@ def load_studio(
     face_pack: str | Path | None = None,
     names: Path | None = None,
     cache: Path | None = None,
+    vae: str | None = None,
+    allow_pickle: bool = False,
 ) -> Studio:
     """Load a model as `load_models` does, with its face pack, basis, calibration and scorers.
 
     `face_pack` is an insightface pack's name or folder; None is the model's own, else buffalo_l.
     `names` is a text file, None the model's list; `cache` is a folder for bases and calibrations.
+    `vae` takes the place of the model's; an AutoencoderTiny, or "tiny", decodes images only.
 
     Raises:
         ModelError: What `load_models`, `load_face_model` and `find_basis` raise.
     """
-    models = load_models(model, device, dtype, memory, compiled)
+    tiny = vae is not None and is_tiny_vae(vae)
+    own_vae = None if tiny else vae
+    models = load_models(model, device, dtype, memory, compiled, own_vae, allow_pickle)
+    if vae and tiny:
+        models = replace(models, tiny_vae=load_tiny_vae(models, vae))
     folder, options = models.folder, models.face_options
     own = folder / "faces" if folder and (folder / "faces").is_dir() else None
     pack, device = face_pack or own or "buffalo_l", str(models.device)
