@@ -8,7 +8,11 @@ from typing import Any
 
 import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
-from diffusers.loaders.single_file_utils import create_diffusers_clip_model_from_ldm
+from diffusers.loaders.single_file_utils import (
+    convert_ldm_unet_checkpoint,
+    convert_ldm_vae_checkpoint,
+    create_diffusers_clip_model_from_ldm,
+)
 from safetensors.torch import load_file
 from torch import Tensor
 from transformers import CLIPTextModel, CLIPTextModelWithProjection
@@ -43,12 +47,15 @@ KINDS = {  # part of a weight's name -> kind of the single file; the first that 
     "input_blocks.": "a UNet without its text encoder",
     "decoder.conv_in.": "a VAE (see --vae)",
 }
+OLD_TEXT = re.compile(r"^(cond_stage_model\.transformer\.)(?!text_model\.)")
+NEW = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}
+OLD_ATTENTION = re.compile(rf"(?<=mid_block\.attentions\.0\.)({'|'.join(NEW)})(?=\.)")
 UNFINISHED = (".part", ".crdownload", ".incomplete", ".download", ".tmp")
-STRANGERS = {  # how a file begins -> what it is
-    b"GGUF": "quantised weights for other programs",
-    b"version https://git-lfs": "Git LFS's pointer to the model: run “git lfs pull”",
-    b"<": "a web page, perhaps of a site that wanted a login: download the model again",
-    b"\x08": "an ONNX file",
+STRANGERS = {  # how a file begins, or its suffix -> what it is
+    "GGUF": "a file of quantised weights for other programs",
+    "version https://git-lfs": "Git LFS's pointer to the model: run “git lfs pull”",
+    "<": "a web page, perhaps of a site that wanted a login: download the model again",
+    ".onnx": "an ONNX file",
 }
 PICKLES = (b"PK\x03\x04", b"\x80")  # a zip, as torch.save writes it, and what it wrote before
 
@@ -65,17 +72,19 @@ def read_weights(path: Path, allow_pickle: bool = False) -> dict[str, Tensor]:
         begin = file.read(32)
     if path.suffix.lower() in UNFINISHED:
         raise ModelNotFound(f"{path} is an unfinished download. Let it end, or begin it anew.")
-    what = next((what for start, what in STRANGERS.items() if begin.startswith(start)), None)
-    if begin.startswith(PICKLES):
-        weights = _read_pickle(path, allow_pickle, mmap=begin.startswith(PICKLES[0]))
-    elif begin[8:9] == b"{" or (path.suffix.lower() == ".safetensors" and not what):
+    suffix, marks = path.suffix.lower(), STRANGERS.items()
+    known = [what for m, what in marks if begin.startswith(m.encode()) or suffix == m]
+    if begin[8:9] == b"{":
         weights = load_file(path)
+    elif begin.startswith(PICKLES):
+        weights = _read_pickle(path, allow_pickle, mmap=begin.startswith(PICKLES[0]))
+    elif suffix == ".safetensors" and not known:
+        weights = load_file(path)  # which says what is wrong with it
     else:
-        raise ModelUnsupported(f"{path} is {what or 'no file of weights'}. {SUPPORTED}")
+        raise ModelUnsupported(f"{path} is {[*known, 'no file of weights'][0]}. {SUPPORTED}")
     # Old merges lack “text_model.”; some files were saved with what was around the weights.
-    old = re.compile(r"^(cond_stage_model\.transformer\.)(?!text_model\.)")
-    names = {key: old.sub(r"\1text_model.", key.removeprefix("state_dict.")) for key in weights}
-    return {names[key]: value for key, value in weights.items()}
+    weights = {key.removeprefix("state_dict."): value for key, value in weights.items()}
+    return {OLD_TEXT.sub(r"\1text_model.", key): value for key, value in weights.items()}
 
 
 def _read_pickle(path: Path, allow_pickle: bool, mmap: bool) -> dict[str, Tensor]:
@@ -112,25 +121,28 @@ def components(
 ) -> dict[str, Any]:
     """Make those components of a pipeline whose weights are there; text encoders in float32.
 
-    Weights that are missing stay on the device “meta”.
+    Weights that are missing are on the device “meta”.
     """
     made = {}
     for name in parts:
-        source = {"config": str(configs), "subfolder": name, "local_files_only": True}
         if name.startswith("text_encoder"):
-            float32 = {**source, "torch_dtype": torch.float32}
-            encoder = create_diffusers_clip_model_from_ldm(COMPONENTS[name], weights, **float32)
-            made[name] = encoder
+            options: Any = {"config": str(configs), "torch_dtype": torch.float32}
+            make = create_diffusers_clip_model_from_ldm
+            made[name] = make(COMPONENTS[name], weights, name, **options)
         elif name != "vae" or any(key.startswith(VAE_PREFIXES) for key in weights):
-            made[name] = COMPONENTS[name].from_single_file(weights, **source, dtype=dtype)
+            config = COMPONENTS[name].load_config(configs, subfolder=name)
+            made[name] = network_from(name, weights, config, dtype)
     return made
 
 
-def vae_from_file(path: Path, configs: Path, dtype: torch.dtype, allow_pickle: bool) -> Any:
-    """Make a VAE of a file of its own, in the names of the original, of diffusers now or then."""
-    new = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}
-    old = re.compile(rf"(?<=attentions\.0\.)({'|'.join(new)})(?=\.)")
-    found = read_weights(path, allow_pickle)
-    weights = {old.sub(lambda match: new[match[1]], key): found[key] for key in found}
-    options = {"config": str(configs), "subfolder": "vae", "local_files_only": True}
-    return AutoencoderKL.from_single_file(weights, **options, dtype=dtype)
+def network_from(name: str, weights: dict[str, Tensor], config: Any, dtype: torch.dtype) -> Any:
+    """Make a UNet or VAE of weights in the original's names; a VAE's may be diffusers', too."""
+    with torch.device("meta"):
+        network = COMPONENTS[name].from_config(config)
+    weights = {OLD_ATTENTION.sub(lambda m: NEW[m[0]], key): weights[key] for key in weights}
+    if "mid_block." not in "".join(weights):  # which is in diffusers' names only
+        convert = convert_ldm_vae_checkpoint if name == "vae" else convert_ldm_unet_checkpoint
+        weights = convert(weights, config=config)
+    weights = {key: value.to(dtype) for key, value in weights.items()}
+    network.load_state_dict(weights, strict=False, assign=True)
+    return network.eval()

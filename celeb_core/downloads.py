@@ -62,7 +62,7 @@ def choose_weights(
         if str(path.parent) == part and (match := WEIGHTS.fullmatch(path.name)):
             found.setdefault((match["kind"] == "bin", bool(match["half"])), []).append(str(path))
     if not found:
-        what = f"{source} is incomplete: there are no weights of its {part}"
+        what = f"{source} is incomplete: there are no weights in “{part}”"
         raise ModelNotFound(f"{what}. Copy or download it again, {USE_BUNDLED}")
     absent = {kind: here is not None and not {*files} <= {*here} for kind, files in found.items()}
     kind = min(found, key=lambda kind: (kind[0], half and absent[kind], kind[1] != half))
@@ -127,7 +127,7 @@ def download(
         _download_large(hub_id, commit, large, files)
     exact: Any = {"allow_patterns": [glob.escape(name) for name in wanted]}
     bar: Any = NO_BAR if resumable else tqdm
-    return Path(hub.snapshot_download(hub_id, revision=commit, tqdm_class=bar, **exact))
+    return Path(hub.snapshot_download(hub_id, revision=revision, tqdm_class=bar, **exact))
 
 
 def _part(blob: Path) -> Path:

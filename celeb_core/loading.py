@@ -17,8 +17,8 @@ from celeb_core.checkpoint_file import (
     SUPPORTED,
     checkpoint_kind,
     components,
+    network_from,
     read_weights,
-    vae_from_file,
 )
 from celeb_core.downloads import (
     NETWORK_ERRORS,
@@ -59,6 +59,7 @@ SD, SDXL = "StableDiffusionPipeline", "StableDiffusionXLPipeline"
 NO_CHECKER = {"safety_checker": None, "feature_extractor": None, "requires_safety_checker": False}
 TEXTS = (".", "scheduler", "tokenizer", "tokenizer_2")  # folders without weights
 VAES = {SD: STABLE_DIFFUSION, SDXL: STABLE_DIFFUSION_XL}  # of single files that have none
+HALVES = ("unet", "vae")  # in half precision if the UNet is; the basis is made of text encoders
 TINY = "tiny"
 LOAD_ERRORS = (
     *NETWORK_ERRORS, SafetensorError, ValueError, TypeError, KeyError, RuntimeError, AttributeError
@@ -76,12 +77,11 @@ def resolve(model: str) -> tuple[Path | str, str]:
     if model == "auto":
         if not torch.cuda.is_available():
             return bundled, "the bundled model, because there is no CUDA device"
-        found = [
-            (hub_id, find(hub_id, file, revision=REVISIONS.get(hub_id)))
+        found = {
+            hub_id: [find(hub_id, file, revision=REVISIONS.get(hub_id)) for file in UNET_WEIGHTS]
             for hub_id in KNOWN
-            for file in UNET_WEIGHTS
-        ]
-        cached = list(dict.fromkeys(hub_id for hub_id, path in found if isinstance(path, str)))
+        }
+        cached = [one for one, paths in found.items() if any(isinstance(p, str) for p in paths)]
         if not cached:
             return bundled, (
                 "the bundled model, because there is no Stable Diffusion here yet; for photographs "
@@ -112,11 +112,8 @@ def load_pipeline(
 
     From a folder, a single file, or a hub id (str); UNet and VAE in `dtype`, else in float32.
 
-    Args:
-        source: What `resolve` returns.
-        dtype: Half precision takes half the download where the hub has it.
-        vae: An AutoencoderKL in place of the model's, as in `load_vae`.
-        allow_pickle: Read the tensors of pickled weights, too.
+    `vae`, a file, a folder or a hub id, is an AutoencoderKL in place of the model's. Of pickled
+    weights the tensors are read if `allow_pickle` says so.
 
     Raises:
         ModelNotFound: It is missing, incomplete, damaged or out of reach.
@@ -125,27 +122,29 @@ def load_pipeline(
     try:
         index, configs = _architecture(source, allow_pickle)
         kind = index["_class_name"]
-        named = [part for part in COMPONENTS if (index.get(part) or [None])[0]]
-        parts = [part for part in named if part != "vae" or not vae]
-        options: dict[str, Any] = dict(NO_CHECKER) if kind == SD else {}
+        parts = [part for part in COMPONENTS if (index.get(part) or [None])[0]]
+        options: dict[str, Any] = {**(NO_CHECKER if kind == SD else {}), "local_files_only": True}
+        if isinstance(configs, str):
+            half = HALVES if dtype != torch.float32 else ()
+            configs = download(configs, (*TEXTS, *parts), parts, half, allow_pickle)
+        if vae:
+            parts = [part for part in parts if part != "vae"]
         if isinstance(source, Path) and source.is_file():
-            made = components(read_weights(source, allow_pickle), Path(configs), parts, dtype)
-            for part, network in made.items():
-                _check_weights(source, part, network)
+            options |= components(read_weights(source, allow_pickle), configs, parts, dtype)
+            for part in options.keys() & COMPONENTS:
+                _check_weights(source, part, options[part])
             options["tokenizer"] = clip_tokenizer(source.parent)
             if kind == SDXL:
                 options["tokenizer_2"] = clip_tokenizer(source.parent, pad_token="!")
         else:
-            if isinstance(configs, str):
-                half = ("unet", "vae") if dtype != torch.float32 else ()
-                configs = download(configs, (*TEXTS, *named), parts, half, allow_pickle)
-            made = {
-                part: _load_component(source, part, Path(configs), dtype, allow_pickle)
-                for part in parts
-            }
-        if "vae" not in made and (vae or "vae" in named):
-            made["vae"] = _other_vae(source, vae, kind, Path(configs), dtype, allow_pickle)
-        options |= made | {"local_files_only": True}
+            for part in parts:
+                one = dtype if part in HALVES else torch.float32
+                options[part] = _load_component(source, part, configs / part, one, allow_pickle)
+        if "vae" not in options:
+            what = f"The VAE {vae}"
+            if not vae:
+                what = f"{source} has no VAE (name one with --vae), and that of {VAES[kind]}"
+            options["vae"] = _load_vae(vae or VAES[kind], what, configs, dtype, allow_pickle)
         pipeline = getattr(diffusers, kind).from_pretrained(configs, **options)
     except LOAD_ERRORS as error:
         raise _explained(source, error) from error
@@ -157,82 +156,45 @@ def load_pipeline(
     return pipeline
 
 
-def load_vae(source: str, configs: Path, dtype: torch.dtype, allow_pickle: bool = False) -> Any:
-    """Load an AutoencoderKL for the model with these configs.
-
-    Args:
-        source: A folder or a hub id, of a VAE or of a model that has one, or a single file.
-        configs: Folder with the model's configs.
-        dtype: Of its weights.
-        allow_pickle: Read pickled weights, too.
-
-    Raises:
-        ModelNotFound: It is missing, incomplete, damaged or out of reach.
-        ModelUnsupported: It is for another kind of model.
-    """
-    path, half = Path(source).expanduser(), dtype != torch.float32
-    try:
-        if path.is_file():
-            vae = vae_from_file(path, configs, dtype, allow_pickle)
-            _check_weights(source, "vae", vae)
-        else:
-            folder = path
-            if not path.is_dir():
-                folder = download(source, (".", "vae"))
-            part = "vae" if (folder / "vae").is_dir() else "."
-            if not path.is_dir():
-                folder = download(source, (part,), (part,), (part,) if half else (), allow_pickle)
-            vae = _load_component(source, part, folder, dtype, allow_pickle, "vae")
-        wanted = diffusers.AutoencoderKL.load_config(configs, subfolder="vae")
-    except LOAD_ERRORS as error:
-        raise _explained(source, error) from error
-    scales = [config.get("scaling_factor", 0.18215) for config in (vae.config, wanted)]
-    if scales[0] != scales[1]:
-        what = f"The VAE {source} is for another kind of model (its scaling factor is {scales[0]}"
-        raise ModelUnsupported(f"{what}, this model's is {scales[1]}). Choose another --vae.")
-    return vae
-
-
 def is_tiny_vae(source: str) -> bool:
-    """Whether `--vae` names an AutoencoderTiny, which can decode images and nothing else."""
+    """Whether it is "tiny" or an AutoencoderTiny, which decodes images and is no model's VAE."""
     try:
         config = {} if source == TINY else diffusers.AutoencoderTiny.load_config(source)
-    except LOAD_ERRORS:  # a single file, or a model with a VAE
+    except LOAD_ERRORS:  # a single file, or a model that has a VAE
         return False
     return source == TINY or config.get("_class_name") == "AutoencoderTiny"
 
 
-def _other_vae(
-    source: Path | str, vae: str | None, kind: str, configs: Path, dtype: torch.dtype, pickle: bool
-) -> Any:
-    """Load the VAE that was asked for, or for a single file without one that of its family."""
+def _load_vae(source: str, what: str, configs: Path, dtype: torch.dtype, pickles: bool) -> Any:
+    """Load an AutoencoderKL from a single file, or from a VAE's or a model's folder or hub id."""
+    path = Path(source).expanduser()
+    part = "vae" if source in KNOWN or (path / "vae").is_dir() else "."
     try:
-        return load_vae(vae or VAES[kind], configs, dtype, pickle)
-    except ModelNotFound as error:
-        if vae:
-            raise
-        raise ModelNotFound(
-            f"{source} has no VAE, and that of {VAES[kind]} cannot be loaded: {error} Or name a "
-            "VAE: --vae FILE, folder or hub id."
-        ) from error
+        config = diffusers.AutoencoderKL.load_config(configs, subfolder="vae")
+        if path.is_file():
+            vae = network_from("vae", read_weights(path, pickles), config, dtype)
+            _check_weights(source, "vae", vae)
+        else:
+            half = (part,) if dtype != torch.float32 else ()
+            folder = path if path.is_dir() else download(source, (part,), (part,), half, pickles)
+            vae = _load_component(source, "vae", folder / part, dtype, pickles)
+    except LOAD_ERRORS as error:
+        raise _explained(what, error) from error
+    factor, wanted = (one.get("scaling_factor", 0.18215) for one in (vae.config, config))
+    if factor != wanted:
+        what = f"{what} is of another kind of model: its scaling factor is {factor}, not {wanted}"
+        raise ModelUnsupported(f"{what}. Choose another --vae.")
+    return vae
 
 
 def _load_component(
-    source: Path | str,
-    part: str,
-    folder: Path,
-    dtype: torch.dtype,
-    allow_pickle: bool,
-    name: str | None = None,
+    source: Path | str, name: str, folder: Path, dtype: torch.dtype, allow_pickle: bool
 ) -> Any:
-    """Load one component of a folder in diffusers' layout, in whatever precision it has."""
-    name = name or part
-    if name.startswith("text_encoder"):
-        dtype = torch.float32
-    files = [path.relative_to(folder).as_posix() for path in folder.glob(f"{part}/*")]
-    first = choose_weights(source, part, files, dtype != torch.float32, allow_pickle)[0]
+    """Load a component in diffusers' layout, in whatever precision its files are."""
+    files = [f"{name}/{path.name}" for path in folder.glob("*")]
+    first = choose_weights(source, name, files, dtype != torch.float32, allow_pickle)[0]
     network, about = COMPONENTS[name].from_pretrained(
-        folder / part,
+        folder,
         variant="fp16" if ".fp16" in first else None,
         use_safetensors=first.endswith(".safetensors"),
         dtype=dtype,
@@ -275,6 +237,7 @@ def clip_tokenizer(folder: Path, pad_token: str = "<|endoftext|>") -> Any:
 
 def _architecture(source: Path | str, allow_pickle: bool) -> tuple[dict[str, Any], Path | str]:
     """Read a model's index, and where its configs are; of a single file, in CONFIGS."""
+    configs: Path | str
     name, configs = "model_index.json", source
     if isinstance(source, Path) and source.is_file():
         configs = CONFIGS / checkpoint_kind(source, read_weights(source, allow_pickle))
@@ -291,10 +254,10 @@ def _architecture(source: Path | str, allow_pickle: bool) -> tuple[dict[str, Any
 
 
 def _check_weights(
-    source: Path | str, name: str, network: Any, missing: Collection[str] | None = None
+    source: Path | str, name: str, network: Any, missing: Collection[str] = ()
 ) -> None:
     """Refuse a component with weights that are missing, on the device “meta”, or not finite."""
-    if missing is None:
+    if not missing:
         missing = [key for key, value in network.state_dict().items() if value.is_meta]
     if missing:
         some = ", ".join(sorted(missing)[:3])
@@ -333,7 +296,7 @@ def _explained(source: Path | str, error: Exception) -> ModelNotFound | ModelUns
     if any(isinstance(cause, errors.GatedRepoError) for cause in causes):
         what = f"{source} is gated: accept its licence on its page and log in with “hf auth login”"
     elif isinstance(error, errors.RepositoryNotFoundError):
-        what = f"The hub has no model {source}, or it is private: log in with “hf auth login”"
+        what = f"{source} is not on the hub, or it is private: log in with “hf auth login”"
     elif isinstance(error, errors.RemoteEntryNotFoundError):
         what = f"{source} is no diffusers pipeline: it has no model_index.json. {SUPPORTED}"
         return ModelUnsupported(what)
