@@ -40,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     options = parser().parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
-    for noisy in ("httpx", "transformers", "diffusers"):
+    for noisy in ("httpx", "httpx2", "transformers", "diffusers"):
         logging.getLogger(noisy).setLevel(logging.ERROR)
     warnings.simplefilter("ignore", FutureWarning)
     try:

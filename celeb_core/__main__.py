@@ -127,7 +127,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for library in (transformers.utils.logging, diffusers.utils.logging):
         library.set_verbosity_error()
         library.disable_progress_bar()
-    logging.getLogger("httpx").setLevel(logging.ERROR)
+    for client in ("httpx", "httpx2"):  # the hub's, by its version
+        logging.getLogger(client).setLevel(logging.ERROR)
     warnings.simplefilter("ignore", FutureWarning)
     try:
         options.run(options)

@@ -57,9 +57,7 @@ UNET_WEIGHTS = [f"unet/diffusion_pytorch_model{half}.safetensors" for half in ("
 
 SD, SDXL = "StableDiffusionPipeline", "StableDiffusionXLPipeline"
 NO_CHECKER = {"safety_checker": None, "feature_extractor": None, "requires_safety_checker": False}
-TEXTS = (".", "scheduler", "tokenizer", "tokenizer_2")  # folders without weights
 VAES = {SD: STABLE_DIFFUSION, SDXL: STABLE_DIFFUSION_XL}  # of single files that have none
-HALVES = ("unet", "vae")  # in half precision if the UNet is; the basis is made of text encoders
 TINY = "tiny"
 LOAD_ERRORS = (
     *NETWORK_ERRORS, SafetensorError, ValueError, TypeError, KeyError, RuntimeError, AttributeError
@@ -125,8 +123,7 @@ def load_pipeline(
         parts = [part for part in COMPONENTS if (index.get(part) or [None])[0]]
         options: dict[str, Any] = {**(NO_CHECKER if kind == SD else {}), "local_files_only": True}
         if isinstance(configs, str):
-            half = HALVES if dtype != torch.float32 else ()
-            configs = download(configs, (*TEXTS, *parts), parts, half, allow_pickle)
+            configs = download(configs, parts, dtype != torch.float32, allow_pickle)
         if vae:
             parts = [part for part in parts if part != "vae"]
         if isinstance(source, Path) and source.is_file():
@@ -138,7 +135,7 @@ def load_pipeline(
                 options["tokenizer_2"] = clip_tokenizer(source.parent, pad_token="!")
         else:
             for part in parts:
-                one = dtype if part in HALVES else torch.float32
+                one = torch.float32 if part.startswith("text_encoder") else dtype
                 options[part] = _load_component(source, part, configs / part, one, allow_pickle)
         if "vae" not in options:
             what = f"The VAE {vae}"
@@ -175,8 +172,8 @@ def _load_vae(source: str, what: str, configs: Path, dtype: torch.dtype, pickles
             vae = network_from("vae", read_weights(path, pickles), config, dtype)
             _check_weights(source, "vae", vae)
         else:
-            half = (part,) if dtype != torch.float32 else ()
-            folder = path if path.is_dir() else download(source, (part,), (part,), half, pickles)
+            half = dtype != torch.float32
+            folder = path if path.is_dir() else download(source, (part,), half, pickles)
             vae = _load_component(source, "vae", folder / part, dtype, pickles)
     except LOAD_ERRORS as error:
         raise _explained(what, error) from error
@@ -226,7 +223,7 @@ def clip_tokenizer(folder: Path, pad_token: str = "<|endoftext|>") -> Any:
     tokenizer = folder / "tokenizer"
     try:
         if not tokenizer.is_dir():
-            tokenizer = download(STABLE_DIFFUSION, ("tokenizer",)) / "tokenizer"
+            tokenizer = download(STABLE_DIFFUSION, ()) / "tokenizer"
         return CLIPTokenizer.from_pretrained(tokenizer, pad_token=pad_token)
     except (*NETWORK_ERRORS, ValueError) as error:
         raise ModelNotFound(

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from celeb_core import load_studio, save_calibration
+from celeb_core import SampleConfig, generate, load_studio, parse_prompt, save_calibration
 from celeb_core.errors import FacePackMissing
 from celeb_core.types import Framing
 
@@ -34,3 +34,18 @@ def test_photos_are_framed_like_the_portraits_of_the_calibration(world, calibrat
 def test_an_unknown_face_pack(world):
     with pytest.raises(FacePackMissing, match="no-such-pack"):
         load_studio(world, device="cpu", face_pack="no-such-pack")
+
+
+def test_a_tiny_vae_decodes_images_and_another_one_replaces_the_models(world, tiny_vae):
+    plain, tiny, other = (
+        load_studio(world, device="cpu", vae=vae) for vae in (None, str(tiny_vae), str(world))
+    )
+    kinds = [type(studio.models.vae).__name__ for studio in (plain, tiny, other)]
+    assert kinds == ["AutoencoderKL"] * 3  # photos are encoded by it
+    assert type(tiny.models.tiny_vae).__name__ == "AutoencoderTiny"
+    prompt = parse_prompt("a hat", {})
+    images = [
+        generate(prompt, studio.models, studio.basis, SampleConfig(steps=1))[0].tobytes()
+        for studio in (plain, tiny, other)
+    ]
+    assert images[0] == images[2] != images[1]
