@@ -40,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     options = parser().parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
-    for noisy in ("httpx", "transformers", "diffusers"):
+    for noisy in ("httpx", "httpx2", "transformers", "diffusers"):
         logging.getLogger(noisy).setLevel(logging.ERROR)
     warnings.simplefilter("ignore", FutureWarning)
     try:
@@ -55,6 +55,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             cache=options.cache,
             calibration=options.calibration,
             require_faces=False,
+            vae=options.vae,
+            allow_pickle=options.allow_pickle,
         )
         if options.identities == LIBRARY:
             add_samples(LIBRARY)
@@ -120,7 +122,13 @@ def credentials(options: argparse.Namespace) -> tuple[str, str] | None:
 def parser() -> argparse.ArgumentParser:
     """Return the parser of the options."""
     options = argparse.ArgumentParser(description=__doc__)
-    options.add_argument("--model", default="auto", help="auto, toonville, a folder or a hub id")
+    options.add_argument(
+        "--model", default="auto", help="auto, toonville, sd15, sdxl, folder, file, hub id"
+    )
+    options.add_argument("--vae", help="in place of the model's, or a tiny one to decode images")
+    options.add_argument(
+        "--allow-pickle", action="store_true", help="read pickled weights' tensors"
+    )
     options.add_argument("--host", default="127.0.0.1", help="0.0.0.0: for the whole network")
     options.add_argument("--port", type=int, help="7860 or the next free one by default")
     options.add_argument("--share", action="store_true", help="a public link, with a password")

@@ -39,6 +39,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "photo": {"type": Path, "help": "of the person"},
     "photos": {"type": Path, "nargs": "+", "help": "of one person, or one of each person"},
     "prompt": {"help": "<name> in it stands for a person of your library"},
+    "--allow-pickle": {"action": "store_true", "help": "read pickles' tensors (and no code), too"},
     "--batch-size": {"type": int, "help": "photos per step"},
     "--cache": {"type": Path, "default": CACHE, "help": "folder for bases and calibrations"},
     "--calibration": {"help": "file, or hub id; the one that fits by default"},
@@ -59,7 +60,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "--max-seconds": {"type": float, "help": "no step is begun that would pass it"},
     "--memory": {"choices": device.MODES, "help": "how lean; by the free memory by default"},
     "--min-explained": {"type": float, "help": "least share, 0 to 1, within the celeb basis"},
-    "--model": {"default": "auto", "help": "auto, toonville, folder, .safetensors file or hub id"},
+    "--model": {"default": "auto", "help": "auto, toonville, sd15, sdxl, folder, file or hub id"},
     "--name": {"action": "append", "required": True, "help": "of one person, or once per photo"},
     "--names": {"type": Path, "help": "text file with one celebrity per line"},
     "--negative-prompt": {"help": "what should not be in the image"},
@@ -77,16 +78,16 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "--steps": {"type": int, "help": "of the training, or of sampling"},
     "--template": {"default": prompt.PORTRAIT, "help": "prompt; {} is the person"},
     "--token": {"help": "trigger word and file name; the person's name by default"},
-    "--vae": {"help": "tiny, or an AutoencoderTiny's folder or hub id: coarser, sooner"},
+    "--vae": {"help": "file, folder or hub id; an AutoencoderTiny (or “tiny”) only decodes images"},
 }
 """Positional argument or option -> what argparse has to know; they are alike in all commands."""
 
-MODEL = ("--model", "--device", "--dtype", "--memory", "--names", "--cache")
+MODEL = ("--model", "--allow-pickle", "--device", "--dtype", "--memory", "--names", "--cache")
 FILES = (*MODEL, "--out")
-STUDIO = ("--seed", *MODEL, "--compile", "--face-pack", "--calibration")
+STUDIO = ("--seed", *MODEL, "--vae", "--compile", "--face-pack", "--calibration")
 STEPS = ("--steps", *STUDIO, "--out")
 TRAIN = ("--name", "--face", "--preset", "--max-seconds", "--checkpoint", "--resume", *STEPS)
-SAMPLING = ("--guidance-scale", "--negative-prompt", "--scheduler", "--fast-lora", "--vae", *STEPS)
+SAMPLING = ("--guidance-scale", "--negative-prompt", "--scheduler", "--fast-lora", *STEPS)
 SAMPLE = ("--num-images", "--identities", *SAMPLING)
 COMMANDS: dict[str, tuple[Any, ...]] = {
     "train": (cli.train, "identities", "photos", *TRAIN),
@@ -128,7 +129,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for library in (transformers.utils.logging, diffusers.utils.logging):
         library.set_verbosity_error()
         library.disable_progress_bar()
-    logging.getLogger("httpx").setLevel(logging.ERROR)
+    for client in ("httpx", "httpx2"):  # the hub's, by its version
+        logging.getLogger(client).setLevel(logging.ERROR)
     warnings.simplefilter("ignore", FutureWarning)
     try:
         options.run(options)

@@ -21,7 +21,7 @@ from celeb_core.basis import find_basis, interpolate, save_basis
 from celeb_core.doctor import examine
 from celeb_core.errors import BadName, CelebError, FeatureMissing
 from celeb_core.faces import find_face, largest_face, load_photo
-from celeb_core.models import load_models
+from celeb_core.models import Models, load_models
 from celeb_core.prepare import names
 from celeb_core.prepare.preparation import prepare_model
 from celeb_core.prepare.refinement import RefineConfig, refine_initialisation
@@ -85,7 +85,7 @@ def interpolate_people(options: Namespace) -> None:
 
 def export(options: Namespace) -> None:
     """Write an identity as a textual-inversion file for other tools."""
-    models = load_models(options.model, options.device, options.dtype, options.memory)
+    models = _models(options)
     basis = find_basis(models, options.names, options.cache)
     name, library = options.person.strip("<> "), _library(options, basis)
     if Path(options.person).is_file():
@@ -98,7 +98,7 @@ def export(options: Namespace) -> None:
 
 def import_file(options: Namespace) -> None:
     """Turn a textual-inversion file of another tool into identity files."""
-    models = load_models(options.model, options.device, options.dtype, options.memory)
+    models = _models(options)
     basis = find_basis(models, options.names, options.cache)
     found = import_identities(options.file, basis, **_given(options, "name", "min_explained"))
     if taken := {one.identity.name for one in found} & set(identity.list_identities(options.out)):
@@ -122,7 +122,7 @@ def score(options: Namespace) -> None:
 
 def basis(options: Namespace) -> None:
     """Build the model's celeb basis from names."""
-    models = load_models(options.model, options.device, options.dtype, options.memory)
+    models = _models(options)
     built = find_basis(models, options.names, options.cache, options.components)
     if options.out:
         save_basis(built, options.out)
@@ -230,8 +230,9 @@ def doctor(options: Namespace) -> None:
 
 
 def _studio(options: Namespace, faces: bool = True) -> Studio:
-    known = "model device dtype memory compiled face_pack names cache calibration".split()
-    studio = load_studio(**_given(options, *known), require_faces=faces)
+    known = "model device dtype memory compiled face_pack names cache calibration vae".split()
+    given = _given(options, *known, "allow_pickle")
+    studio = load_studio(**given, require_faces=faces)
     logging.info(studio.models.note)
     return studio
 
@@ -245,6 +246,11 @@ def _processes(options: Namespace) -> tuple[int, int]:
     if processes.num_processes > 1:
         options.device = options.device or str(processes.device)
     return processes.process_index, processes.num_processes
+
+
+def _models(options: Namespace) -> Models:
+    known = "model device dtype memory allow_pickle".split()
+    return load_models(**_given(options, *known))
 
 
 def _given(options: Namespace, *names: str) -> dict[str, Any]:
@@ -268,8 +274,6 @@ def _library(options: Namespace, basis: CelebBasis) -> dict[str, Identity]:
 def _sampling(options: Namespace) -> tuple[Studio, dict[str, Identity], SampleConfig]:
     """Load the studio, its people, and how to sample; a fast LoRA has defaults of its own."""
     studio = _studio(options, faces=False)
-    if options.vae:
-        studio.models.pipeline.vae = sampling.load_tiny_vae(studio.models, options.vae)
     if options.fast_lora:
         sampling.add_fast_lora(studio.models, options.fast_lora)
     options.steps = options.steps or None  # as many as usual

@@ -20,7 +20,8 @@ from safetensors import SafetensorError, safe_open
 from transformers import AutoConfig, CLIPTextModel
 
 from celeb_core import basis, device, face_packs, faces, loading, mapper, models, prompt, sampling
-from celeb_core.errors import CelebError
+from celeb_core.downloads import NO_BAR, REVISIONS
+from celeb_core.errors import CelebError, ModelNotFound
 from celeb_core.studio import calibration_path
 from celeb_core.types import PRESETS, SampleConfig
 
@@ -149,20 +150,21 @@ def _model(model: str) -> Iterator[Check]:
     yield Check("model", f"{source}: {why}")
     loading.unet_size(source)  # refuses what is not supported or out of reach
     if isinstance(source, str):
-        options = {"revision": loading.REVISIONS.get(source), **loading.FILES}
+        half = torch.cuda.is_available()
         try:
-            files = snapshot_download(source, dry_run=True, **options)
-        except OSError as error:
+            needed = loading.plan_model(source, half).size
+        except ModelNotFound as error:
             remedy = "What is downloaded works. For more, check the connection (HF_HUB_OFFLINE)."
             yield Check("hub", f"no answer: {error}", "warning", remedy)
         else:
             yield Check("hub", "answers")
-            if needed := sum(file.file_size or 0 for file in files if file.will_download):
+            if needed:
                 short = _free_disk(Path(constants.HF_HUB_CACHE)) < needed + SPACE
                 remedy = "Free some space, or set HF_HOME to another disk."
                 yield _check("files", f"{_gb(needed)} to download", short, "error", remedy)
                 return
-        source = Path(snapshot_download(source, local_files_only=True, **options))
+        local: Any = {"revision": REVISIONS.get(source), "local_files_only": True}
+        source = Path(snapshot_download(source, allow_patterns=[], **local))
     weights = [path for path in source.glob("*/*") if path.suffix in (".safetensors", ".bin")]
     for path in weights:
         if path.suffix == ".safetensors":
@@ -238,9 +240,8 @@ def _weightless(source: Path | str) -> Any:
     """Return the networks that a pipeline of these configs has, on the device "meta"."""
     configs = Path(source)
     if isinstance(source, str):
-        wanted: Any = {"allow_patterns": "*/config.json", "tqdm_class": loading.FILES["tqdm_class"]}
-        revision = loading.REVISIONS.get(source)
-        configs = Path(snapshot_download(source, revision=revision, **wanted))
+        wanted: Any = {"allow_patterns": "*/config.json", "tqdm_class": NO_BAR}
+        configs = Path(snapshot_download(source, revision=REVISIONS.get(source), **wanted))
     elif source.is_file():  # those that ship, of a UNet of the same size
         size = loading.unet_size(source)
         configs = next(one for one in loading.CONFIGS.iterdir() if loading.unet_size(one) == size)

@@ -54,6 +54,7 @@ class Models:
     dtype: str  # of UNet and VAE, one of DTYPES
     memory: Memory  # gets leaner when memory runs out
     device: torch.device  # of the UNet
+    tiny_vae: Any = None  # diffusers.AutoencoderTiny that decodes generated images
 
     @property
     def unet(self) -> Any:
@@ -82,15 +83,19 @@ def load_models(
     dtype: str | None = None,
     memory: str | None = None,
     compiled: bool = False,
+    vae: str | None = None,
+    allow_pickle: bool = False,
 ) -> Models:
     """Load a model, frozen. Text encoders stay in float32: the basis is made of their embeddings.
 
     Args:
-        model: "auto", "toonville", a diffusers folder, a .safetensors checkpoint, or a hub id.
+        model: What `resolve` takes.
         device: "cuda", "cuda:1", "mps" or "cpu"; None is the first of these that is there.
         dtype: Of UNet and VAE, one of DTYPES; None is `best_dtype`.
         memory: One of MODES; None is `best_mode`.
         compiled: Compile the UNet's blocks when they are first used.
+        vae: AutoencoderKL in place of the model's: a file, a folder or a hub id.
+        allow_pickle: Read the tensors of pickled weights, too.
 
     Raises:
         ModelNotFound, ModelUnsupported: See `load_pipeline`.
@@ -99,8 +104,9 @@ def load_models(
     source, note = resolve(str(model))
     device = checked_device(device or best_device())
     memory = memory and checked_mode(memory)
-    precision = dtype or best_dtype(device, unet_size(source))
-    pipeline = load_pipeline(source, torch.bfloat16 if precision == MIXED else dtype_of(precision))
+    precision = dtype or best_dtype(device, unet_size(source, allow_pickle))
+    weights = torch.bfloat16 if precision == MIXED else dtype_of(precision)
+    pipeline = load_pipeline(source, weights, vae, allow_pickle)
     return models_from_pipeline(pipeline, source, note, device, precision, memory, compiled)
 
 
@@ -138,7 +144,7 @@ def models_from_pipeline(
     size = pipeline.unet.config.sample_size
     side = (size if isinstance(size, int) else max(size)) * pipeline.vae_scale_factor
     guidance = inspect.signature(type(pipeline).__call__).parameters["guidance_scale"].default
-    name = source if isinstance(source, str) else source.name.removesuffix(".safetensors")
+    name = source if isinstance(source, str) else source.stem if source.is_file() else source.name
     title = about.get("title") or name
     return Models(
         id=name,

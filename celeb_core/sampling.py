@@ -273,6 +273,7 @@ def _pipeline(models: Models, scheduler: str | None) -> Any:
     """
     parts = {**models.pipeline.components, "scheduler": make_scheduler(models, scheduler)}
     parts |= {name: None for name in parts if name.startswith(("text_encoder", "tokenizer"))}
+    parts["vae"] = models.tiny_vae or models.vae
     unchecked = {"requires_safety_checker": False} if "safety_checker" in parts else {}
     pipeline = type(models.pipeline)(**parts, **unchecked)
     pipeline.set_progress_bar_config(disable=True)

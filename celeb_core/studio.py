@@ -10,9 +10,10 @@ from celeb_core.device import best_device, checked_device
 from celeb_core.errors import CalibrationUnusable, FacePackMissing
 from celeb_core.face_packs import usual_pack
 from celeb_core.faces import FaceModel, load_face_model
-from celeb_core.loading import resolve
+from celeb_core.loading import is_tiny_vae, resolve
 from celeb_core.mapper import load_calibration, read_calibration
 from celeb_core.models import Models, load_models, read_about
+from celeb_core.sampling import load_tiny_vae
 from celeb_core.scoring import Scorers, load_scorers
 from celeb_core.types import Calibration, CelebBasis, Framing
 
@@ -44,6 +45,8 @@ def load_studio(
     cache: Path | None = None,
     calibration: str | Path | None = None,
     require_faces: bool = True,
+    vae: str | None = None,
+    allow_pickle: bool = False,
 ) -> Studio:
     """Load a model as `load_models` does, with its face pack, basis, calibration and scorers.
 
@@ -51,7 +54,8 @@ def load_studio(
     It is loaded before a model is downloaded. If none is named, none is there and `require_faces`
     is False, `Studio.faces` is not `ready`; see `with_faces`. `names` is a text file, None the
     model's list; `cache` is a folder for bases and calibrations. `calibration` is a file or a hub
-    id; None is the first that fits, of the cache and the model's folder.
+    id; None is the first that fits, of the cache and the model's folder. `vae` takes the place of
+    the model's; an AutoencoderTiny, or "tiny", decodes images only.
 
     Raises:
         ModelError: What `load_models`, `load_face_model` and `find_basis` raise, and
@@ -68,7 +72,11 @@ def load_studio(
         faces = FaceModel(None, "", str(error), Framing())
     if calibration is not None:
         _find_calibration(calibration)  # before a model is downloaded
-    models = load_models(model, device, dtype, memory, compiled)
+    tiny = vae is not None and is_tiny_vae(vae)
+    own_vae = None if tiny else vae
+    models = load_models(model, device, dtype, memory, compiled, own_vae, allow_pickle)
+    if vae and tiny:
+        models = replace(models, tiny_vae=load_tiny_vae(models, vae))
     basis, scorers = find_basis(models, names, cache), load_scorers(models, faces)
     return _calibrated(Studio(models, faces, basis, None, scorers, cache, calibration))
 

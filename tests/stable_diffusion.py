@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -181,8 +182,61 @@ def write_checkpoint(folder: Path, path: Path) -> Path:
         linear = ".attn_1." in name and value.ndim == 2  # there a 1 x 1 convolution
         weights["first_stage_model." + name] = value[:, :, None, None] if linear else value
     weights["alphas_cumprod"] = torch.linspace(1, 0, 1000)
+    if second.is_file():  # what is there, too, and is not used
+        weights["conditioner.embedders.1.model.logit_scale"] = torch.tensor(4.6)
+        weights["denoiser.sigmas"] = torch.linspace(0.03, 14.6, 1000)
+    else:
+        weights["model_ema.decay"] = torch.tensor(0.9999)
+        weights["model_ema.diffusion_modelinput_blocks00weight"] = torch.zeros(32, 4, 3, 3)
     save_file({key: value.contiguous() for key, value in weights.items()}, path)
     return path
+
+
+def change_file(path: Path, out: Path, change) -> Path:
+    """A copy of a .safetensors file with changed weights; `change` takes and returns a dict."""
+    out.parent.mkdir(parents=True, exist_ok=True)
+    save_file(change(load_file(path)), out, {"format": "pt"})
+    return out
+
+
+def in_dtype(dtype: torch.dtype):
+    """A change for `change_file`."""
+    return lambda weights: {
+        key: value.to(dtype) if value.is_floating_point() else value
+        for key, value in weights.items()
+    }
+
+
+def old_merge(weights: dict) -> dict:
+    """The text encoder's names as merges of the first year have them; for `change_file`."""
+    new, old = "cond_stage_model.transformer.text_model.", "cond_stage_model.transformer."
+    return {key.replace(new, old): value for key, value in weights.items()}
+
+
+def without(*prefixes: str):
+    """A change for `change_file`: without the weights whose names begin so."""
+    return lambda weights: {k: v for k, v in weights.items() if not k.startswith(prefixes)}
+
+
+def copy_layout(
+    folder: Path, out: Path, half: tuple = (), full: tuple = (), pickled: tuple = ()
+) -> Path:
+    """A copy of a folder whose components `half` have weights in float16.
+
+    Those in `full`, too, have full ones beside them. Those in `pickled` have .bin files only.
+    """
+    shutil.copytree(folder, out)
+    for part in half:
+        (path,) = (out / part).glob("*.safetensors")
+        change_file(path, path.with_suffix(".fp16.safetensors"), in_dtype(torch.float16))
+        if part not in full:
+            path.unlink()
+    for part in pickled:
+        (path,) = (out / part).glob("*.safetensors")
+        name = "pytorch_model.bin" if "text" in part else "diffusion_pytorch_model.bin"
+        torch.save(load_file(path), path.with_name(name))
+        path.unlink()
+    return out
 
 
 def write_configs(folder: Path, configs: Path) -> None:

@@ -9,7 +9,14 @@ import pytest
 from conftest import portrait
 from file_server import serving
 
-from celeb_core import find_face, load_studio, save_calibration
+from celeb_core import (
+    SampleConfig,
+    find_face,
+    generate,
+    load_studio,
+    parse_prompt,
+    save_calibration,
+)
 from celeb_core.errors import CalibrationUnusable, FacePackMissing
 from celeb_core.studio import calibration_path, with_calibration, with_faces
 from celeb_core.types import Framing
@@ -110,3 +117,18 @@ def test_a_calibration_by_its_file_or_hub_id(studio, world, calibration, tmp_pat
     path.write_bytes(b"broken")
     with pytest.raises(CalibrationUnusable, match="damaged"):
         load(calibration=path)
+
+
+def test_a_tiny_vae_decodes_images_and_another_one_replaces_the_models(world, tiny_vae):
+    plain, tiny, other = (
+        load_studio(world, device="cpu", vae=vae) for vae in (None, str(tiny_vae), str(world))
+    )
+    kinds = [type(studio.models.vae).__name__ for studio in (plain, tiny, other)]
+    assert kinds == ["AutoencoderKL"] * 3  # photos are encoded by it
+    assert type(tiny.models.tiny_vae).__name__ == "AutoencoderTiny"
+    prompt = parse_prompt("a hat", {})
+    images = [
+        generate(prompt, studio.models, studio.basis, SampleConfig(steps=1))[0].tobytes()
+        for studio in (plain, tiny, other)
+    ]
+    assert images[0] == images[2] != images[1]

@@ -11,8 +11,9 @@ import psutil
 from huggingface_hub import try_to_load_from_cache
 
 from celeb_core import Models, Studio, __version__
+from celeb_core.downloads import REVISIONS
 from celeb_core.face_packs import PACKS
-from celeb_core.loading import ASSETS, REVISIONS
+from celeb_core.loading import ASSETS
 from celeb_core.models import read_names
 from celeb_core.types import Calibration
 from ui.progress import duration
