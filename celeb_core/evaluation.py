@@ -81,9 +81,7 @@ def load_evaluation_set(studio: Studio, seed: int, people: int) -> EvaluationSet
 def evaluate(
     studio: Studio, seed: int = 0, people: int = 20, rows: Sequence[str] = ROWS
 ) -> dict[str, Any]:
-    """Evaluate celebrities by name, then new people, trained as each of `rows` is.
-
-    “paper” is its recipe at full length, for PAPER_PEOPLE.
+    """Evaluate celebrities by name, then new people trained as each of `rows`; “paper” with few.
 
     Returns:
         Row -> seconds and the scores of `score_people`; with “trained” also pairs and

@@ -15,6 +15,7 @@ from safetensors.torch import save
 from torch import Tensor, nn
 from torch.nn import functional
 
+from celeb_core.basis import over_std
 from celeb_core.errors import BasisMismatch, TrainingDiverged
 from celeb_core.files import read_tensors, write_atomically
 from celeb_core.types import Calibration, CelebBasis, Framing, MapperConfig, OptimiserConfig
@@ -107,11 +108,6 @@ class CalibratedMapper(nn.Module):
         found = shrunk.flatten(1) @ self.along.T  # (b, q)
         added = found @ self.correction[:, :-1].T + self.correction[:, -1]
         return shrunk + share * (added @ self.directions.T).view_as(shrunk)
-
-
-def over_std(unscaled: Tensor, std: Tensor) -> Tensor:
-    """Return coefficients (..., k, p) of unscaled components in standard deviations (k, p)."""
-    return torch.where(std > 0, unscaled / std.clamp_min(1e-12), 0.0)
 
 
 def paper_noise(people: int, std: Tensor, seed: int) -> Tensor:

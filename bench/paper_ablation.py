@@ -1,0 +1,165 @@
+"""The paper's recipe on a model with an evaluation set: what its parts cost, changed one at a time.
+
+python -m bench.paper_ablation [--people 5] [--seed 0] [--variants NAME ...]   one line for each
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from celeb_core.augmentation import augment
+from celeb_core.basis import person_embeddings, project
+from celeb_core.errors import CelebError
+from celeb_core.evaluation import SEED, EvaluationSet, fit_each, load_evaluation_set
+from celeb_core.faces import largest_face
+from celeb_core.prompt import PORTRAIT, parse_prompt
+from celeb_core.sampling import generate_each
+from celeb_core.studio import Studio, load_studio
+from celeb_core.types import PRESETS, AugmentationConfig, Identity, LossConfig, SampleConfig
+
+OURS = LossConfig()
+VARIANTS: dict[str, dict[str, Any]] = {
+    "paper": {},
+    "photo fills the canvas": {"min_scale": 0.92},
+    "edges repeated": {"padding": "edge"},
+    "both": {"min_scale": 0.92, "padding": "edge"},
+    "no norm": {"norm": "free"},
+    "rate 1e-3": {"learning_rate": 1e-3},
+    "rate 1e-4": {"learning_rate": 1e-4},
+    "short templates": {"templates": "short"},
+    "window of timesteps": {"min_log_snr": OURS.min_log_snr, "max_log_snr": OURS.max_log_snr},
+    "mask": {
+        "background_weight": OURS.background_weight,
+        "landmark_weight": OURS.landmark_weight,
+    },
+    "nuisance tokens": {"nuisance_tokens": True},
+    "batch 8": {"batch_size": 8},
+    "no average": {"ema": 0.0},
+}
+"""What of the preset is changed."""
+
+
+def main() -> int:
+    """Measure and print; return the exit code."""
+    options = _parser().parse_args()
+    try:
+        studio = load_studio(options.model, device=options.device)
+        data = load_evaluation_set(studio, options.seed, options.people)
+        print(f"repeated rows: {repeated_rows(studio)}")
+        print(f"embeddings of jittered photos: {jittered_embeddings(studio, data)}")
+        print(f"{'':30}{'identity':>9}{'found':>7}{'norm':>7}{'seconds':>9}")
+        known = {
+            name: person_embeddings(name, studio.basis, studio.models) for name in data.celebrities
+        }
+        row = score_portraits(studio, data, None)
+        norms = [float(project(studio.basis, one).norm()) for one in known.values()]
+        _print("celebrities by name", row | {"norm": float(np.mean(norms)), "seconds": 0.0})
+        for name in options.variants:
+            _print(name, measure(studio, data, VARIANTS[name], options.steps))
+    except CelebError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def measure(
+    studio: Studio, data: EvaluationSet, changes: Mapping[str, Any], steps: int | None = None
+) -> dict[str, float]:
+    """Train everybody by the preset “paper” with some changes.
+
+    Returns:
+        identity and found of `score_portraits`, norm: mean of the coefficients', seconds: per
+        person.
+    """
+    config = PRESETS["paper"].changed(**changes)
+    config = replace(config, steps=steps or config.steps)
+    identities, seconds = fit_each(studio, data.people, config)
+    norms = [float(one.coefficients.norm()) for one in identities.values()]
+    scores = score_portraits(studio, data, identities)
+    return scores | {"norm": float(np.mean(norms)), "seconds": seconds}
+
+
+def score_portraits(
+    studio: Studio, data: EvaluationSet, identities: Mapping[str, Identity] | None
+) -> dict[str, float]:
+    """Score two portraits of each person, or of each celebrity without identities.
+
+    Returns:
+        identity: mean cosine by the judge, 0 for an image without a face; found: share of images
+        with one.
+    """
+    names = data.celebrities if identities is None else [f"<{one.name}>" for one in data.people]
+    targets = data.celebrity_embeddings if identities is None else data.gallery[data.index]
+    prompts = [
+        parse_prompt(PORTRAIT.format(name), identities or {}) for name in names for _ in "ab"
+    ]
+    images = generate_each(prompts, studio.models, studio.basis, SampleConfig(seed=SEED))
+    cosines = []
+    for image, target in zip(images, targets.repeat_interleave(2, 0), strict=True):
+        if faces := studio.faces.find(image):
+            cosines.append(float(data.judge.embed(image, [largest_face(faces)])[0] @ target))
+    return {"identity": sum(cosines) / len(images), "found": len(cosines) / len(images)}
+
+
+def jittered_embeddings(studio: Studio, data: EvaluationSet, count: int = 16) -> dict[str, float]:
+    """Compare photos' embeddings with those after flips and colour jitter, as the paper's.
+
+    Returns:
+        mean and least cosine.
+    """
+    rng, cosines = np.random.default_rng(0), []
+    jitter = PRESETS["paper"].augmentation.colour_jitter
+    config = AugmentationConfig(0, jitter, min_scale=1.0, padding="edge")
+    for face in (person.faces[0] for person in data.people):
+        crop = replace(face, image=Image.fromarray(face.aligned))
+        views = augment((crop,), count, (112, 112), config, 0.0, rng)
+        for pixels in ((views.pixels + 1) * 127.5).round().byte().permute(0, 2, 3, 1):
+            cosines.append(float(studio.faces.embed(pixels.numpy()) @ face.embedding))
+    return {"mean": float(np.mean(cosines)), "least": min(cosines)}
+
+
+def repeated_rows(studio: Studio) -> dict[str, Any]:
+    """Compare the basis with one in which every name counts, as in the official code.
+
+    Returns:
+        rows and distinct: of each position; shift: the distance of the two means, in token
+        embeddings, where the recipe's people are at a distance of 1.
+    """
+    rows, distinct, shifts = [], [], []
+    (encoder, *_) = studio.models.encoders
+    ids = [encoder.token_ids(name) for name in studio.basis.names]
+    for position in range(studio.basis.k):
+        column = [row[position] for row in ids if len(row) > position]
+        shift = encoder.embed(column).mean(0) - studio.basis.mean[position, encoder.columns]
+        rows.append(len(column))
+        distinct.append(len(set(column)))
+        shifts.append(round(float(shift.norm()), 3))
+    return {"rows": rows, "distinct": distinct, "shift": shifts}
+
+
+def _print(name: str, row: Mapping[str, float]) -> None:
+    numbers = f"{row['identity']:9.3f}{row['found']:7.2f}{row['norm']:7.1f}{row['seconds']:9.1f}"
+    print(f"{name:30}{numbers}", flush=True)
+
+
+def _parser() -> argparse.ArgumentParser:
+    about = (__doc__ or "").splitlines()[0]
+    parser = argparse.ArgumentParser(prog="python -m bench.paper_ablation", description=about)
+    parser.add_argument("--model", default="toonville")
+    parser.add_argument("--device")
+    parser.add_argument("--people", type=int, default=5)
+    parser.add_argument("--steps", type=int, help="400 by default")
+    parser.add_argument("--seed", type=int, default=0, help="of the people and celebrities")
+    parser.add_argument("--variants", nargs="+", choices=list(VARIANTS), default=list(VARIANTS))
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

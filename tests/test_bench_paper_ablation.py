@@ -1,0 +1,70 @@
+from __future__ import annotations
+
+import sys
+from dataclasses import replace
+
+import pytest
+from conftest import portrait
+
+from bench import paper_ablation as module
+from celeb_core import load_studio
+from celeb_core.evaluation import load_evaluation_set
+from celeb_core.types import PRESETS
+
+
+@pytest.fixture(scope="module")
+def measured(measured_world):
+    return load_studio(measured_world, device="cpu")
+
+
+def test_every_variant_changes_the_preset(measured):
+    configs = [PRESETS["paper"].changed(**changes) for changes in module.VARIANTS.values()]
+    assert len({str(config) for config in configs}) == len(module.VARIANTS)
+    assert configs[0] == PRESETS["paper"]
+
+
+def test_people_are_trained_and_scored(measured):
+    data = load_evaluation_set(measured, 0, 2)
+    result = module.measure(measured, data, {"norm": "free"}, steps=2)
+    assert set(result) == {"identity", "found", "norm", "seconds"}
+    unit = module.measure(measured, data, {}, steps=2)
+    assert unit["norm"] > result["norm"] > 0 and unit["seconds"] > 0
+
+
+def test_an_image_without_a_face_counts_as_zero(measured, monkeypatch):
+    data = load_evaluation_set(measured, 0, 1)
+    (index,) = data.index
+    images = [portrait(255 - 4 * index), portrait(100)]  # the person; too dark to be a face
+    monkeypatch.setattr(module, "generate_each", lambda *_: images)
+    data = replace(data, celebrity_embeddings=data.gallery[data.index])
+    result = module.score_portraits(measured, data, None)
+    assert result["found"] == 0.5 and result["identity"] == pytest.approx(0.5, abs=1e-3)
+
+
+def test_jitter_changes_embeddings_and_flips_alone_do_not(measured, monkeypatch):
+    data = load_evaluation_set(measured, 0, 2)
+    jittered = module.jittered_embeddings(measured, data, count=4)
+    assert -1 <= jittered["least"] < jittered["mean"] < 0.9999
+    still = PRESETS["paper"].changed(colour_jitter=0.0)
+    monkeypatch.setattr(module, "PRESETS", {"paper": still})
+    assert module.jittered_embeddings(measured, data, count=4)["least"] > 0.9999
+
+
+def test_repeated_rows_move_the_mean(measured):
+    once = module.repeated_rows(measured)
+    names = measured.basis.names + measured.basis.names[:5]
+    found = module.repeated_rows(replace(measured, basis=replace(measured.basis, names=names)))
+    assert found["distinct"] == once["distinct"]
+    assert found["rows"] == [rows + 5 for rows in once["rows"]]
+    assert min(found["shift"]) > 0
+
+
+def test_command(world, measured_world, monkeypatch, capsys):
+    command = ["prog", "--people", "1", "--steps", "1", "--variants", "paper", "no norm"]
+    monkeypatch.setattr(sys, "argv", [*command, "--model", str(measured_world)])
+    assert module.main() == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line[:20].strip() for line in lines[-3:]] == ["celebrities by name", "paper", "no norm"]
+    monkeypatch.setattr(sys, "argv", [*command, "--model", str(world)])
+    assert module.main() == 1
+    assert "no evaluation set" in capsys.readouterr().err
