@@ -13,6 +13,8 @@ from typing import Any
 
 import numpy as np
 from PIL import Image
+from torch import Tensor
+from torch.nn import functional
 
 from celeb_core.augmentation import augment
 from celeb_core.basis import person_embeddings, project
@@ -52,21 +54,39 @@ def main() -> int:
     try:
         studio = load_studio(options.model, device=options.device)
         data = load_evaluation_set(studio, options.seed, options.people)
-        print(f"repeated rows: {repeated_rows(studio)}")
+        print(f"basis: {describe_basis(studio)}")
         print(f"embeddings of jittered photos: {jittered_embeddings(studio, data)}")
         print(f"{'':30}{'identity':>9}{'found':>7}{'norm':>7}{'seconds':>9}")
-        known = {
-            name: person_embeddings(name, studio.basis, studio.models) for name in data.celebrities
-        }
-        row = score_portraits(studio, data, None)
-        norms = [float(project(studio.basis, one).norm()) for one in known.values()]
-        _print("celebrities by name", row | {"norm": float(np.mean(norms)), "seconds": 0.0})
+        for label, unit in (("celebrities by name", False), ("celebrities, unit norm", True)):
+            _print(label, measure_celebrities(studio, data, unit))
         for name in options.variants:
             _print(name, measure(studio, data, VARIANTS[name], options.steps))
     except CelebError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     return 0
+
+
+def measure_celebrities(studio: Studio, data: EvaluationSet, unit: bool) -> dict[str, float]:
+    """Score the celebrities themselves, as they are or moved to where the recipe's people are.
+
+    Args:
+        studio: The model.
+        data: The celebrities.
+        unit: Bring their token embeddings to a distance of 1 from the mean.
+
+    Returns:
+        As `measure`.
+    """
+    embeddings, norms = {}, []
+    for index, name in enumerate(data.celebrities):
+        own = person_embeddings(name, studio.basis, studio.models)
+        if unit:
+            own = studio.basis.mean + functional.normalize(own - studio.basis.mean, dim=-1)
+        embeddings[f"c{index}"] = own
+        norms.append(float(project(studio.basis, own).norm()))
+    scores = score_portraits(studio, data, embeddings, data.celebrity_embeddings)
+    return scores | {"norm": float(np.mean(norms)), "seconds": 0.0}
 
 
 def measure(
@@ -82,24 +102,19 @@ def measure(
     config = replace(config, steps=steps or config.steps)
     identities, seconds = fit_each(studio, data.people, config)
     norms = [float(one.coefficients.norm()) for one in identities.values()]
-    scores = score_portraits(studio, data, identities)
+    scores = score_portraits(studio, data, identities, data.gallery[data.index])
     return scores | {"norm": float(np.mean(norms)), "seconds": seconds}
 
 
 def score_portraits(
-    studio: Studio, data: EvaluationSet, identities: Mapping[str, Identity] | None
+    studio: Studio, data: EvaluationSet, people: Mapping[str, Identity | Tensor], targets: Tensor
 ) -> dict[str, float]:
-    """Score two portraits of each person, or of each celebrity without identities.
+    """Score two portraits of each person by the judge's embeddings (n, 128).
 
     Returns:
-        identity: mean cosine by the judge, 0 for an image without a face; found: share of images
-        with one.
+        identity: mean cosine, 0 for an image without a face; found: share of images with one.
     """
-    names = data.celebrities if identities is None else [f"<{one.name}>" for one in data.people]
-    targets = data.celebrity_embeddings if identities is None else data.gallery[data.index]
-    prompts = [
-        parse_prompt(PORTRAIT.format(name), identities or {}) for name in names for _ in "ab"
-    ]
+    prompts = [parse_prompt(PORTRAIT.format(f"<{name}>"), people) for name in people for _ in "ab"]
     images = generate_each(prompts, studio.models, studio.basis, SampleConfig(seed=SEED))
     cosines = []
     for image, target in zip(images, targets.repeat_interleave(2, 0), strict=True):
@@ -125,23 +140,25 @@ def jittered_embeddings(studio: Studio, data: EvaluationSet, count: int = 16) ->
     return {"mean": float(np.mean(cosines)), "least": min(cosines)}
 
 
-def repeated_rows(studio: Studio) -> dict[str, Any]:
+def describe_basis(studio: Studio) -> dict[str, list[float]]:
     """Compare the basis with one in which every name counts, as in the official code.
 
     Returns:
-        rows and distinct: of each position; shift: the distance of the two means, in token
-        embeddings, where the recipe's people are at a distance of 1.
+        For each position, rows and distinct rows; distance: of the celebrities' token embeddings
+        from their mean, on average, which is 1 for the recipe's people; shift: of that mean if
+        every name counts.
     """
-    rows, distinct, shifts = [], [], []
+    result: dict[str, list[float]] = {"rows": [], "distinct": [], "distance": [], "shift": []}
     (encoder, *_) = studio.models.encoders
     ids = [encoder.token_ids(name) for name in studio.basis.names]
     for position in range(studio.basis.k):
         column = [row[position] for row in ids if len(row) > position]
-        shift = encoder.embed(column).mean(0) - studio.basis.mean[position, encoder.columns]
-        rows.append(len(column))
-        distinct.append(len(set(column)))
-        shifts.append(round(float(shift.norm()), 3))
-    return {"rows": rows, "distinct": distinct, "shift": shifts}
+        offsets = encoder.embed(column) - studio.basis.mean[position, encoder.columns]
+        result["rows"].append(len(column))
+        result["distinct"].append(len(set(column)))
+        result["distance"].append(round(float(offsets.norm(dim=1).mean()), 3))
+        result["shift"].append(round(float(offsets.mean(0).norm()), 3))
+    return result
 
 
 def _print(name: str, row: Mapping[str, float]) -> None:

@@ -4,10 +4,12 @@ import sys
 from dataclasses import replace
 
 import pytest
+import torch
 from conftest import portrait
 
 from bench import paper_ablation as module
 from celeb_core import load_studio
+from celeb_core.basis import person_embeddings
 from celeb_core.evaluation import load_evaluation_set
 from celeb_core.types import PRESETS
 
@@ -31,13 +33,31 @@ def test_people_are_trained_and_scored(measured):
     assert unit["norm"] > result["norm"] > 0 and unit["seconds"] > 0
 
 
+def test_celebrities_are_moved_to_unit_norm(measured, monkeypatch):
+    data, drawn = load_evaluation_set(measured, 0, 2), []
+    monkeypatch.setattr(
+        module, "score_portraits", lambda studio, data, people, _: drawn.append(people) or {}
+    )
+    own, unit = (module.measure_celebrities(measured, data, unit) for unit in (False, True))
+    (own_people, unit_people), mean = drawn, measured.basis.mean
+    for name, celebrity in zip(own_people, data.celebrities, strict=True):
+        offset = own_people[name] - mean
+        assert torch.equal(
+            own_people[name], person_embeddings(celebrity, measured.basis, measured.models)
+        )
+        moved = unit_people[name] - mean
+        assert torch.allclose(moved.norm(dim=1), torch.ones(2), atol=1e-5)
+        assert torch.cosine_similarity(moved, offset).min() > 0.9999
+    assert own["norm"] != unit["norm"]
+
+
 def test_an_image_without_a_face_counts_as_zero(measured, monkeypatch):
     data = load_evaluation_set(measured, 0, 1)
     (index,) = data.index
     images = [portrait(255 - 4 * index), portrait(100)]  # the person; too dark to be a face
     monkeypatch.setattr(module, "generate_each", lambda *_: images)
-    data = replace(data, celebrity_embeddings=data.gallery[data.index])
-    result = module.score_portraits(measured, data, None)
+    people = {"ada": measured.basis.mean}
+    result = module.score_portraits(measured, data, people, data.gallery[data.index])
     assert result["found"] == 0.5 and result["identity"] == pytest.approx(0.5, abs=1e-3)
 
 
@@ -51,12 +71,13 @@ def test_jitter_changes_embeddings_and_flips_alone_do_not(measured, monkeypatch)
 
 
 def test_repeated_rows_move_the_mean(measured):
-    once = module.repeated_rows(measured)
+    once = module.describe_basis(measured)
     names = measured.basis.names + measured.basis.names[:5]
-    found = module.repeated_rows(replace(measured, basis=replace(measured.basis, names=names)))
+    found = module.describe_basis(replace(measured, basis=replace(measured.basis, names=names)))
     assert found["distinct"] == once["distinct"]
     assert found["rows"] == [rows + 5 for rows in once["rows"]]
-    assert min(found["shift"]) > 0
+    assert all(a > b for a, b in zip(found["shift"], once["shift"], strict=True))
+    assert min(found["distance"]) > max(found["shift"])
 
 
 def test_command(world, measured_world, monkeypatch, capsys):
@@ -64,7 +85,8 @@ def test_command(world, measured_world, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", [*command, "--model", str(measured_world)])
     assert module.main() == 0
     lines = capsys.readouterr().out.splitlines()
-    assert [line[:20].strip() for line in lines[-3:]] == ["celebrities by name", "paper", "no norm"]
+    labels = ["celebrities by name", "celebrities, unit norm", "paper", "no norm"]
+    assert [line[:30].strip() for line in lines[-4:]] == labels
     monkeypatch.setattr(sys, "argv", [*command, "--model", str(world)])
     assert module.main() == 1
     assert "no evaluation set" in capsys.readouterr().err
