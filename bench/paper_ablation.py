@@ -1,6 +1,7 @@
 """The paper's recipe on a model with an evaluation set: what its parts cost, changed one at a time.
 
 python -m bench.paper_ablation [--people 5] [--seed 0] [--variants NAME ...]   one line for each
+python -m bench.paper_ablation --signal   what a step says about the person, without training
 """
 
 from __future__ import annotations
@@ -12,19 +13,28 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import torch
 from PIL import Image
 from torch import Tensor
 from torch.nn import functional
 
-from celeb_core.augmentation import augment
+from celeb_core.augmentation import AugmentedLatents, augment
 from celeb_core.basis import person_embeddings, project
+from celeb_core.denoising_loss import DenoisingLoss
 from celeb_core.errors import CelebError
 from celeb_core.evaluation import SEED, EvaluationSet, fit_each, load_evaluation_set
-from celeb_core.faces import largest_face
+from celeb_core.faces import find_face, largest_face
 from celeb_core.prompt import PORTRAIT, parse_prompt
 from celeb_core.sampling import generate_each
 from celeb_core.studio import Studio, load_studio
-from celeb_core.types import PRESETS, AugmentationConfig, Identity, LossConfig, SampleConfig
+from celeb_core.types import (
+    PRESETS,
+    AugmentationConfig,
+    Identity,
+    LossConfig,
+    Person,
+    SampleConfig,
+)
 
 OURS = LossConfig()
 VARIANTS: dict[str, dict[str, Any]] = {
@@ -46,6 +56,8 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "no average": {"ema": 0.0},
 }
 """What of the preset is changed."""
+NO_SIGNAL = ("no norm", "rate 1e-3", "rate 1e-4", "nuisance tokens", "no average")
+"""Variants that leave the gradients at the mean person as they are."""
 
 
 def main() -> int:
@@ -54,10 +66,16 @@ def main() -> int:
     try:
         studio = load_studio(options.model, device=options.device)
         data = load_evaluation_set(studio, options.seed, options.people)
+        if options.signal:
+            print(f"{'':30}{'cosine':>9}{'signal':>9}")
+            for name in (name for name in options.variants if name not in NO_SIGNAL):
+                row = measure_signal(studio, data, VARIANTS[name])
+                print(f"{name:30}{row['cosine']:9.3f}{row['signal']:9.3f}", flush=True)
+            return 0
         print(f"basis: {describe_basis(studio)}")
         print(f"embeddings of jittered photos: {jittered_embeddings(studio, data)}")
         print(f"{'':30}{'identity':>9}{'found':>7}{'norm':>7}{'seconds':>9}")
-        for label, unit in (("celebrities by name", False), ("celebrities, unit norm", True)):
+        for label, unit in (("celebrities, two embeddings", False), ("the same, unit norm", True)):
             _print(label, measure_celebrities(studio, data, unit))
         for name in options.variants:
             _print(name, measure(studio, data, VARIANTS[name], options.steps))
@@ -65,6 +83,40 @@ def main() -> int:
         print(f"error: {error}", file=sys.stderr)
         return 1
     return 0
+
+
+def measure_signal(
+    studio: Studio, data: EvaluationSet, changes: Mapping[str, Any], steps: int = 24
+) -> dict[str, float]:
+    """Ask the gradients of the loss for celebrities, whose token embeddings are known.
+
+    Each is trained from an image of theirs, from the mean person on; nothing is updated.
+
+    Returns:
+        cosine: of the gradients' sum over the steps with the way to the celebrity; signal: mean
+        over standard deviation of a single step's component along it. Means over the celebrities.
+    """
+    config, mean = PRESETS["paper"].changed(**changes), studio.basis.mean
+    cosines, signals = [], []
+    for name in data.celebrities:
+        prompt = parse_prompt(PORTRAIT.format(name), {})
+        (image,) = generate_each([prompt], studio.models, studio.basis, SampleConfig(seed=SEED))
+        person = Person("celebrity", (find_face(image, studio.faces, choose=1),))
+        way = person_embeddings(name, studio.basis, studio.models) - mean
+        generator = torch.Generator().manual_seed(0)
+        latents = AugmentedLatents([person], studio.models, config, generator)
+        loss = DenoisingLoss(studio.models, config.loss, generator)
+        found = []
+        for step in range(steps):
+            embeddings = mean[None].clone().requires_grad_()
+            loss.backward(embeddings, *latents.batch(step))
+            assert embeddings.grad is not None
+            found.append(-embeddings.grad[0])
+        along = torch.stack([(gradient * way).sum() for gradient in found])
+        signals.append(float(along.mean() / along.std()))
+        total = torch.stack(found).sum(0)
+        cosines.append(float(torch.cosine_similarity(total.flatten(), way.flatten(), dim=0)))
+    return {"cosine": float(np.mean(cosines)), "signal": float(np.mean(signals))}
 
 
 def measure_celebrities(studio: Studio, data: EvaluationSet, unit: bool) -> dict[str, float]:
@@ -172,6 +224,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--model", default="toonville")
     parser.add_argument("--device")
     parser.add_argument("--people", type=int, default=5)
+    parser.add_argument("--signal", action="store_true", help="of the loss, without training")
     parser.add_argument("--steps", type=int, help="400 by default")
     parser.add_argument("--seed", type=int, default=0, help="of the people and celebrities")
     parser.add_argument("--variants", nargs="+", choices=list(VARIANTS), default=list(VARIANTS))

@@ -85,8 +85,36 @@ def test_command(world, measured_world, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", [*command, "--model", str(measured_world)])
     assert module.main() == 0
     lines = capsys.readouterr().out.splitlines()
-    labels = ["celebrities by name", "celebrities, unit norm", "paper", "no norm"]
+    labels = ["celebrities, two embeddings", "the same, unit norm", "paper", "no norm"]
     assert [line[:30].strip() for line in lines[-4:]] == labels
     monkeypatch.setattr(sys, "argv", [*command, "--model", str(world)])
     assert module.main() == 1
     assert "no evaluation set" in capsys.readouterr().err
+
+
+def test_the_signal_of_a_known_gradient(measured, monkeypatch):
+    """A loss whose gradients point to the celebrity, of any length."""
+    data = load_evaluation_set(measured, 0, 2)
+    mean, ways, names = measured.basis.mean, [], iter(data.celebrities)
+
+    def generated(*_):
+        ways.append(person_embeddings(next(names), measured.basis, measured.models) - mean)
+        return [portrait()]
+
+    def backward(loss, embeddings, latents, masks):
+        assert torch.equal(embeddings[0], mean) and latents.shape[:2] == (1, 2)
+        size = 1.0 + float(torch.rand((), generator=loss.generator))
+        (-(size * ways[-1] * embeddings[0])).sum().backward()
+
+    monkeypatch.setattr(module, "generate_each", generated)
+    monkeypatch.setattr(module.DenoisingLoss, "backward", backward)
+    found = module.measure_signal(measured, data, {}, steps=8)
+    assert found["cosine"] == pytest.approx(1, abs=1e-5) and found["signal"] > 2
+
+
+def test_command_for_the_signal(measured_world, monkeypatch, capsys):
+    monkeypatch.setattr(module, "measure_signal", lambda *_: {"cosine": 0.25, "signal": -0.5})
+    command = ["prog", "--signal", "--model", str(measured_world), "--variants", "mask", "no norm"]
+    monkeypatch.setattr(sys, "argv", command)
+    assert module.main() == 0
+    assert capsys.readouterr().out.splitlines()[-1].split() == ["mask", "0.250", "-0.500"]
