@@ -27,7 +27,7 @@ def main() -> int:
     options = _parser().parse_args()
     studio = load_studio(options.model, device=options.device)
     data = load_evaluation_set(studio, options.seed, options.people)
-    # The moving average would still be noise, so the last coefficients count.
+    # After fewer steps the moving average would still be noise, so the last coefficients count.
     official = PRESETS["paper"].changed(steps=options.official_steps, ema=0.0)
     _, people = next(train_until(studio, data, official, (official.steps,)))
     goal = score_people(studio, data, people)

@@ -18,12 +18,13 @@ from celeb_core.device import exact_vae
 from celeb_core.models import Models
 from celeb_core.types import AugmentationConfig, Face, Person, TrainConfig
 
-JOINT_SHARE = 0.5  # of a person's batch and views, when several train together
+JOINT_SHARE = 0.5  # of a person's batch and views, when several train together on views
 ENCODE_PIXELS = 8 * 128**2  # that the VAE encodes at once
 
 HEAD = 1.5  # side of the head (hair, ears) over the side of the face box
 LANDMARK = 0.11  # standard deviation of the bump on a landmark, over the same
 OFFICIAL_HUE = 0.01
+OFFICIAL_ASPECT = (0.9, 1.1)  # width over height of the pasted photo
 
 SHORT_TEMPLATES = (
     "a photo of {}", "a depiction of {}", "a portrait of {}", "a picture of {}",
@@ -31,20 +32,22 @@ SHORT_TEMPLATES = (
 )  # fmt: skip
 """Prompts of a training; `{}` is the person."""
 
-_KINDS = (
-    *(f"{adjective}photo" for adjective in (
-        "", "good ", "bright ", "dark ", "cropped ", "close-up ", "blurry ", "small ", "large ",
-        "clean ", "black and white ", "low resolution ", "jpeg corrupted ",
-    )),
-    "drawing", "painting", "sketch", "sculpture", "rendering", "doodle", "cartoon", "tattoo",
-    "plastic toy", "video game scene", "origami", "embroidery", "plush toy", "depiction",
+_ONCE = tuple(
+    f"{medium} of {determiner}"
+    for medium in ("a photo", "an illustration", "a depiction")
+    for determiner in (
+        "a", "my", "one", "the", "a clean", "a cool", "a dirty", "a nice", "a small", "the clean",
+        "the cool", "the large", "the nice", "the small", "the weird",
+    )
 )  # fmt: skip
-PAPER_TEMPLATES = tuple(
-    f"{article} {kind} of {determiner}face of {{}} person"
-    for kind in _KINDS
-    for article, determiner in (("a", "a "), ("the", "the "), ("one", "my "))
-)
-"""The official code's 81 prompts."""
+_THRICE = (
+    "the photo of a", "a rendering of a", "a bright photo of the", "a dark photo of the",
+    *(f"a {medium} of {determiner}" for determiner in ("a", "the") for medium in (
+        "close-up photo", "cropped photo", "good photo", "rendition",
+    )),
+)  # fmt: skip
+PAPER_TEMPLATES = tuple(f"{start} face of {{}} person" for start in _ONCE + 3 * _THRICE)
+"""The official code's 81 prompts, 57 distinct ones; one is drawn for each image."""
 
 Mask = npt.NDArray[np.float32]
 
@@ -67,7 +70,8 @@ class AugmentedLatents:
     def __init__(
         self, people: Sequence[Person], models: Models, config: TrainConfig, generator: Generator
     ) -> None:
-        share, views = 1.0 if len(people) == 1 else JOINT_SHARE, config.augmentation.views
+        views = config.augmentation.views
+        share = JOINT_SHARE if len(people) > 1 and views else 1.0
         self.people, self.models, self.config = people, models, config
         self.batch_size = max(1, round(config.batch_size * share))
         self.views = max(1, round(views * share)) if views else 0
@@ -137,23 +141,38 @@ def _view(
     """Make one view (h, w, 3) and its mask (h, w)."""
     width, height = size
     photo = _jitter(face.image.convert("RGB"), config, rng)
-    side = round(min(size) * rng.uniform(config.min_scale, 1.0))
-    left = int(rng.integers(0, width - side + 1))
-    top = int(rng.integers(0, height - side + 1))
-    small = np.asarray(photo.resize((side, side), Image.Resampling.LANCZOS))
-    margins = ((top, height - side - top), (left, width - side - left), (0, 0))
+    wide = tall = round(min(size) * rng.uniform(config.min_scale, 1.0))
+    if config.padding == "black":
+        wide = min(int(tall * rng.uniform(*OFFICIAL_ASPECT)), width)
+    left = int(rng.integers(0, width - wide + 1))
+    top = int(rng.integers(0, height - tall + 1))
+    small = _resize(photo, (wide, tall), min(size), config)
+    margins = ((top, height - tall - top), (left, width - wide - left), (0, 0))
     canvas = np.pad(small, margins, mode="edge" if config.padding == "edge" else "constant")
-    scale = side / (face.crop[2] - face.crop[0])
+    side = face.crop[2] - face.crop[0]
+    scale = np.array((wide / side, tall / side), np.float32)
     landmarks = (face.landmarks - face.crop[:2]) * scale + (left, top)
-    deviation = LANDMARK * scale * max(face.box[2] - face.box[0], face.box[3] - face.box[1])
+    deviation = LANDMARK * (tall / side) * max(face.box[2] - face.box[0], face.box[3] - face.box[1])
     mask = landmark_weight * gaussian_bumps(landmarks, deviation, (height, width))
     x0, y0, x1, y1 = _head_in_crop(face)
-    rows = slice(max(0, round(top + y0 * side)), max(0, round(top + y1 * side)))
-    columns = slice(max(0, round(left + x0 * side)), max(0, round(left + x1 * side)))
+    rows = slice(max(0, round(top + y0 * tall)), max(0, round(top + y1 * tall)))
+    columns = slice(max(0, round(left + x0 * wide)), max(0, round(left + x1 * wide)))
     mask[rows, columns] += 1.0
     if rng.random() < 0.5:
         canvas, mask = canvas[:, ::-1], mask[:, ::-1]
     return np.ascontiguousarray(canvas), np.ascontiguousarray(mask)
+
+
+def _resize(
+    photo: Image.Image, size: tuple[int, int], full: int, config: AugmentationConfig
+) -> npt.NDArray[np.uint8]:
+    """Resize to (width, height); for a black canvas from `full` pixels without antialiasing."""
+    if config.padding == "edge":
+        return np.asarray(photo.resize(size, Image.Resampling.LANCZOS))
+    square = np.asarray(photo.resize((full, full), Image.Resampling.BILINEAR))
+    planes = torch.from_numpy(square.astype(np.float32)).permute(2, 0, 1)[None]
+    planes = functional.interpolate(planes, size[::-1], mode="bilinear", align_corners=True)
+    return planes[0].permute(1, 2, 0).round().byte().numpy()
 
 
 def gaussian_bumps(

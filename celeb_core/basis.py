@@ -145,8 +145,12 @@ def project(basis: CelebBasis, embeddings: Tensor) -> Tensor:
     What lies outside of the celebrities' span is dropped.
     """
     mean, components, std = (t.to(embeddings) for t in (basis.mean, basis.components, basis.std))
-    along = torch.einsum("...kd,kpd->...kp", embeddings - mean, components)
-    return torch.where(std > 0, along / std.clamp_min(torch.finfo(std.dtype).tiny), 0.0)
+    return over_std(torch.einsum("...kd,kpd->...kp", embeddings - mean, components), std)
+
+
+def over_std(unscaled: Tensor, std: Tensor) -> Tensor:
+    """Return coefficients (..., k, p) of unscaled components in standard deviations (k, p)."""
+    return torch.where(std > 0, unscaled / std.clamp_min(torch.finfo(std.dtype).tiny), 0.0)
 
 
 def person_embeddings(person: Subject, basis: CelebBasis, models: Models) -> Tensor:

@@ -15,6 +15,7 @@ from safetensors.torch import save
 from torch import Tensor, nn
 from torch.nn import functional
 
+from celeb_core.basis import over_std
 from celeb_core.errors import BasisMismatch, CalibrationUnusable, TrainingDiverged
 from celeb_core.files import read_tensors, write_atomically
 from celeb_core.types import (
@@ -64,7 +65,7 @@ class CoefficientMapper(nn.Module):
         raw: Tensor = self.linear(face_embedding).unflatten(-1, self.shape)
         if self.norm == "paper":
             raw = functional.normalize(functional.leaky_relu(raw, 0.2), dim=-1).flatten(-2)
-            return torch.where(self.std > 0, raw / self.std.clamp_min(1e-12), 0.0)
+            return over_std(raw, self.std)
         return raw.flatten(-2)
 
     def settled(self, coefficients: Tensor, share: float) -> Tensor:
@@ -114,6 +115,12 @@ class CalibratedMapper(nn.Module):
         found = shrunk.flatten(1) @ self.along.T  # (b, q)
         added = found @ self.correction[:, :-1].T + self.correction[:, -1]
         return shrunk + share * (added @ self.directions.T).view_as(shrunk)
+
+
+def paper_noise(people: int, std: Tensor, seed: int) -> Tensor:
+    """Return N(0, 1) on unscaled components (n, k, p): the official moving average starts there."""
+    generator = torch.Generator().manual_seed(seed)
+    return over_std(torch.randn((people, *std.shape), generator=generator), std)
 
 
 Mapper: TypeAlias = CoefficientMapper | CalibratedMapper
@@ -210,9 +217,12 @@ def build_optimiser(
     """Build AdamW for a plain mapper, TensorAdam for a calibrated one.
 
     A face embedding has norm 1, so the steps of the 512 weights of a row add up to sqrt(512) times
-    their mean length. In Adam's step, n people move each weight that they share sqrt(n) times less.
+    their mean length. In Adam's step, n people move each weight that they share sqrt(n) times less,
+    for which only the official recipe does not make up.
     """
     calibrated = isinstance(mapper, CalibratedMapper)
+    if isinstance(mapper, CoefficientMapper) and mapper.norm == "paper":
+        people = 1
     rate = config.calibrated_learning_rate / FACE_WIDTH**0.5 if calibrated else config.learning_rate
     groups: list[dict[str, Any]] = []
     for part, lr in (

@@ -31,6 +31,7 @@ from celeb_core.mapper import (
     build_optimiser,
     linear_decay,
     optimiser_step,
+    paper_noise,
 )
 from celeb_core.models import Models
 from celeb_core.types import (
@@ -121,13 +122,16 @@ class Training:
         self.scaler = loss_scaler(models.device, models.unet.dtype)
         self.step, self.seconds_per_step = 0, 0.0
         self.seconds_before, self._began = 0.0, time.perf_counter()
-        self.kept = self._average()
+        self.kept = self.now
+        if config.mapper.norm == "paper" and config.mapper.ema and config.steps:
+            self.kept = paper_noise(len(people), basis.std, config.seed).to(self.now)
 
     def use(self, mapper: Mapper) -> None:
         """Take a mapper, and a fresh optimiser for it and for the nuisance tokens."""
         self.mapper = mapper.to(self.models.device)
         nuisance, n = self.loss.nuisance_tokens, len(self.names)
         self.optimiser = build_optimiser(self.mapper, nuisance, self.config.optimiser, n)
+        self.now: Tensor = self.mapper(self.faces).detach()  # the coefficients
 
     def update(self) -> dict[str, float]:
         """Make one step of the optimiser and return each person's loss."""
@@ -155,16 +159,12 @@ class Training:
 
     @torch.no_grad()
     def _average(self) -> Tensor:
-        """Return the moving average of the coefficients, from step 1 on: the paper's from noise."""
-        now: Tensor = self.mapper(self.faces)
-        config, paper = self.config.mapper, self.config.mapper.norm == "paper"
-        if config.ema and self.step > (0 if paper else 1):
-            return self.kept.lerp(now, 1 - config.ema)
-        if self.step or not paper or not self.config.steps:
-            return now
-        noise = torch.randn(now.shape, generator=torch.Generator().manual_seed(self.config.seed))
-        std = self.basis.std
-        return torch.where(std > 0, noise / std.clamp_min(1e-12), 0.0).to(now)
+        """Return the moving average; the paper's is of those `before`, once for each image."""
+        before, self.now = self.now, self.mapper(self.faces)
+        ema = self.config.mapper.ema
+        if ema and self.config.mapper.norm == "paper":
+            return self.kept.lerp(before, 1 - ema**self.latents.batch_size)
+        return self.kept.lerp(self.now, 1 - ema) if ema and self.step > 1 else self.now
 
     def seconds(self) -> float:
         """Return the seconds of training, interruptions left out."""

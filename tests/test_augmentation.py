@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 
 import numpy as np
@@ -47,7 +48,8 @@ def test_the_mask_is_where_the_face_is(person):
     assert 0.3 < (views.masks >= 1).float().mean() < 0.8  # and it is not everywhere
 
 
-def test_landmarks_weigh_more(person):
+@pytest.mark.parametrize("padding", ["edge", "black"])
+def test_landmarks_weigh_more(padding, person):
     """Bumps on the landmarks, moved, shrunk and mirrored as the photo is."""
     dots = [(40, 52), (88, 52), (64, 68), (48, 84), (80, 84)]
     photo = Image.new("RGB", (128, 128))
@@ -60,7 +62,7 @@ def test_landmarks_weigh_more(person):
         crop=(0.0, 0.0, 128.0, 128.0),
         landmarks=np.array(dots, np.float32),
     )
-    config = replace(STUDIO, min_scale=0.6)
+    config = replace(STUDIO, min_scale=0.6, padding=padding)
     views = views_of((face,), config, (192, 128), weight=2.0)
     for pixels, mask in zip(views.pixels, views.masks[:, 0], strict=True):
         dot = pixels[0] > 0.5
@@ -107,10 +109,39 @@ def test_bumps_have_height_one_on_their_points_and_their_deviation():
     assert bumps[0, 4, 8] == pytest.approx(np.exp(-0.5), abs=1e-6)  # one deviation to the left
 
 
+def test_the_papers_photo_is_stretched_a_little_and_resized_without_antialiasing(person):
+    size, lines = 128, np.zeros((128, 128, 3), np.uint8)
+    white = replace(person.faces[0], image=Image.fromarray(lines + 255))
+    config = replace(PAPER, colour_jitter=0.0, min_scale=0.5)
+    pasted = views_of((white,), config, (size, size), count=60).pixels[:, 0] > 0.9
+    tall, wide = (pasted.any(side).sum(-1) for side in (2, 1))
+    assert tall.min() >= size // 2 and tall.max() > 0.9 * size
+    aspects = wide[tall < 110] / tall[tall < 110]
+    assert 0.88 < aspects.min() < 0.93 and 1.07 < aspects.max() <= 1.1
+    # At half of the size, an average over pixels makes single lines grey; two-tap samples do not.
+    lines[:, ::8] = 255
+    striped = replace(white, image=Image.fromarray(lines))
+    half = views_of((striped,), replace(config, min_scale=0.25), (size, size), count=40)
+    brightest = half.pixels[:, 0].amax((1, 2))
+    assert float((brightest > 0.9).float().mean()) > 0.8
+
+
 def test_templates_name_the_person_once():
     for templates, end in ((SHORT_TEMPLATES, "{}"), (PAPER_TEMPLATES, "face of {} person")):
-        assert len(set(templates)) == len(templates)
         assert all(t.count("{}") == 1 and t.endswith(end) for t in templates)
+    assert len(set(SHORT_TEMPLATES)) == len(SHORT_TEMPLATES)
+
+
+def test_the_papers_templates_are_as_many_of_each_kind_as_the_official_ones():
+    def kinds(templates):
+        words = ("photo", "illustration", "depiction", "rendition", "rendering")
+        return Counter(next(w for w in words if f"{w} of" in t) for t in templates)
+
+    once = {"photo": 24, "illustration": 15, "depiction": 15, "rendition": 2, "rendering": 1}
+    every = {**once, "photo": 42, "rendition": 6, "rendering": 3}
+    assert kinds(PAPER_TEMPLATES) == every and len(PAPER_TEMPLATES) == 81
+    assert kinds(set(PAPER_TEMPLATES)) == once and len(set(PAPER_TEMPLATES)) == 57
+    assert set(Counter(PAPER_TEMPLATES).values()) == {1, 3}
 
 
 # --- latents

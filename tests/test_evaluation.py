@@ -70,7 +70,7 @@ def test_quick_gives_exactly_the_agreed_keys(measured, short, caplog):
     assert all(row in table for row in ROWS) and "pairs" in table
 
 
-def test_the_papers_recipe_gets_few_people_and_the_seconds_of_ours(measured, short, monkeypatch):
+def test_the_papers_recipe_gets_few_people_and_all_of_its_steps(measured, monkeypatch):
     asked = []
 
     def fit(people, models, basis, config, calibration):
@@ -82,15 +82,10 @@ def test_the_papers_recipe_gets_few_people_and_the_seconds_of_ours(measured, sho
     monkeypatch.setattr(module, "evaluate_pairs", lambda *_, **options: {})
     monkeypatch.setattr(module, "PAPER_PEOPLE", 2)
     data = load_evaluation_set(measured, 0, 3)
-    # With nobody trained there are no seconds to keep to.
-    evaluate(measured, people=3, rows=["paper"])
-    assert [name for name, _ in asked] == [person.name for person in data.people[:2]]
-    assert all(config.max_seconds is None for _, config in asked)
-    asked.clear()
-    result = evaluate(measured, people=3, rows=["trained", "paper"])
-    (*_, (_, paper)) = asked
-    assert len(asked) == 3 + 2 and (paper.preset, paper.mapper.ema) == ("paper", 0)
-    assert paper.max_seconds == result["trained"]["seconds"]
+    evaluate(measured, people=3, rows=["trained", "paper"])
+    names = [person.name for person in data.people]
+    assert [name for name, _ in asked] == names + names[:2]
+    assert [config for _, config in asked] == [PRESETS["best"]] * 3 + [PRESETS["paper"]] * 2
 
 
 def test_some_rows_only(measured, short):

@@ -248,7 +248,7 @@ def test_the_average_starts_at_the_first_sample_and_the_papers_at_noise(person, 
 
     assert torch.equal(after(ema=0.99), after(ema=0.0))
     assert not torch.equal(after(steps=2, ema=0.99), after(steps=2, ema=0.0))
-    noisy = after(norm="paper", ema=0.99) * basis.std
+    noisy = after(norm="paper", ema=0.99) * basis.std  # after two images
     assert 0.8 < float(noisy[1].norm()) / basis.ranks[1] ** 0.5 < 1.2  # still the noise
     unit = after(norm="paper", ema=0.0) * basis.std
     assert float(unit[1].norm()) == pytest.approx(1, abs=1e-2)
