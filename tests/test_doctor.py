@@ -12,6 +12,7 @@ import torch
 from celeb_core import doctor, loading
 from celeb_core.__main__ import main
 from celeb_core.doctor import Check, examine
+from celeb_core.errors import ModelNotFound
 from celeb_core.loading import CONFIGS
 
 CPU, CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
@@ -39,16 +40,17 @@ def disk(monkeypatch):
 
 @pytest.fixture
 def hub(monkeypatch, world):
-    """A hub with owner/name, of 4 GB; its answer to a dry run can be an error instead."""
-    hub = SimpleNamespace(files=[SimpleNamespace(file_size=4e9, will_download=True)], error=None)
+    """A hub with owner/name, of which `size` bytes are to be downloaded, or that gives an error."""
+    hub = SimpleNamespace(size=4e9, error=None)
 
-    def snapshot(hub_id, dry_run=False, **options):
-        assert hub_id == "owner/name"
-        if dry_run and hub.error:
+    def plan_model(hub_id, half):
+        assert hub_id == "owner/name" and not half
+        if hub.error:
             raise hub.error
-        return hub.files if dry_run else str(world)
+        return hub
 
-    monkeypatch.setattr(doctor, "snapshot_download", snapshot)
+    monkeypatch.setattr(loading, "plan_model", plan_model)
+    monkeypatch.setattr(doctor, "snapshot_download", lambda hub_id, **options: str(world))
     monkeypatch.setattr(loading, "unet_size", lambda source: 10**6)
     return hub
 
@@ -101,7 +103,7 @@ def test_what_is_missing_is_an_error_and_does_not_stop_the_other_checks(world, t
     arguments = ("--device", "cpu", "--cache", str(tmp_path), "--json", str(tmp_path / "facts"))
     assert main(["doctor", "--model", str(own), *arguments]) == 1
     captured = capsys.readouterr()
-    assert "1 errors" in captured.out and "calibrate" in captured.out
+    assert "1 errors" in captured.out and "celeb-basis prepare" in captured.out
     assert "error: This will not work yet" in captured.err
     assert "error" in {row["status"] for row in json.loads((tmp_path / "facts").read_text())}
 
@@ -146,7 +148,7 @@ def test_a_download(hub, disk, world, tmp_path):
 
 
 def test_a_hub_that_does_not_answer(hub, world, tmp_path):
-    hub.error = ConnectionError("no route")
+    hub.error = ModelNotFound("no route")
     found = checks("owner/name", tmp_path)
     assert found["hub"].status == "warning" and "no route" in found["hub"].facts
     assert found["files"] == Check("files", f"all in {world}")
@@ -225,9 +227,9 @@ def test_providers_that_onnxruntime_does_not_take(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("name", "seconds"),
     [
-        ("NVIDIA A100-SXM4-40GB", "12 for a person (best), 1.0 for an image: assumed of"),
-        ("Tesla T4", "48 for a person (best), 4.0 for an image: assumed of"),
-        ("NVIDIA GeForce RTX 4090", "9.6 for a person (best), 0.8 for an image: assumed of"),
+        ("NVIDIA A100-SXM4-40GB", "15 for a person (best), 1.0 for an image: assumed of"),
+        ("Tesla T4", "64 for a person (best), 4.0 for an image: assumed of"),
+        ("NVIDIA GeForce RTX 4090", "13 for a person (best), 0.8 for an image: assumed of"),
     ],
 )
 def test_the_time_on_known_cards(name, seconds, card, tmp_path):
