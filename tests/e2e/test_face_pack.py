@@ -8,6 +8,7 @@ from playwright.sync_api import expect
 from stable_diffusion import SD1, write_folder
 
 from e2e.harness import ROOT, TOONVILLE, browsing, running
+from e2e.test_accessibility import violations
 
 pytestmark = [pytest.mark.e2e, pytest.mark.toonville]
 
@@ -24,6 +25,8 @@ def test_a_folder_makes_the_card_give_way_to_the_upload_area(tmp_path, chromium)
         for title in ("buffalo_l (non-commercial research only)", "AuraFace (Apache-2.0)"):
             expect(card).to_contain_text(title)
         expect(page.locator("#faces-drop")).to_be_hidden()
+        page.add_style_tag(content="* { transition: none !important }")  # no half-way colours
+        assert violations(page, "the card") == []
         folder = page.locator("#faces-pack-folder :is(input, textarea)")
         folder.fill("/nowhere")
         page.locator("#faces-pack-use").click()
