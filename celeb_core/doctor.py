@@ -185,7 +185,7 @@ def _faces(model: str, pack: str | None, names: Path | None, cache: Path) -> Ite
     built = next(ours, None)
     yield Check("basis", f"{len(built.names)} names" if built else "built at the first use")
     own = folder / "faces"
-    found = faces.load_face_model(pack or (own if own.is_dir() else "buffalo_l"))
+    found = faces.load_face_model(pack or (own if own.is_dir() else face_packs.usual_pack()))
     known = face_packs.PACKS.get(found.id.rpartition("-")[0])
     yield Check(
         "face pack", f"{found.id}: {known.licence if known else 'under a licence of its own'}"

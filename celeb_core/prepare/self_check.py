@@ -41,6 +41,7 @@ TEMPLATES = (
 PORTRAITS = 4  # of a stand-in by name: the photo, and three for the reference
 SEEDS = (3_000_000, 4_000_000)  # of the portraits, of the images that are scored
 HOPELESS = 0.1  # below the best ratio after half of the stand-ins: the other half is spared
+CLEAR = 2  # standard errors of the paired differences
 SWEEPS = 3  # through the axes, at most
 SAME_DIRECTION = 0.95  # cosine of truncated and exact gradients from which the former will do
 
@@ -183,12 +184,16 @@ def self_check(
 
 
 def choose(trials: Sequence[Trial]) -> Trial:
-    """Return the best trial, or the first if that is not worse by more than a standard error."""
+    """Return the best trial, or the first if it is not worse by more than CLEAR standard errors.
+
+    The recogniser forgives some settings more than a person would, shrinking above all, so that
+    small gains are not to be trusted.
+    """
     complete = [trial for trial in trials if len(trial.ratios) == len(trials[0].ratios)]
     best = max(complete, key=lambda trial: trial.mean)
     gains = torch.tensor(best.ratios) - torch.tensor(trials[0].ratios)
     error = float(gains.std() / len(gains) ** 0.5) if len(gains) > 1 else 0.0
-    return best if float(gains.mean()) > error else trials[0]
+    return best if float(gains.mean()) > CLEAR * error else trials[0]
 
 
 def gradient_cosine(

@@ -11,7 +11,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -71,7 +71,9 @@ class Browser:
 
 
 @contextmanager
-def running(folder: Path, *options: str) -> Iterator[App]:
+def launched(
+    folder: Path, *options: str, environment: Mapping[str, str] | None = None
+) -> Iterator[App]:
     """Start the app on a free port with all its files in a folder; kill it in the end."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -81,21 +83,31 @@ def running(folder: Path, *options: str) -> Iterator[App]:
     command += ["--identities", str(folder / "identities"), *options]
     temporary = folder / "tmp"
     temporary.mkdir(exist_ok=True)
-    environment = {
+    variables = {
         **os.environ,
         "HOME": str(folder),  # no face pack of insightface's folder
         "HF_HUB_OFFLINE": "1",
         "GRADIO_TEMP_DIR": str(folder / "cache"),
         "TMPDIR": str(temporary),
+        **(environment or {}),
     }
     with log.open("w") as output:
-        process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=output, stderr=output)
+        process = subprocess.Popen(command, cwd=ROOT, env=variables, stdout=output, stderr=output)
     app = App(f"http://127.0.0.1:{port}", folder, log, process)
     try:
-        until(lambda: _answers(app))
         yield app
     finally:
         app.kill()
+
+
+@contextmanager
+def running(
+    folder: Path, *options: str, environment: Mapping[str, str] | None = None
+) -> Iterator[App]:
+    """Start the app and wait for its page."""
+    with launched(folder, *options, environment=environment) as app:
+        until(lambda: _answers(app))
+        yield app
 
 
 @contextmanager
