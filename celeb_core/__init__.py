@@ -49,6 +49,7 @@ from celeb_core.types import (
     SampleConfig,
     TrainConfig,
     TrainStep,
+    recipe,
 )
 
 __version__ = "0.1.0"
@@ -61,6 +62,6 @@ __all__ = [
     "fit", "fit_identities", "generate", "generate_each", "import_identities", "interpolate",
     "list_identities", "load_basis", "load_calibration", "load_face_model", "load_identity",
     "load_models", "load_photo", "load_studio", "mix", "parse_prompt", "person_embeddings",
-    "placeholders", "project", "reference_embeddings", "rename_identity", "save_basis",
+    "placeholders", "project", "recipe", "reference_embeddings", "rename_identity", "save_basis",
     "save_calibration", "save_checkpoint", "save_identity", "score_image",
 ]  # fmt: skip

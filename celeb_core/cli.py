@@ -27,7 +27,15 @@ from celeb_core.scoring import score_image
 from celeb_core.studio import Studio, calibration_path, load_studio
 from celeb_core.textual_inversion import export_identity, import_identities, usage_notes
 from celeb_core.training import fit_identities, save_checkpoint
-from celeb_core.types import PRESETS, Calibration, CelebBasis, Face, Identity, Person, SampleConfig
+from celeb_core.types import (
+    Calibration,
+    CelebBasis,
+    Face,
+    Identity,
+    Person,
+    SampleConfig,
+    recipe,
+)
 
 
 def train(options: Namespace) -> None:
@@ -40,7 +48,8 @@ def train(options: Namespace) -> None:
     faces = [find_face(photo, studio.faces, options.face) for photo in options.photos]
     each = [faces] if len(options.name) == 1 else [[face] for face in faces]
     people = [Person(name, tuple(own)) for name, own in zip(options.name, each, strict=True)]
-    config = PRESETS[options.preset].changed(**_given(options, "seed", "steps", "max_seconds"))
+    given = _given(options, "seed", "steps", "max_seconds")
+    config = recipe(options.preset, studio.calibration).changed(**given)
     fit = partial(fit_identities, calibration=studio.calibration, recogniser=studio.faces.id)
     with tqdm(desc="training", unit="step") as bar:
         for step in fit(people, studio.models, studio.basis, config, resume=options.resume):

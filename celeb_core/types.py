@@ -148,6 +148,8 @@ class MapperConfig:
     # "paper": LeakyReLU(0.2), then unit norm on unscaled components, average from noise
     norm: Literal["free", "paper"] = "free"
     calibrated: bool = True  # start from the model's calibration, if there is one
+    # noisy latents per person for the regression over the names, where there is none; 0: no such
+    regression_batch: int = 0
     ema: float = 0.97  # decay of the moving average that is kept; 0: the last coefficients
     shrink: float = 0.9  # final factor on calibrated coefficients, against guidance's overshoot
 
@@ -249,6 +251,18 @@ PRESETS: dict[str, TrainConfig] = {
     ),
 }
 """instant (the closed-form initialisation alone), fast, best, paper (as the official code)."""
+
+
+def recipe(preset: str, calibration: Calibration | None) -> TrainConfig:
+    """Return the config of a preset, which is another one on a model without a calibration.
+
+    There a regression over the names takes the calibration's place, and gradients are exact,
+    because nobody has compared the truncated ones with them on this model.
+    """
+    config = PRESETS[preset]
+    if calibration is None and config.mapper.calibrated:
+        return config.changed(regression_batch=6, gradients="exact")
+    return config
 
 
 @dataclass(frozen=True)

@@ -183,7 +183,9 @@ def test_polling_sends_only_what_is_new(page, train):
     assert set(again) <= set(train.outputs)
 
 
-def test_instant_has_no_steps_and_no_plot(page, train):
+def test_instant_has_no_steps_and_no_plot(studio, calibration, tmp_path):
+    page = make_page(replace(studio, calibration=calibration), tmp_path)
+    train = page.train
     job = finish(start(page, "ada", preset="instant", steps=None))
     assert job.status == "done" and job.losses == []
     assert poll(page)[train.plot]["visible"] == "hidden"
