@@ -15,7 +15,7 @@ from accelerate import PartialState
 from PIL import Image
 from tqdm import tqdm
 
-from celeb_core import evaluation, face_packs, files, identity, mapper, sampling
+from celeb_core import evaluation, face_packs, files, identity, mapper, sampling, types
 from celeb_core.basis import find_basis, interpolate, save_basis
 from celeb_core.errors import BadName, CelebError, FeatureMissing
 from celeb_core.faces import find_face, largest_face, load_photo
@@ -27,15 +27,7 @@ from celeb_core.scoring import score_image
 from celeb_core.studio import Studio, calibration_path, load_studio
 from celeb_core.textual_inversion import export_identity, import_identities, usage_notes
 from celeb_core.training import fit_identities, save_checkpoint
-from celeb_core.types import (
-    Calibration,
-    CelebBasis,
-    Face,
-    Identity,
-    Person,
-    SampleConfig,
-    recipe,
-)
+from celeb_core.types import Calibration, CelebBasis, Face, Identity, Person, SampleConfig
 
 
 def train(options: Namespace) -> None:
@@ -49,7 +41,7 @@ def train(options: Namespace) -> None:
     each = [faces] if len(options.name) == 1 else [[face] for face in faces]
     people = [Person(name, tuple(own)) for name, own in zip(options.name, each, strict=True)]
     given = _given(options, "seed", "steps", "max_seconds")
-    config = recipe(options.preset, studio.calibration).changed(**given)
+    config = types.recipe(options.preset, studio.calibration).changed(**given)
     fit = partial(fit_identities, calibration=studio.calibration, recogniser=studio.faces.id)
     with tqdm(desc="training", unit="step") as bar:
         for step in fit(people, studio.models, studio.basis, config, resume=options.resume):

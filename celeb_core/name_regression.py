@@ -74,8 +74,8 @@ def regress_on_names(
     _, vectors = torch.linalg.eigh(kernels.sum(0))  # the largest come last, the mean is the first
     directions = (centred @ vectors[:, 1:][:, -DIRECTIONS:] / len(names) ** 0.5).float()
     return {
-        "down": torch.linalg.pinv(faces.cpu()).T,  # person i -> the unit vector i
-        "up": found.float(),
+        "down": torch.linalg.pinv(faces.cpu()).T.contiguous(),  # person i -> the unit vector i
+        "up": found.float().contiguous(),
         "bias": torch.zeros(len(found)),
         "directions": directions,
         "correction": zero_correction(directions),

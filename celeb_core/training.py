@@ -145,9 +145,8 @@ class Training:
             batch = within_memory(memory, lambda: self.latents.batch(0))
             latents, masks = (part[:, :count] for part in batch)
             fit = partial(regress_on_names, self.faces, latents, masks, self.loss, self.basis)
-            shape = (self.basis.k, self.basis.p)
-            shrink = self.config.mapper.shrink
-            self.use(CalibratedMapper(shape, within_memory(memory, fit), shrink))
+            found, shape = within_memory(memory, fit), (self.basis.k, self.basis.p)
+            self.use(CalibratedMapper(shape, found, self.config.mapper.shrink))
             self.kept = self.mapper(self.faces).detach()
 
     def update(self) -> dict[str, float]:

@@ -180,12 +180,12 @@ def test_a_calibration_goes_before_the_regression(person, models, basis, calibra
 
 
 def test_a_resumed_training_does_not_compare_the_names_again(
-    person, models, basis, tmp_path, monkeypatch
+    people, models, basis, tmp_path, monkeypatch
 ):
-    whole = numbers(run([person], models, basis, REGRESSION)[-1])
-    stopped_at(2, tmp_path / "state", [person], models, basis, REGRESSION)
+    whole = numbers(run(people, models, basis, REGRESSION)[-1])
+    stopped_at(2, tmp_path / "state", people, models, basis, REGRESSION)
     monkeypatch.setattr(training_module, "regress_on_names", None)
-    rest = run([person], models, basis, REGRESSION, resume=tmp_path / "state")
+    rest = run(people, models, basis, REGRESSION, resume=tmp_path / "state")
     assert torch.equal(numbers(rest[-1]), whole)
 
 

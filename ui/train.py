@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import gradio as gr
 
-from celeb_core import PRESETS, CelebError
+from celeb_core import CelebError, recipe
 from ui.cards import Cards
 from ui.curve import COLOURS, curve, legend
 from ui.errors import explain, notice, safe
@@ -44,7 +44,7 @@ class TrainTab:
         if not trainees:
             text = "Choose at least one person. New faces come from the Faces tab."
             return {self.problem: notice(text)}
-        config = PRESETS[preset].changed(seed=int(seed or 0))
+        config = recipe(preset, self.shared.core.calibration).changed(seed=int(seed or 0))
         if steps and config.steps:
             config = config.changed(steps=int(steps))
         job = TrainJob(
