@@ -43,9 +43,8 @@ def train(options: Namespace) -> None:
     faces = [find_face(photo, studio.faces, options.face) for photo in options.photos]
     each = [faces] if len(options.name) == 1 else [[face] for face in faces]
     people = [Person(name, tuple(own)) for name, own in zip(options.name, each, strict=True)]
-    config = recipe(options.preset, studio.calibration).changed(
-        **_given(options, "seed", "steps", "max_seconds")
-    )
+    given = _given(options, "seed", "steps", "max_seconds")
+    config = recipe(options.preset, studio.calibration).changed(**given)
     fit = partial(fit_identities, calibration=studio.calibration, recogniser=studio.faces.id)
     with tqdm(desc="training", unit="step") as bar:
         for step in fit(people, studio.models, studio.basis, config, resume=options.resume):

@@ -76,6 +76,33 @@ class DenoisingLoss:
             (n,) mean loss of each person, without a graph.
         """
         n, b = latents.shape[:2]
+        noisy_latents, timesteps, target, weight = self.add_noise(latents, masks)
+        prompt_embeds = self.encode_prompts(embeddings, b)
+        outputs = [t for t in (prompt_embeds.hidden_states, prompt_embeds.pooled) if t is not None]
+        leaves = [output.detach().requires_grad_() for output in outputs]
+        losses = []
+        truncated = self.config.gradients == "truncated"
+        with truncated_backward(self.models.unet) if truncated else nullcontext():
+            size = self.models.memory.micro_batch or n * b
+            for rows in (slice(start, start + size) for start in range(0, n * b, size)):
+                embeds = PromptEmbeds(*(leaf[rows] for leaf in leaves))
+                with save_activations_in_bfloat16(self.models.unet):
+                    noise_pred = self.predict(noisy_latents[rows], timesteps[rows], embeds)
+                error = (noise_pred.float() - target[rows].float()).square() * weight[rows]
+                loss = error.mean((1, 2, 3))
+                (loss.sum() * (scale / (n * b))).backward()
+                losses.append(loss.detach())
+        torch.autograd.backward(outputs, [leaf.grad for leaf in leaves])
+        return torch.cat(losses).view(n, b).mean(1)
+
+    def add_noise(self, latents: Tensor, masks: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Draw noise and timesteps for latents (n, b, c, h, w), and weights from their masks.
+
+        Returns:
+            noisy latents (n * b, c, h, w), timesteps (n * b,), what the UNet should predict,
+            weights (n * b, 1, h, w) of mean 1.
+        """
+        n, b = latents.shape[:2]
         clean = latents.flatten(0, 1)
         noise = torch.randn(clean.shape, generator=self.generator).to(clean)
         bounds = self.timestep_bounds(clean.shape[-2] * clean.shape[-1])
@@ -90,24 +117,7 @@ class DenoisingLoss:
         background = self.config.background_weight
         weight = masks.flatten(0, 1) * (1 - background) + background
         weight = weight / weight.mean((1, 2, 3), keepdim=True)
-
-        prompt_embeds = self.encode_prompts(embeddings, b)
-        outputs = [t for t in (prompt_embeds.hidden_states, prompt_embeds.pooled) if t is not None]
-        leaves = [output.detach().requires_grad_() for output in outputs]
-        losses = []
-        truncated = self.config.gradients == "truncated"
-        with truncated_backward(self.models.unet) if truncated else nullcontext():
-            size = self.models.memory.micro_batch or n * b
-            for rows in (slice(start, start + size) for start in range(0, n * b, size)):
-                embeds = PromptEmbeds(*(leaf[rows] for leaf in leaves))
-                with save_activations_in_bfloat16(self.models.unet):
-                    noise_pred = self._predict(noisy_latents[rows], timesteps[rows], embeds)
-                error = (noise_pred.float() - target[rows].float()).square() * weight[rows]
-                loss = error.mean((1, 2, 3))
-                (loss.sum() * (scale / (n * b))).backward()
-                losses.append(loss.detach())
-        torch.autograd.backward(outputs, [leaf.grad for leaf in leaves])
-        return torch.cat(losses).view(n, b).mean(1)
+        return noisy_latents, timesteps, target, weight
 
     def encode_prompts(self, embeddings: Tensor, b: int) -> PromptEmbeds:
         """Encode b prompts for each of n people (n, k, d), from random templates.
@@ -157,7 +167,8 @@ class DenoisingLoss:
         offsets = torch.rand(count, generator=self.generator)
         return (first + (strata + offsets) * (end - first) / count).long().clamp_max(end - 1)
 
-    def _predict(self, noisy_latents: Tensor, timesteps: Tensor, embeds: PromptEmbeds) -> Tensor:
+    def predict(self, noisy_latents: Tensor, timesteps: Tensor, embeds: PromptEmbeds) -> Tensor:
+        """Run the UNet on noisy latents (b, c, h, w), one prompt for each."""
         added = None
         if embeds.pooled is not None:  # SDXL's micro-conditioning: the full size, nothing cropped
             size = (self.models.height, self.models.width)

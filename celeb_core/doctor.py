@@ -22,8 +22,9 @@ from transformers import AutoConfig, CLIPTextModel
 from celeb_core import basis, device, face_packs, faces, loading, mapper, models, prompt, sampling
 from celeb_core.downloads import NO_BAR, REVISIONS
 from celeb_core.errors import CelebError, ModelNotFound
+from celeb_core.name_regression import NAMES
 from celeb_core.studio import calibration_path
-from celeb_core.types import PRESETS, SampleConfig
+from celeb_core.types import SampleConfig, recipe
 
 SELF, CPU, GPU = "celeb-basis-studio", "onnxruntime", "onnxruntime-gpu"
 SHOWN = ("torch", "diffusers", "transformers", "gradio", "huggingface-hub", "insightface", CPU)
@@ -229,11 +230,14 @@ def _speed(
         rate, how = _assumed_rate(where, computed)
         pixels = side**2 if isinstance(side, int) else side[0] * side[1]
         rate, steps = rate * SD_SIZE / (size * pixels), STEPS
-    best = PRESETS["best"]
-    person = best.steps * best.batch_size * COST[best.loss.gradients] / rate
+    best = recipe("best", None)
+    latents = best.steps * best.batch_size * COST[best.loss.gradients]
+    person = (latents + best.mapper.regression_batch * NAMES) / rate
     image = LATENTS * steps / rate
     texts = [f"{took:,.{int(took < 10)}f}" for took in (person, image)]
-    yield Check("seconds", "{} for a person (best), {} for an image: {}".format(*texts, how))
+    yield Check(
+        "seconds", "{} for a person (best, not prepared), {} for an image: {}".format(*texts, how)
+    )
 
 
 def _weightless(source: Path | str) -> Any:

@@ -26,10 +26,10 @@ from celeb_core.sampling import generate_each
 from celeb_core.scoring import AttributeReader, Judge, match_faces
 from celeb_core.studio import Studio
 from celeb_core.training import fit
-from celeb_core.types import Identity, Person, SampleConfig, TrainConfig, recipe
+from celeb_core.types import PRESETS, Identity, Person, SampleConfig, TrainConfig, recipe
 
 SIDE, PER_ROW = 128, 20  # pixels of a photo in people.png, photos in a row
-ROWS = ("instant", "trained", "paper")
+ROWS = ("instant", "trained", "unprepared", "paper")
 PAPER_PEOPLE = 5  # trained by the paper's recipe, which is slow
 GALLERY = 100  # people among whom the right one must be nearest
 SEED = 7_000  # of the images; far from a calibration's
@@ -83,6 +83,8 @@ def evaluate(
 ) -> dict[str, Any]:
     """Evaluate celebrities by name, then new people trained as each of `rows`; “paper” with few.
 
+    “trained” is the preset best; “unprepared” is the same, without the model's calibration.
+
     Returns:
         Row -> seconds and the scores of `score_people`; with “trained” also pairs and
         pairs_with_celebrity -> those of `evaluate_pairs`.
@@ -92,11 +94,15 @@ def evaluate(
     result: dict[str, Any] = {"celebrities": {**score_people(studio, data), "seconds": 0.0}}
     fitted: dict[str, dict[str, Identity]] = {}
     for row in rows:
-        part, config = data, recipe("best" if row == "trained" else row, studio.calibration)
+        if row == "instant" and studio.calibration is None:
+            log.info("instant: left out, there is no calibration")
+            continue
+        part, used = data, replace(studio, calibration=None) if row == "unprepared" else studio
+        config = recipe(row if row in PRESETS else "best", used.calibration)
         if row == "paper":
             part = replace(data, people=data.people[:PAPER_PEOPLE], index=data.index[:PAPER_PEOPLE])
         log.info("%s: %d people", row, len(part.people))
-        fitted[row], seconds = fit_each(studio, part.people, config)
+        fitted[row], seconds = fit_each(used, part.people, config)
         result[row] = {**score_people(studio, part, fitted[row]), "seconds": seconds}
     if trained := fitted.get("trained"):
         log.info("pairs")

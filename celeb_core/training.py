@@ -20,7 +20,7 @@ from celeb_core.augmentation import AugmentedLatents
 from celeb_core.basis import compose
 from celeb_core.denoising_loss import DenoisingLoss, NuisanceTokens
 from celeb_core.device import loss_scaler, within_memory
-from celeb_core.errors import BadName, ResumeMismatch
+from celeb_core.errors import BadName, FeatureMissing, ResumeMismatch
 from celeb_core.files import write_atomically
 from celeb_core.identity import check_name
 from celeb_core.mapper import (
@@ -34,6 +34,8 @@ from celeb_core.mapper import (
     paper_noise,
 )
 from celeb_core.models import Models
+from celeb_core.name_regression import regress_on_names
+from celeb_core.saved_config import config_from_dict
 from celeb_core.types import (
     Calibration,
     CelebBasis,
@@ -73,6 +75,8 @@ def fit_identities(
     training = Training(people, models, basis, config, calibration, recogniser)
     if resume is not None:
         restore(training, resume)
+    else:
+        training.initialise()
     yield training.report({})
     while not training.finished():
         losses = training.update()
@@ -119,6 +123,11 @@ class Training:
             nuisance = NuisanceTokens(len(people), basis.k, models.encoders).to(models.device)
         self.loss = DenoisingLoss(models, config.loss, self.generator, nuisance)
         self.use(build_mapper(basis, config.mapper, calibration, config.seed))
+        if config.preset == "instant" and isinstance(self.mapper, CoefficientMapper):
+            raise FeatureMissing(
+                f"The preset instant needs a calibration, and {models.title} has none. "
+                "Choose the preset best, or run “celeb-basis calibrate”."
+            )
         self.scaler = loss_scaler(models.device, models.unet.dtype)
         self.step, self.seconds_per_step = 0, 0.0
         self.seconds_before, self._began = 0.0, time.perf_counter()
@@ -132,6 +141,17 @@ class Training:
         nuisance, n = self.loss.nuisance_tokens, len(self.names)
         self.optimiser = build_optimiser(self.mapper, nuisance, self.config.optimiser, n)
         self.now: Tensor = self.mapper(self.faces).detach()  # the coefficients
+
+    def initialise(self) -> None:
+        """Start from a regression over the names, if there is no calibration to start from."""
+        count, memory = self.config.mapper.regression_batch, self.models.memory
+        if count and isinstance(self.mapper, CoefficientMapper):
+            batch = within_memory(memory, lambda: self.latents.batch(0))
+            latents, masks = (part[:, :count] for part in batch)
+            fit = partial(regress_on_names, self.faces, latents, masks, self.loss, self.basis)
+            found, shape = within_memory(memory, fit), (self.basis.k, self.basis.p)
+            self.use(CalibratedMapper(shape, found, self.config.mapper.shrink))
+            self.kept = self.mapper(self.faces).detach()
 
     def update(self) -> dict[str, float]:
         """Make one step of the optimiser and return each person's loss."""
@@ -283,32 +303,6 @@ def save_checkpoint(step: TrainStep, path: Path) -> None:
         raise ValueError("this step came from no training")
     tensors, metadata = step.checkpoint()
     write_atomically(path, save(tensors, metadata=metadata))
-
-
-# Names of checkpoint format 1. Fields that are gone had one value per preset.
-OLD_NAMES = {
-    "decay": "linear_decay", "calibrated_rate": "calibrated_learning_rate",
-    "jitter": "colour_jitter", "smallest": "min_scale", "canvas": "padding",
-    "photo_words": "nuisance_tokens", "photo_rate": "nuisance_learning_rate",
-    "background": "background_weight", "features": "landmark_weight",
-    "stratified": "stratified_timesteps", "log_snr_min": "min_log_snr",
-    "log_snr_max": "max_log_snr", "studio": "short", "way up": "truncated",
-}  # fmt: skip
-DROPPED = ("weight_decay", "ema_from_noise", "flip", "prompts")
-
-
-def config_from_dict(values: Mapping[str, Any]) -> TrainConfig:
-    """Make a config from `TrainConfig.flat()`, or from the flat fields of checkpoint format 1.
-
-    Raises:
-        TypeError: A name is no field.
-    """
-    renamed = {
-        OLD_NAMES.get(name, name): OLD_NAMES.get(value, value)
-        for name, value in values.items()
-        if name not in DROPPED
-    }
-    return TrainConfig().changed(**renamed)
 
 
 def _checked_names(people: Sequence[Person]) -> tuple[str, ...]:

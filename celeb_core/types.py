@@ -151,6 +151,8 @@ class MapperConfig:
     # "paper": LeakyReLU(0.2), then unit norm on unscaled components, average from noise
     norm: Literal["free", "paper"] = "free"
     calibrated: bool = True  # start from the model's calibration, if there is one
+    # noisy latents per person for the regression over the names, where there is none; 0: no such
+    regression_batch: int = 0
     ema: float = 0.97  # decay of the moving average that is kept; 0: the last coefficients
     shrink: float = 1.0  # final factor on calibrated coefficients, against guidance's overshoot
 
@@ -254,11 +256,20 @@ PRESETS: dict[str, TrainConfig] = {
 """instant (the closed-form initialisation alone), fast, best, paper (as the official code)."""
 
 
+REGRESSION_BATCH = 6  # noisy latents of a photo, each predicted once for every name
+
+
 def recipe(preset: str, calibration: Calibration | None) -> TrainConfig:
-    """Return the config of a preset on a model with a calibration, whose settings it takes over."""
+    """Return the config of a preset on a model with a calibration, or without one.
+
+    A calibration brings settings that fit the model. Without one, a regression over the names
+    takes its place.
+    """
     config = PRESETS[preset]
-    if calibration is None or not config.mapper.calibrated:
+    if not config.mapper.calibrated or not config.steps:
         return config
+    if calibration is None:
+        return config.changed(regression_batch=REGRESSION_BATCH)
     settings = dict(calibration.settings)
     if "steps" in settings:  # are those of “best”
         settings["steps"] = round(settings["steps"] * config.steps / PRESETS["best"].steps)

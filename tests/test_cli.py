@@ -79,6 +79,12 @@ def test_several_people_and_several_photos(run):
     assert list(list_identities(Path("people"))) == ["ada", "bob", "both"]
 
 
+def test_instant_without_a_calibration_is_refused(run, capsys):
+    assert run("train", "ada.png", "--name", "ada", "--preset", "instant") == 1
+    assert "needs a calibration, and Tinyville has none" in capsys.readouterr().err
+    assert not list_identities(Path("identities"))
+
+
 def test_stop_and_go_on(run):
     train = ("train", "ada.png", "--name", "ada", "--preset", "paper")
     assert run(*train, "--steps", "1", "--checkpoint", "state") == 0
@@ -87,7 +93,7 @@ def test_stop_and_go_on(run):
 
 
 def test_interpolate_celebrities_and_identities(run):
-    assert run("train", "ada.png", "--name", "ada", "--preset", "instant") == 0
+    assert run("train", "ada.png", "--name", "ada", "--steps", "1") == 0
     strip = ("--num-images", "3", "--out", "strip")
     assert run("interpolate", "<ada>", celebrity_names()[0], *strip) == 0
     files = sorted(Path("strip").iterdir())
@@ -225,15 +231,15 @@ def test_score_says_how_alike_an_image_is(run, measured_world, capsys):
 
 
 def test_evaluate_prints_its_table_and_writes_its_json(run, measured_world, capsys):
-    some = ("--quick", "--people", "2", "--rows", "instant", "--json", "scores.json")
+    some = ("--quick", "--people", "2", "--rows", "unprepared", "--json", "scores.json")
     assert run("evaluate", "--seed", "3", *some, model=measured_world) == 0
     written = json.loads(Path("scores.json").read_text())
     studio = load_studio(measured_world, device="cpu")
-    expected = evaluate(studio, seed=3, people=2, rows=["instant"])
-    for row in (written["instant"], expected["instant"]):
+    expected = evaluate(studio, seed=3, people=2, rows=["unprepared"])
+    for row in (written["unprepared"], expected["unprepared"]):
         row.pop("seconds")
     assert written == expected
-    assert f"{expected['instant']['prompt']:.3f}" in capsys.readouterr().out
+    assert f"{expected['unprepared']['prompt']:.3f}" in capsys.readouterr().out
 
 
 def test_a_face_pack_on_request(world, tmp_path, monkeypatch, capsys):

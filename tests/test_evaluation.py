@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from conftest import portrait
@@ -8,23 +10,23 @@ from celeb_core import evaluation as module
 from celeb_core import load_studio
 from celeb_core.errors import FeatureMissing
 from celeb_core.evaluation import evaluate, format_table, load_evaluation_set
-from celeb_core.types import PRESETS
+from celeb_core.types import recipe
 
-ROWS = ("celebrities", "instant", "trained", "paper")
+ROWS = ("celebrities", "instant", "trained", "unprepared", "paper")
 
 
 @pytest.fixture(scope="module")
-def measured(measured_world):
-    return load_studio(measured_world, device="cpu")
+def measured(measured_world, calibration):
+    return replace(load_studio(measured_world, device="cpu"), calibration=calibration)
 
 
 @pytest.fixture
 def short(monkeypatch):
-    quick = {
-        name: config.changed(steps=min(config.steps, 2), views=2, batch_size=2)
-        for name, config in PRESETS.items()
-    }
-    monkeypatch.setattr(module, "PRESETS", quick)
+    def quick(preset, calibration):
+        config = recipe(preset, calibration)
+        return config.changed(steps=min(config.steps, 2), views=2, batch_size=2)
+
+    monkeypatch.setattr(module, "recipe", quick)
 
 
 def test_other_seeds_choose_other_people(measured):
@@ -63,6 +65,7 @@ def test_quick_gives_exactly_the_agreed_keys(measured, short, caplog):
         "celebrities by name",
         "instant: 2 people",
         "trained: 2 people",
+        "unprepared: 2 people",
         "paper: 2 people",
         "pairs",
     ]
@@ -85,7 +88,17 @@ def test_the_papers_recipe_gets_few_people_and_all_of_its_steps(measured, monkey
     evaluate(measured, people=3, rows=["trained", "paper"])
     names = [person.name for person in data.people]
     assert [name for name, _ in asked] == names + names[:2]
-    assert [config for _, config in asked] == [PRESETS["best"]] * 3 + [PRESETS["paper"]] * 2
+    best, paper = recipe("best", measured.calibration), recipe("paper", None)
+    assert [config for _, config in asked] == [best] * 3 + [paper] * 2
+
+
+def test_unprepared_is_trained_as_without_the_calibration(measured, short):
+    bare = replace(measured, calibration=None)
+    (row,) = (evaluate(measured, people=2, rows=["unprepared"])[key] for key in ["unprepared"])
+    alone = evaluate(bare, people=2, rows=["instant", "trained"])
+    assert "instant" not in alone  # there is nothing to start from
+    scores = ("identity", "identity_edits", "prompt")
+    assert [row[key] for key in scores] == [alone["trained"][key] for key in scores]
 
 
 def test_some_rows_only(measured, short):

@@ -21,12 +21,20 @@ from celeb_core import (
     fit,
     fit_identities,
     load_models,
+    recipe,
     save_checkpoint,
 )
+from celeb_core import training as training_module
 from celeb_core.augmentation import AugmentedLatents
 from celeb_core.denoising_loss import DenoisingLoss, NuisanceTokens
 from celeb_core.device import MODES
-from celeb_core.errors import BadName, BasisMismatch, ResumeMismatch, TrainingDiverged
+from celeb_core.errors import (
+    BadName,
+    BasisMismatch,
+    FeatureMissing,
+    ResumeMismatch,
+    TrainingDiverged,
+)
 from celeb_core.training import Training, restore
 
 FAST = TrainConfig(steps=4, batch_size=2).changed(views=4, learning_rate=1e-2)
@@ -134,10 +142,57 @@ def test_a_seed_decides_everything(people, models, basis, calibration):
     assert not torch.equal(coefficients(1), coefficients(2))
 
 
-def test_without_a_config_it_is_the_best_preset(person, models, basis):
-    last = fit_identities([person], models, basis)
+def test_without_a_config_it_is_the_best_preset(person, models, basis, calibration):
+    last = fit_identities([person], models, basis, calibration=calibration)
     assert next(last).steps == PRESETS["best"].steps
     assert next(last).people[0].settings == {"preset": "best", "trained": 1}
+
+
+def test_without_config_and_calibration_it_is_the_best_preset_for_that(person, models, basis):
+    (ada,) = next(fit_identities([person], models, basis)).people
+    used = {"regression_batch": 6, "gradients": "exact"}
+    assert ada.settings == {"preset": "best", "trained": 0, **used}
+
+
+REGRESSION = FAST.changed(regression_batch=2)
+
+
+def test_without_a_calibration_the_regression_over_the_names_is_the_start(people, models, basis):
+    steps = run(people[:2], models, basis, REGRESSION.changed(shrink=1.0))
+    again = run(people[:2], models, basis, REGRESSION.changed(shrink=1.0))
+    plain = numbers(next(fit_identities(people[:2], models, basis, FAST)))
+    initial, found = numbers(steps[0]), numbers(steps[-1])
+    assert torch.equal(found, numbers(again[-1]))
+    assert not torch.allclose(initial, plain) and not torch.allclose(initial[0], initial[1])
+    training = Training(people[:2], models, basis, REGRESSION)
+    training.initialise()
+    directions = training.mapper.directions
+    moved = (found - initial).flatten(1).T
+    assert moved.norm() > 0.1
+    assert torch.allclose(directions @ torch.linalg.pinv(directions) @ moved, moved, atol=2e-2)
+
+
+def test_a_calibration_goes_before_the_regression(person, models, basis, calibration):
+    with_both = run([person], models, basis, REGRESSION, calibration=calibration)[-1]
+    assert torch.equal(
+        numbers(with_both), numbers(run([person], models, basis, calibration=calibration)[-1])
+    )
+
+
+def test_a_resumed_training_does_not_compare_the_names_again(
+    people, models, basis, tmp_path, monkeypatch
+):
+    whole = numbers(run(people, models, basis, REGRESSION)[-1])
+    stopped_at(2, tmp_path / "state", people, models, basis, REGRESSION)
+    monkeypatch.setattr(training_module, "regress_on_names", None)
+    rest = run(people, models, basis, REGRESSION, resume=tmp_path / "state")
+    assert torch.equal(numbers(rest[-1]), whole)
+
+
+def test_instant_needs_a_calibration(person, models, basis):
+    for config in (PRESETS["instant"], recipe("instant", None)):
+        with pytest.raises(FeatureMissing, match=r"Tinyville has none.*best"):
+            next(fit_identities([person], models, basis, config))
 
 
 def test_names_must_be_good_and_distinct(person, models, basis):

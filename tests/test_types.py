@@ -6,7 +6,7 @@ from dataclasses import fields
 import pytest
 import torch
 
-from celeb_core import PRESETS, TrainConfig, TrainStep
+from celeb_core import PRESETS, TrainConfig, TrainStep, recipe
 from celeb_core.types import GROUPS, PromptEmbeds
 
 
@@ -54,6 +54,16 @@ def test_what_differs_from_the_preset():
     changed = PRESETS["fast"].changed(steps=7, ema=0.5, seed=0, gradients="exact")
     assert changed.unusual() == {"steps": 7, "ema": 0.5, "gradients": "exact"}
     assert TrainConfig(preset="of my own", seed=3).unusual() == {"preset": "of my own", "seed": 3}
+
+
+def test_without_a_calibration_a_preset_is_another_recipe(calibration):
+    for name, config in PRESETS.items():
+        assert recipe(name, calibration) == config
+    assert recipe("paper", None) == PRESETS["paper"]
+    for name in ("fast", "best"):
+        config = recipe(name, None)
+        assert config.unusual() == {"regression_batch": 6, "gradients": "exact"}
+        assert config.steps == PRESETS[name].steps
 
 
 @pytest.mark.parametrize("pooled", [True, False])

@@ -31,7 +31,7 @@ def test_away_from_home_nobody_sees_what_others_do(studio, tmp_path):
     one, two = page.shared.new_session(), page.shared.new_session()
     mine, theirs = page.shared.workspace(one), page.shared.workspace(two)
     mine.enlist(mine.add_photo(portrait(), "ada"), 0, "ada", consent=True)
-    page.train.start(list(mine.trainees), "instant", None, 0, one)
+    page.train.start(list(mine.trainees), "fast", 1, 0, one)
     finish(page.train.job(one))
     assert list(mine.people()) == ["ada"]
     assert not theirs.people() and not theirs.trainees and not theirs.photos

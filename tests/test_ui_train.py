@@ -10,7 +10,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from ui_help import finish, make_page, selected, until
 
-from celeb_core import PRESETS, fit_identities, list_identities
+from celeb_core import PRESETS, fit_identities, list_identities, recipe
 from celeb_core.identity import MAX_BYTES
 from ui.cards import summary
 from ui.curve import COLOURS, POINTS, curve
@@ -163,6 +163,41 @@ def test_times_are_estimated_from_what_was_measured(page, train, studio, tmp_pat
     assert again.estimate(config, 1) == estimates.estimate(config, 1)
 
 
+def test_the_regression_over_the_names_is_a_part_of_the_estimate(page, studio):
+    estimates = page.shared.estimates
+    estimates.measure()
+    config = recipe("best", None)
+    plain, names = config.changed(regression_batch=0), len(studio.basis.names)
+    one, three = (
+        estimates.estimate(config, people) - estimates.estimate(plain, people) for people in (1, 3)
+    )
+    # A latent of the regression is half a step of sampling. Three people have four images each.
+    images = estimates.estimate(config.changed(steps=0, regression_batch=0), 1)
+    assert one == pytest.approx(6 * names * images / (2 * 2 * studio.models.steps))
+    assert three == pytest.approx(one * 3 * 4 / 6)
+    # What a training took is divided among its steps and the names.
+    estimates.learn(config, people=1, steps=config.steps, seconds=100)
+    assert estimates.estimate(config, 1) == pytest.approx(100 + images)
+
+
+def test_the_form_says_how_a_model_without_a_calibration_is_trained(
+    page, studio, calibration, tmp_path
+):
+    assert page.shared.core.calibration is None
+    prepared = make_page(replace(studio, calibration=calibration), tmp_path)
+    shown, usual = (
+        each.train.form.estimate([])[each.train.form.preset] for each in (page, prepared)
+    )
+    assert "not prepared" in shown["info"] and f"{len(studio.basis.names)} names" in shown["info"]
+    assert "not prepared" not in usual["info"]
+    keys = [[key for _, key in each["choices"]] for each in (shown, usual)]
+    assert keys == [["fast", "best", "paper"], ["instant", "fast", "best", "paper"]]
+    job = finish(start(page, "ada"))
+    (ada,) = job.people
+    assert job.config == recipe("fast", None).changed(steps=3) and ada.settings["trained"] == 3
+    assert ada.settings["regression_batch"] == 6
+
+
 def test_a_finished_training_tells_how_long_it_took(page):
     estimates = page.shared.estimates
     estimates.measure()
@@ -183,7 +218,9 @@ def test_polling_sends_only_what_is_new(page, train):
     assert set(again) <= set(train.outputs)
 
 
-def test_instant_has_no_steps_and_no_plot(page, train):
+def test_instant_has_no_steps_and_no_plot(studio, calibration, tmp_path):
+    page = make_page(replace(studio, calibration=calibration), tmp_path)
+    train = page.train
     job = finish(start(page, "ada", preset="instant", steps=None))
     assert job.status == "done" and job.losses == []
     assert poll(page)[train.plot]["visible"] == "hidden"

@@ -13,6 +13,7 @@ from celeb_core import CelebError, SampleConfig, Studio, TrainConfig, generate, 
 from celeb_core.augmentation import JOINT_SHARE
 from celeb_core.doctor import COST, LATENTS
 from celeb_core.files import write_atomically
+from celeb_core.name_regression import NAMES
 from ui.jobs import Job
 
 FEWEST = 10  # steps
@@ -48,7 +49,7 @@ class TimeEstimates:
             self._by_size(config) * self._known.get("correction", 1.0)
         )
         sampling_steps = people * RESULTS * self.core.models.steps
-        return config.steps * joint_cost(people) * step + sampling_steps * sampling
+        return self._steps(config, people, config.steps) * step + sampling_steps * sampling
 
     def sampling(self, latents: int) -> float | None:
         """Return the seconds that the UNet needs for so many latents; None if unmeasured."""
@@ -68,10 +69,18 @@ class TimeEstimates:
     def learn(self, config: TrainConfig, people: int, steps: int, seconds: float) -> None:
         """Take over what a training took; a very short one is all preparation."""
         if steps >= FEWEST:
-            step = seconds / (steps * joint_cost(people))
+            step = seconds / self._steps(config, people, steps)
             self._note(config.preset, step)
             if self.measured:  # for the presets that have not been used yet
                 self._note("correction", step / self._by_size(config))
+
+    def _steps(self, config: TrainConfig, people: int, steps: int) -> float:
+        """Return what a training costs, the regression over the names too, in steps for one."""
+        share = joint_cost(people)
+        size = config.batch_size * share
+        names = min(NAMES, len(self.core.basis.names))
+        compared = names * min(people * config.mapper.regression_batch, size)
+        return steps * share + compared / (COST[config.loss.gradients] * config.batch_size)
 
     def _by_size(self, config: TrainConfig) -> float:
         """Return the seconds of a step for one person, by what it computes."""

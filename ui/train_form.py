@@ -7,6 +7,7 @@ from typing import Any
 import gradio as gr
 
 from celeb_core import recipe
+from celeb_core.name_regression import NAMES
 from ui.progress import about, joined
 from ui.studio import PRIVATE, Shared
 from ui.widgets import Updates, gallery
@@ -17,6 +18,12 @@ RECIPES = {
     "best": "Best: {steps} steps",
     "paper": "Paper: the published recipe, {steps} steps",
 }
+INFO = "More steps: a higher identity score."
+UNPREPARED = (
+    "This model is not prepared yet. Fast and Best first predict the photo's noise with each of "
+    "{names} names, and train from there. On the bundled model, Best comes near the identity score "
+    "that it has after preparation; on other models this has not been measured."
+)
 NOBODY = '<div class="empty">Nobody to train yet.<br>Choose a face on the Faces tab first.</div>'
 
 
@@ -61,16 +68,19 @@ class TrainForm:
         }
 
     def _recipes(self, chosen: list[str]) -> Any:
-        calibration = self.shared.core.calibration
+        core = self.shared.core
+        unprepared = core.calibration is None
+        names = min(NAMES, len(core.basis.names))
+        info = UNPREPARED.format(names=names) if unprepared else INFO
         choices = []
         for key, text in RECIPES.items():
-            if key == "instant" and calibration is None:  # there is no initialisation
+            if key == "instant" and unprepared:  # there is no initialisation
                 continue
-            config = recipe(key, calibration)
+            config = recipe(key, core.calibration)
             seconds = self.shared.estimates.estimate(config, max(1, len(chosen or [])))
             time = about(seconds) if seconds is not None else ""
             choices.append((joined(text.format(steps=config.steps), time), key))
-        return gr.update(choices=choices)
+        return gr.update(choices=choices, info=info)
 
     # --- widgets --------------------------------------------------------------------------------
 
@@ -81,9 +91,10 @@ class TrainForm:
         self.chosen = gr.CheckboxGroup(
             [], label="People to train", show_label=False, visible=False, elem_id="train-who"
         )
+        recipes = self._recipes([])
         self.preset = gr.Radio(
-            self._recipes([])["choices"], value="best", label="Recipe", elem_id="train-preset",
-            info="More steps: a higher identity score.",
+            recipes["choices"], value="best", label="Recipe", elem_id="train-preset",
+            info=recipes["info"],
         )  # fmt: skip
         with gr.Accordion("Advanced", open=False):
             self.steps = gr.Number(

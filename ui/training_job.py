@@ -28,7 +28,7 @@ from celeb_core import (
 from celeb_core.errors import SaveFailed
 from celeb_core.files import write_atomically
 from celeb_core.prompt import PORTRAIT
-from celeb_core.training import config_from_dict
+from celeb_core.saved_config import config_from_dict
 from ui.errors import explain
 from ui.images import read_settings, save_image
 from ui.jobs import Job, SavedImage

@@ -30,7 +30,15 @@ from celeb_core.prompt import PORTRAIT, parse_prompt
 from celeb_core.sampling import generate_each
 from celeb_core.studio import Studio
 from celeb_core.training import fit
-from celeb_core.types import Calibration, Identity, Person, Prompt, SampleConfig, TrainConfig
+from celeb_core.types import (
+    REGRESSION_BATCH,
+    Calibration,
+    Identity,
+    Person,
+    Prompt,
+    SampleConfig,
+    TrainConfig,
+)
 
 Settings: TypeAlias = Mapping[str, Any]
 """Fields of TrainConfig, and "stretch": the factor on the closed-form initialisation."""
@@ -89,7 +97,8 @@ def axes(models: Models) -> dict[str, tuple[dict[str, Any], ...]]:
     """Return what is tried, one axis after the other; the published value comes first.
 
     Windows are bounds of the log-SNR: all timesteps; a middle one whose lower bound follows the
-    size of the latents; the same with both bounds; and it moved by two either way.
+    size of the latents; the same with both bounds; and it moved by two either way. “start” is the
+    closed-form initialisation or, in its place, the regression over the names.
     """
     size = models.unet.config.sample_size
     pixels = size * size if isinstance(size, int) else size[0] * size[1]
@@ -102,6 +111,10 @@ def axes(models: Models) -> dict[str, tuple[dict[str, Any], ...]]:
         "shrink": tuple({"shrink": factor} for factor in (1.0, 0.9, 0.8, 0.7, 0.6)),
         "stretch": tuple({"stretch": factor} for factor in (1.0, 1.15)),
         "steps": tuple({"steps": steps} for steps in (60, 120)),
+        "start": (
+            {"calibrated": True, "regression_batch": 0},
+            {"calibrated": False, "regression_batch": REGRESSION_BATCH},
+        ),
     }
 
 
