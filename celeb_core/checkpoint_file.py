@@ -15,9 +15,9 @@ from diffusers.loaders.single_file_utils import (
 )
 from safetensors.torch import load_file
 from torch import Tensor
-from transformers import CLIPTextModel, CLIPTextModelWithProjection
+from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
-from celeb_core.downloads import PICKLED
+from celeb_core.downloads import NETWORK_ERRORS, PICKLED, STABLE_DIFFUSION, download
 from celeb_core.errors import ModelNotFound, ModelUnsupported
 
 SUPPORTED = (
@@ -146,3 +146,21 @@ def network_from(name: str, weights: dict[str, Tensor], config: Any, dtype: torc
     weights = {key: value.to(dtype) for key, value in weights.items()}
     network.load_state_dict(weights, strict=False, assign=True)
     return network.eval()
+
+
+def clip_tokenizer(folder: Path, pad_token: str = "<|endoftext|>") -> Any:
+    """Load CLIP's tokenizer for a single file, from beside it or else from Stable Diffusion 1.5.
+
+    Raises:
+        ModelNotFound: Neither is there.
+    """
+    tokenizer = folder / "tokenizer"
+    try:
+        if not tokenizer.is_dir():
+            tokenizer = download(STABLE_DIFFUSION, ()) / "tokenizer"
+        return CLIPTokenizer.from_pretrained(tokenizer, pad_token=pad_token)
+    except (*NETWORK_ERRORS, ValueError) as error:
+        raise ModelNotFound(
+            "A single checkpoint has no tokenizer, and CLIP's is not on this machine. Connect once "
+            f"(2 MB, for good), or copy the folder “tokenizer” of any SD 1.x model to {folder}."
+        ) from error

@@ -10,12 +10,12 @@ import huggingface_hub as hub
 import torch
 from huggingface_hub import errors
 from safetensors import SafetensorError
-from transformers import CLIPTokenizer
 
 from celeb_core.checkpoint_file import (
     COMPONENTS,
     SUPPORTED,
     checkpoint_kind,
+    clip_tokenizer,
     components,
     network_from,
     read_weights,
@@ -227,24 +227,6 @@ def unet_size(source: Path | str, allow_pickle: bool = False) -> int:
             return int(network.from_config(config).num_parameters())
     except LOAD_ERRORS as error:
         raise _explained(source, error) from error
-
-
-def clip_tokenizer(folder: Path, pad_token: str = "<|endoftext|>") -> Any:
-    """Load CLIP's tokenizer for a single file, from beside it or else from Stable Diffusion 1.5.
-
-    Raises:
-        ModelNotFound: Neither is there.
-    """
-    tokenizer = folder / "tokenizer"
-    try:
-        if not tokenizer.is_dir():
-            tokenizer = download(STABLE_DIFFUSION, ()) / "tokenizer"
-        return CLIPTokenizer.from_pretrained(tokenizer, pad_token=pad_token)
-    except (*NETWORK_ERRORS, ValueError) as error:
-        raise ModelNotFound(
-            "A single checkpoint has no tokenizer, and CLIP's is not on this machine. Connect once "
-            f"(2 MB, for good), or copy the folder “tokenizer” of any SD 1.x model to {folder}."
-        ) from error
 
 
 def _architecture(source: Path | str, allow_pickle: bool) -> tuple[dict[str, Any], Path | str]:

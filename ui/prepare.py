@@ -18,9 +18,9 @@ from ui.widgets import Updates, message
 
 TITLE = '<h2 class="section">This model is not prepared yet</h2>'
 WHY = (
-    "Preparing it once makes every training better and shorter: portraits of its celebrities are "
-    "generated, an initialisation is computed from them, and some of the celebrities check the "
-    "result. You can train without it, too."
+    "Preparing it once makes trainings shorter and lets the model find its own settings: portraits "
+    "of its celebrities are generated, an initialisation is computed from them (the recipe "
+    "Instant), and some of the celebrities check the result. You can train without it, too."
 )
 OWNER = "Whoever runs this page can prepare it: <code>celeb-basis prepare --model {model}</code>."
 LABELS = {
