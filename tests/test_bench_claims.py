@@ -19,7 +19,7 @@ def measured(measured_world):
 
 def test_joint_training_is_compared_with_trainings_one_by_one(measured, monkeypatch):
     quick = PRESETS["best"].changed(steps=2, views=2, batch_size=2)
-    monkeypatch.setattr(module, "PRESETS", {"best": quick})
+    monkeypatch.setattr(module, "recipe", lambda preset, calibration: quick)
     joint = evaluate_joint(measured, people=2)
     assert joint["times_one"] == joint["seconds_joint"] / joint["seconds_single"] > 0
     scores = {"identity_single", "identity_joint", "identity_edits_single", "identity_edits_joint"}

@@ -200,13 +200,13 @@ def test_independent_timesteps_cover_the_range_by_chance(models):
 
 
 @pytest.mark.parametrize("side", [16, 64])
-def test_timesteps_hide_as_much_of_a_shrunk_image_at_any_size(models, side):
+def test_the_noisiest_timestep_hides_as_much_of_a_shrunk_image_at_any_size(models, side):
     """Log SNR of a mean over (side / 16)^2 latents: log(a / (1 - a)) + 2 log(side / 16)."""
     loss = DenoisingLoss(models, LossConfig(min_log_snr=-1.5, max_log_snr=2.5), seeded())
     first, end = loss.timestep_bounds(side * side)
     alphas = DDPMScheduler.from_config(models.scheduler.config).alphas_cumprod.double()
-    ratio = (alphas / (1 - alphas)).log() + 2 * math.log(side / 16)
-    inside = (ratio >= -1.5) & (ratio <= 2.5)
+    ratio = (alphas / (1 - alphas)).log()
+    inside = (ratio + 2 * math.log(side / 16) >= -1.5) & (ratio <= 2.5)
     assert inside.nonzero().flatten().tolist() == list(range(first, end))
 
 

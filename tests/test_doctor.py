@@ -227,9 +227,15 @@ def test_providers_that_onnxruntime_does_not_take(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("name", "seconds"),
     [
-        ("NVIDIA A100-SXM4-40GB", "15 for a person (best), 1.0 for an image: assumed of"),
-        ("Tesla T4", "64 for a person (best), 4.0 for an image: assumed of"),
-        ("NVIDIA GeForce RTX 4090", "13 for a person (best), 0.8 for an image: assumed of"),
+        (
+            "NVIDIA A100-SXM4-40GB",
+            "49 for a person (best, not prepared), 1.0 for an image: assumed of",
+        ),
+        ("Tesla T4", "204 for a person (best, not prepared), 4.0 for an image: assumed of"),
+        (
+            "NVIDIA GeForce RTX 4090",
+            "41 for a person (best, not prepared), 0.8 for an image: assumed of",
+        ),
     ],
 )
 def test_the_time_on_known_cards(name, seconds, card, tmp_path):

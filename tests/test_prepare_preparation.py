@@ -91,8 +91,11 @@ def test_settings_apply_to_what_is_calibrated_alone(calibration):
     own = replace(calibration, settings=settings)
     assert recipe("best", own).steps == 120 and recipe("fast", own).steps == 40
     assert recipe("instant", own).steps == 0 and recipe("fast", own).mapper.shrink == 0.8
-    assert recipe("paper", own) == PRESETS["paper"] and recipe("best", None) == PRESETS["best"]
+    assert recipe("paper", own) == PRESETS["paper"]
     assert recipe("best", own).unusual() == settings
+    started = replace(calibration, settings={"calibrated": False, "regression_batch": 6})
+    assert recipe("best", started).flat() == recipe("best", None).changed(calibrated=False).flat()
+    assert recipe("instant", started).mapper.calibrated
 
 
 def test_names_are_spread_over_the_list():
