@@ -171,6 +171,14 @@ def test_without_a_calibration_the_regression_over_the_names_is_the_start(people
     assert torch.allclose(directions @ torch.linalg.pinv(directions) @ moved, moved, atol=2e-2)
 
 
+def test_half_precision_finds_nearly_the_same_start(person, half, models, basis):
+    starts = [
+        numbers(next(fit_identities([person], each, basis, REGRESSION))).flatten()
+        for each in (half, models)
+    ]
+    assert torch.cosine_similarity(*starts, dim=0) > 0.9
+
+
 def test_a_calibration_goes_before_the_regression(person, models, basis, calibration):
     with_both = run([person], models, basis, REGRESSION, calibration=calibration)[-1]
     assert torch.equal(
