@@ -49,7 +49,8 @@ def train(options: Namespace) -> None:
     with tqdm(desc="training", unit="step") as bar:
         for step in fit(people, studio.models, studio.basis, config, resume=options.resume):
             _advance(bar, step.step, step.steps, *step.losses.values())
-            if options.checkpoint and (step.step % 10 == 0 or step.step == step.steps):
+            due = step.checkpoint and (step.step % 10 == 0 or step.step == step.steps)
+            if options.checkpoint and due:
                 save_checkpoint(step, options.checkpoint)
     for person in step.people:
         print(identity.save_identity(person, options.out))

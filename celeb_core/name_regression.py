@@ -4,11 +4,15 @@ The UNet predicts the noise of one noisy photo once for each celebrity's name. R
 these predictions to the names' coefficients; that of the true noise is the person's.
 """
 
+from collections.abc import Generator
+from functools import partial
+
 import torch
 from torch import Tensor
 
 from celeb_core.basis import compose, person_embeddings, project
 from celeb_core.denoising_loss import DenoisingLoss
+from celeb_core.device import within_memory
 from celeb_core.errors import TrainingDiverged
 from celeb_core.mapper import zero_correction
 from celeb_core.prompt import PORTRAIT
@@ -24,7 +28,7 @@ NAMES_AT_ONCE = 16  # that pass the UNet
 @torch.no_grad()
 def regress_on_names(
     faces: Tensor, latents: Tensor, masks: Tensor, loss: DenoisingLoss, basis: CelebBasis
-) -> dict[str, Tensor]:
+) -> Generator[None, None, dict[str, Tensor]]:
     """Fit the initialisation of n people, and the directions in which names differ on their photos.
 
     These are the leading principal components of the predictions, regressed to coefficients, one
@@ -37,6 +41,9 @@ def regress_on_names(
         loss: Of the training.
         basis: Of the names.
 
+    Yields:
+        After each of the n * b noisy latents, which takes a while.
+
     Returns:
         The tensors of a `CalibratedMapper`.
 
@@ -47,23 +54,27 @@ def regress_on_names(
     some = torch.randperm(len(basis.names), generator=torch.Generator().manual_seed(0))[:NAMES]
     names = torch.stack([person_embeddings(basis.names[i], basis, models) for i in some])
     coefficients, text = project(basis, names), PORTRAIT.format("<x>")
-    parts = compose(basis, coefficients).split(models.memory.micro_batch or NAMES_AT_ONCE)
-    prompts = [
-        encode_texts([text] * len(part), [{"x": one} for one in part], basis.k, models.encoders)
-        for part in parts
-    ]
+    embeddings = compose(basis, coefficients)
     noisy_latents, timesteps, target, weight = loss.add_noise(latents, masks)
     kernels = torch.zeros(n, len(names), len(names), dtype=torch.float64)
     products = torch.zeros(n, len(names), dtype=torch.float64)
+
+    def predict(row: int) -> Tensor:
+        predictions = []
+        for part in embeddings.split(models.memory.micro_batch or NAMES_AT_ONCE):
+            named, same = [{"x": one} for one in part], [row] * len(part)
+            prompts = encode_texts([text] * len(part), named, basis.k, models.encoders)
+            predictions.append(loss.predict(noisy_latents[same], timesteps[same], prompts))
+        return torch.cat(predictions)
+
     for row in range(n * b):
-        same = [[row] * len(part) for part in parts]
-        each = zip(same, prompts, strict=True)
-        noise_pred = torch.cat([loss.predict(noisy_latents[i], timesteps[i], e) for i, e in each])
+        noise_pred = within_memory(models.memory, partial(predict, row))
         error, scale = target[row].float() - noise_pred.float(), weight[row].sqrt()
         mean = error.mean(0)
         centred = ((mean - error) * scale).flatten(1)
         kernels[row // b] += (centred @ centred.T).double().cpu()
         products[row // b] += (centred @ (mean * scale).flatten()).double().cpu()
+        yield
     if not torch.isfinite(kernels).all():
         raise TrainingDiverged("The UNet's predictions are no numbers. Train in float32.")
     penalty = PENALTY * kernels.diagonal(dim1=1, dim2=2).mean(1)

@@ -6,6 +6,7 @@ One mapper serves all people; `DenoisingLoss` sends gradients to it (Celeb Basis
 import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -67,7 +68,8 @@ def fit_identities(
     `resume` is a file of `save_checkpoint` to go on from.
 
     Yields:
-        Step 0, the initialisation, and every step after it; the caller may change threads.
+        Step 0, the initialisation, and every step after it; the caller may change threads. While
+        a regression over the names is under way, step 0 without people and checkpoint.
 
     Raises:
         CelebError: BadName, BasisMismatch, ResumeMismatch, TrainingDiverged or MemoryShort.
@@ -76,7 +78,8 @@ def fit_identities(
     if resume is not None:
         restore(training, resume)
     else:
-        training.initialise()
+        for _ in training.initialise():
+            yield replace(training.report({}), people=(), checkpoint=None)
     yield training.report({})
     while not training.finished():
         losses = training.update()
@@ -142,14 +145,14 @@ class Training:
         self.optimiser = build_optimiser(self.mapper, nuisance, self.config.optimiser, n)
         self.now: Tensor = self.mapper(self.faces).detach()  # the coefficients
 
-    def initialise(self) -> None:
+    def initialise(self) -> Iterator[None]:
         """Start from a regression over the names, if there is no calibration to start from."""
         count, memory = self.config.mapper.regression_batch, self.models.memory
         if count and isinstance(self.mapper, CoefficientMapper):
             batch = within_memory(memory, lambda: self.latents.batch(0))
             latents, masks = (part[:, :count] for part in batch)
-            fit = partial(regress_on_names, self.faces, latents, masks, self.loss, self.basis)
-            found, shape = within_memory(memory, fit), (self.basis.k, self.basis.p)
+            shape = (self.basis.k, self.basis.p)
+            found = yield from regress_on_names(self.faces, latents, masks, self.loss, self.basis)
             self.use(CalibratedMapper(shape, found, self.config.mapper.shrink))
             self.kept = self.mapper(self.faces).detach()
 

@@ -17,6 +17,7 @@ from ui.curve import COLOURS, POINTS, curve
 from ui.jobs import Job
 from ui.time_estimate import FEWEST, EstimateJob
 from ui.train import NOTHING, worth_drawing
+from ui.training_job import TrainJob
 
 # Of a short “fast” training, and the same as the version before this one stored it.
 CONFIG = PRESETS["fast"].changed(steps=4, shrink=0.9, gradients="truncated")
@@ -434,3 +435,16 @@ def test_a_plot_of_one_point_is_not_shown(page, train):
     job.losses = job.losses[:1]
     shown = poll(page)
     assert shown[train.plot]["visible"] == "hidden" and shown[train.legend] == ""
+
+
+def test_a_training_can_be_stopped_while_the_names_are_compared(page, monkeypatch):
+    seen = []
+
+    def told_to_stop(job):
+        seen.append(job.note)
+        return len(seen) > 1
+
+    monkeypatch.setattr(TrainJob, "told_to_stop", told_to_stop)
+    job = finish(start(page, "ada"))
+    assert job.status == "stopped" and "names" in seen[-1]
+    assert not job.resumable and not job.savable and not job.previews

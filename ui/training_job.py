@@ -136,6 +136,10 @@ class TrainJob(Job):
             self._note_step(step)
             stopping = self.told_to_stop() and step.step < step.steps
             now = time.monotonic()
+            if step.checkpoint is None:  # nothing to store, show or save yet
+                if stopping:
+                    return False
+                continue
             if stopping or (now - stored > CHECKPOINT_EVERY and step.step < step.steps):
                 self._attempt(self._store, step)
                 stored = time.monotonic()
@@ -158,7 +162,7 @@ class TrainJob(Job):
         self.step = self.done = step.step
         self.seconds_left = step.seconds_left
         self.people, self.trained = step.people, step.seconds
-        self.note = "Training"
+        self.note = "Training" if step.checkpoint else "Comparing the photo with the names"
         if step.losses:
             self.losses.append((step.step, tuple(step.losses.values())))
         else:  # what came after the last stored state is trained again
