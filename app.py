@@ -43,6 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for noisy in ("httpx", "httpx2", "transformers", "diffusers"):
         logging.getLogger(noisy).setLevel(logging.ERROR)
     warnings.simplefilter("ignore", FutureWarning)
+    warnings.filterwarnings("ignore", "The `local_dir_use_symlinks`")  # of diffusers, to the hub
     try:
         core = load_studio(
             options.model,

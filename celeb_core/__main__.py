@@ -132,6 +132,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for client in ("httpx", "httpx2"):  # the hub's, by its version
         logging.getLogger(client).setLevel(logging.ERROR)
     warnings.simplefilter("ignore", FutureWarning)
+    warnings.filterwarnings("ignore", "The `local_dir_use_symlinks`")  # of diffusers, to the hub
     try:
         options.run(options)
     except CelebError as error:

@@ -257,6 +257,7 @@ PRESETS: dict[str, TrainConfig] = {
 
 
 REGRESSION_BATCH = 6  # noisy latents of a photo, each predicted once for every name
+REGRESSION_SETTINGS = {"calibrated", "regression_batch"}
 
 
 def recipe(preset: str, calibration: Calibration | None) -> TrainConfig:
@@ -271,6 +272,8 @@ def recipe(preset: str, calibration: Calibration | None) -> TrainConfig:
     if calibration is None:
         return config.changed(regression_batch=REGRESSION_BATCH)
     settings = dict(calibration.settings)
+    if preset != "best":  # the regression takes longer than the few steps of the others
+        settings = {name: settings[name] for name in settings.keys() - REGRESSION_SETTINGS}
     if "steps" in settings:  # are those of “best”
         settings["steps"] = round(settings["steps"] * config.steps / PRESETS["best"].steps)
     return config.changed(**settings)

@@ -95,7 +95,8 @@ def test_settings_apply_to_what_is_calibrated_alone(calibration):
     assert recipe("best", own).unusual() == settings
     started = replace(calibration, settings={"calibrated": False, "regression_batch": 6})
     assert recipe("best", started).flat() == recipe("best", None).changed(calibrated=False).flat()
-    assert recipe("instant", started).mapper.calibrated
+    for preset in ("instant", "fast"):
+        assert recipe(preset, started).flat() == PRESETS[preset].flat()
 
 
 def test_names_are_spread_over_the_list():
@@ -106,6 +107,6 @@ def test_the_cost_is_counted_in_latents(few):
     studio, _ = few
     config = module.TrainConfig()
     trial = 2 * (config.steps * config.batch_size * 3 + 4 * 2)
-    assert planned_cost(SMALL, studio) == 16 * 2 + trial
+    assert planned_cost(SMALL, studio) == 16 * 2 + trial + 2 * 6 * 350
     searched = planned_cost(replace(SMALL, search=True), studio)
     assert searched > 16 * 2 + 10 * trial

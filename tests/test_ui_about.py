@@ -79,3 +79,14 @@ def test_memory_is_looked_up_again(studio, tmp_path, monkeypatch):
 
     monkeypatch.setattr("psutil.Process", Grown)
     assert "123.4 GB in use" in page.about.refresh()[page.about.facts]
+
+
+def test_who_prepared_the_model_and_how_well(studio, calibration):
+    report = {"level": "full", "date": "2026-11-30", "device": "cuda, torch.bfloat16"}
+    report |= {"seconds": 2100, "made_by": "<Ada>", "identity_over_by_name": [0.954, 0.871]}
+    prepared = replace(calibration, report=report, settings={"shrink": 0.9, "steps": 60})
+    shown = rows(replace(studio, calibration=prepared))
+    assert shown["Prepared"] == "full, 2026-11-30, on cuda, torch.bfloat16, 35 min, by <Ada>"
+    assert shown["Self-check"].startswith("identity score over that by name: 0.95, 0.87")
+    assert shown["Training settings"] == "shrink 0.9, steps 60"
+    assert "Prepared" not in rows(replace(studio, calibration=calibration))

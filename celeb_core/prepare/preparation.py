@@ -7,6 +7,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
+from celeb_core.name_regression import NAMES
 from celeb_core.prepare.calibration import (
     IMAGE_BATCH,
     PortraitPlan,
@@ -23,7 +24,7 @@ from celeb_core.prepare.self_check import (
     stretched,
 )
 from celeb_core.studio import Studio
-from celeb_core.types import Calibration, TrainConfig
+from celeb_core.types import REGRESSION_BATCH, Calibration, TrainConfig, recipe
 
 GUIDED = 2  # UNet latents of an image and step of sampling
 TRAINED = 3  # what a training's latent costs, in latents of sampling
@@ -37,11 +38,12 @@ class Level:
     names: int  # whose portraits are generated, at most; evenly spaced in the list
     sampling_steps: int
     stand_ins: int  # celebrities who are held out, and play unknown people
-    search: bool  # of the settings; without it the safe ones are measured
+    search: bool  # of the settings; without it, those of a model that is not prepared are measured
 
 
 LEVELS = {
-    "quick": Level(names=300, sampling_steps=10, stand_ins=2, search=False),
+    # So few portraits do for instant and fast, but best starts better from the regression.
+    "quick": Level(names=300, sampling_steps=8, stand_ins=1, search=False),
     "full": Level(names=1500, sampling_steps=10, stand_ins=6, search=True),
 }
 
@@ -100,7 +102,14 @@ def prepare_model(
 
     trials: list[Trial] = []
     for trial in self_check(
-        stand_ins, calibration, studio, folder, plan.sampling_steps, shard, search=plan.search
+        stand_ins,
+        calibration,
+        studio,
+        folder,
+        plan.sampling_steps,
+        shard,
+        search=plan.search,
+        initial=None if plan.search else recipe("best", None).changed(calibrated=False),
     ):
         trials.append(trial)
         settings |= trial.settings if trial.chosen else {}
@@ -142,7 +151,8 @@ def planned_cost(plan: Level, studio: Studio) -> int:
 def _trial_cost(plan: Level) -> int:
     """Latents of one trial of the self-check."""
     config, images = TrainConfig(), len(TEMPLATES) * plan.sampling_steps * GUIDED
-    return plan.stand_ins * (config.steps * config.batch_size * TRAINED + images)
+    compared = 0 if plan.search else REGRESSION_BATCH * NAMES
+    return plan.stand_ins * (config.steps * config.batch_size * TRAINED + images + compared)
 
 
 class _Clock:

@@ -88,7 +88,8 @@ class Trial:
     def __str__(self) -> str:
         """Format it as a line of the table."""
         values = ", ".join(f"{name} {value}" for name, value in self.settings.items())
-        score = f"{self.mean:.3f} ± {self.error:.3f}" if self.ratios else ""
+        score = f"{self.mean:.3f}" if self.ratios else ""
+        score += f" ± {self.error:.3f}" if len(self.ratios) > 1 else ""
         parts = (self.axis, values, score, "chosen" if self.chosen else "", self.note)
         return " | ".join(part for part in parts if part)
 
