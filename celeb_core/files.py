@@ -94,5 +94,5 @@ def share_work(
         write_atomically(paths[number], make(number))
         made += 1
         yield sum(path.is_file() for path in paths)
-    if count > 1:
+    if count > 1 and made:
         log.info("process %d of %d made %d of %d files", index + 1, count, made, len(paths))

@@ -191,8 +191,8 @@ def self_check(
             yield replace(best, chosen=True)
         if current == before:
             break
-    searched = {key for options in axes(studio.models).values() for one in options for key in one}
-    settings = {key: current[key] for key in searched}
+    tried = (one for options in axes(studio.models).values() for one in options)
+    settings = {key: current[key] for one in tried for key in one}
     (final,) = comparison.compare("result", [settings], current)
     yield replace(final, chosen=True)
 
