@@ -9,7 +9,7 @@ from conftest import celebrity_names, portrait
 from PIL import Image
 
 from celeb_core import compose
-from celeb_core.denoising_loss import truncated_backward
+from celeb_core.errors import FeatureMissing
 from celeb_core.prepare import self_check as module
 from celeb_core.prepare.self_check import (
     StandIn,
@@ -179,7 +179,6 @@ def test_the_cosine_of_gradients(stand_ins, studio, calibration, basis, monkeypa
     monkeypatch.setattr(
         "celeb_core.denoising_loss.truncated_backward", lambda unet: torch.enable_grad()
     )
-    assert truncated_backward is not torch.enable_grad
     assert gradient_cosine(stand_ins[:2], TrainConfig(), own, studio) == pytest.approx(1, abs=1e-5)
 
 
@@ -212,6 +211,8 @@ def test_stand_ins_have_a_face_in_all_portraits_and_the_same_in_most(studio, mon
         face = stand_in.person.faces[0]
         assert torch.allclose(stand_in.reference, face.embedding, atol=1e-4)
         assert stand_in.by_name == pytest.approx(1, abs=1e-3)
+    with pytest.raises(FeatureMissing, match="None of 1 celebrities .*--names"):
+        build_stand_ins(NAMES[:1], 2, studio, steps=1)
 
 
 def test_a_trial_is_a_line_of_the_table():

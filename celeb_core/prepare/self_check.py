@@ -22,6 +22,7 @@ from torch import Tensor
 from celeb_core.augmentation import AugmentedLatents
 from celeb_core.basis import compose
 from celeb_core.denoising_loss import SNR_PIXELS, DenoisingLoss
+from celeb_core.errors import FeatureMissing
 from celeb_core.faces import largest_face, mean_embedding
 from celeb_core.files import share_work, write_atomically
 from celeb_core.mapper import build_mapper
@@ -122,7 +123,11 @@ def axes(models: Models) -> dict[str, tuple[dict[str, Any], ...]]:
 def build_stand_ins(
     names: Sequence[str], count: int, studio: Studio, steps: int | None
 ) -> list[StandIn]:
-    """Generate portraits of some celebrities; keep the `count` who look most alike in theirs."""
+    """Generate portraits of some celebrities; keep the `count` who look most alike in theirs.
+
+    Raises:
+        FeatureMissing: None has a face in all of them.
+    """
     models, basis = studio.models, studio.basis
 
     def images(templates: Sequence[str], seed: int) -> list[list[Image.Image]]:
@@ -137,6 +142,9 @@ def build_stand_ins(
             embeddings = torch.stack([face.embedding for face in faces])
             alike = float((embeddings @ embeddings.T).mean())
             found.append((alike, name, faces[0], mean_embedding(embeddings[1:])))
+    if not found:
+        what = f"None of {len(names)} celebrities has a face in all of {PORTRAITS} portraits"
+        raise FeatureMissing(f"{what}. Prepare with names that the model knows: --names FILE.")
     best = sorted(found, key=lambda one: -one[0])[:count]
     stand_ins = []
     for _, name, face, reference in best:
@@ -261,11 +269,8 @@ class _Comparison:
         paths = [self._path("score", settings, stand_in) for stand_in in stand_ins]
         for _ in share_work(paths, lambda i: self._score(settings, stand_ins[i]), self.shard):
             pass
-        ratios = []
-        for path, stand_in in zip(paths, stand_ins, strict=True):
-            cosines = load_file(path)["cosines"]
-            ratios.append(float(cosines.mean()) / stand_in.by_name)
-        return ratios
+        pairs = zip(paths, stand_ins, strict=True)
+        return [float(load_file(p)["cosines"].mean()) / one.by_name for p, one in pairs]
 
     def _score(self, settings: Settings, stand_in: StandIn) -> bytes:
         """Identity scores of the images of a stand-in who is trained, as a file."""
