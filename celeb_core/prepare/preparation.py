@@ -10,6 +10,7 @@ from typing import Any
 from celeb_core.name_regression import NAMES
 from celeb_core.prepare.calibration import (
     IMAGE_BATCH,
+    MIN_FACES,
     PortraitPlan,
     fit_calibration,
     generate_people,
@@ -17,6 +18,7 @@ from celeb_core.prepare.calibration import (
 )
 from celeb_core.prepare.self_check import (
     TEMPLATES,
+    StandIn,
     Trial,
     axes,
     build_stand_ins,
@@ -95,7 +97,9 @@ def prepare_model(
     yield clock.step(len(names) * image, "choosing celebrities who play unknown people")
     found = [name for name, seen in zip(names, faces.found.tolist(), strict=True) if seen]
     candidates = spread(found, CANDIDATES * plan.stand_ins)
-    stand_ins = build_stand_ins(candidates, plan.stand_ins, studio, plan.sampling_steps)
+    stand_ins: list[StandIn] = []
+    if len(found) >= MIN_FACES:  # else the fit says what is wrong
+        stand_ins = build_stand_ins(candidates, plan.stand_ins, studio, plan.sampling_steps)
     held_out = [stand_in.name for stand_in in stand_ins]
     yield clock.step(len(names) * image, "fitting the closed-form initialisation")
     calibration = fit_calibration(faces, studio, held_out)
