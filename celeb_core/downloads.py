@@ -17,7 +17,7 @@ from huggingface_hub.utils import WeakFileLock, build_hf_headers  # type: ignore
 from tqdm import tqdm
 
 from celeb_core.errors import ModelNotFound, ModelUnsupported
-from celeb_core.face_packs import sha256
+from celeb_core.files import sha256
 
 STABLE_DIFFUSION = "stable-diffusion-v1-5/stable-diffusion-v1-5"
 # Hub id -> the commit that is loaded; of other models the newest.

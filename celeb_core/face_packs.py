@@ -1,6 +1,5 @@
 """insightface packs: find, licence, download, checksums, providers."""
 
-import hashlib
 import io
 import shutil
 import zipfile
@@ -16,6 +15,7 @@ from huggingface_hub import snapshot_download
 from tqdm import tqdm
 
 from celeb_core.errors import FacePackMissing
+from celeb_core.files import sha256
 
 RELEASE = "https://github.com/deepinsight/insightface/releases/download/model-zoo"
 CHECKSUMS = "SHA256SUMS"  # in the pack's folder, in the format of sha256sum
@@ -151,12 +151,6 @@ def verify_checksums(folder: Path) -> None:
                 f"{folder / name} is not the file that was downloaded: it is damaged or replaced. "
                 f"Delete {folder} and get the pack again, or delete {path} if it was on purpose."
             )
-
-
-def sha256(path: Path) -> str:
-    """Return the checksum of a file as hexadecimal digits."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def missing_pack(folder: Path) -> FacePackMissing:

@@ -21,6 +21,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from celeb_core import errors, face_packs
+from celeb_core.files import sha256
 from celeb_core.types import Box, Face, Framing
 
 PhotoSource: TypeAlias = str | Path | bytes | Image.Image
@@ -135,7 +136,7 @@ def load_face_model(
         )
     analysis.prepare(0 if device.startswith("cuda") else -1, det_thresh, det_size)
     name = folder.name if folder.name != "faces" else folder.parent.name
-    checksum = face_packs.sha256(Path(recogniser.model_file))
+    checksum = sha256(Path(recogniser.model_file))
     model = FaceModel(analysis, f"{name}-{checksum[:8]}", note, framing or Framing())
     if device.startswith("cuda") and "CUDAExecutionProvider" not in model.providers:
         log.warning("faces are found on the CPU: README.md says how to install onnxruntime-gpu")

@@ -1,5 +1,6 @@
 """Atomic writes, reads of files that may be damaged, and work that processes divide by files."""
 
+import hashlib
 import logging
 import os
 import uuid
@@ -61,6 +62,12 @@ def read_tensors(path: Path, wanted: str) -> tuple[dict[str, Tensor], dict[str, 
         log.warning("ignored: %s is of another version; make it again", path)
         return None
     return tensors, metadata
+
+
+def sha256(path: Path) -> str:
+    """Return the checksum of a file as hexadecimal digits."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def share_work(

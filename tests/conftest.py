@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Generator, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from hub import LoopbackHub, use_hub
 from PIL import Image, ImageDraw
 from safetensors.torch import save_file
 
@@ -118,6 +121,23 @@ def portrait(shade: int = 255, side: int = 128, at: tuple[int, int] = (1, 1)) ->
     nose = (x + 24 * unit, y + 24 * unit, x + 32 * unit, y + 40 * unit)
     draw.rectangle(nose, fill=(shade, 255 - shade, 60))
     return photo
+
+
+def finished(steps: Generator[Any, None, Any]) -> Any:
+    """What a generator returns."""
+    try:
+        while True:
+            next(steps)
+    except StopIteration as end:
+        return end.value
+
+
+@pytest.fixture
+def hub(monkeypatch, tmp_path) -> Iterator[LoopbackHub]:
+    """A model hub on this machine that huggingface_hub uses, with a cache of its own."""
+    with LoopbackHub() as hub:
+        use_hub(hub.address, tmp_path / "cache", monkeypatch)
+        yield hub
 
 
 @pytest.fixture(scope="session")

@@ -5,15 +5,14 @@ import os
 import subprocess
 import sys
 from collections import namedtuple
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from hub import LoopbackHub, use_hub
+from hub import use_hub
 
 from celeb_core.downloads import choose_weights, download
 from celeb_core.errors import ModelNotFound, ModelUnsupported
-from celeb_core.face_packs import sha256
+from celeb_core.files import sha256
 
 FULL, HALF = (f"unet/diffusion_pytorch_model{end}.safetensors" for end in ("", ".fp16"))
 PICKLE = "unet/diffusion_pytorch_model.bin"
@@ -21,13 +20,6 @@ SHARDS = [f"unet/diffusion_pytorch_model-0000{i}-of-00002.safetensors" for i in 
 OTHERS = [f"unet/diffusion_pytorch_model.{end}" for end in ("non_ema.safetensors", "msgpack")]
 OTHERS += ["unet/model.onnx", "vae/diffusion_pytorch_model.safetensors", "unet/config.json"]
 LARGE = bytes(range(256)) * 100_000  # huggingface_hub writes 10 MB at a time
-
-
-@pytest.fixture
-def hub(monkeypatch, tmp_path) -> Iterator[LoopbackHub]:
-    with LoopbackHub() as hub:
-        use_hub(hub.address, tmp_path / "cache", monkeypatch)
-        yield hub
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import pytest
 from conftest import celebrity_names, portrait
 from hub import LoopbackHub, use_hub
 from stable_diffusion import change_file, copy_layout, without, write_models
-from ui_help import finish, make_page
+from ui_help import make_page, train_and_generate
 
 from celeb_core import load_studio, loading
 
@@ -55,19 +55,5 @@ def test_a_person_is_trained_and_generated(model, world, tmp_path):
     shutil.copytree(world / "faces", pack)
     studio = load_studio(model, device="cpu", face_pack=pack, names=names, cache=tmp_path / "made")
     page = make_page(studio, tmp_path)
-    try:
-        assert page.train.prepare.offered
-        workspace = page.shared.workspace("")
-        photo = portrait().resize((256, 256))
-        workspace.enlist(workspace.add_photo(photo, "ada"), 0, "ada", consent=True)
-        page.train.start(list(workspace.trainees), "fast", 1, 0, "")
-        job = finish(page.train.job(""))
-        assert job.status == "done", job.error
-        form = {"grid_people": [], "count": 1, "seed": 5, "new_seed": False, "strength": 0.5}
-        form |= {"embed_settings": True, "steps": 2, "guidance_scale": 3.0, "session": ""}
-        page.compose.start(text="a photo of <ada>", **form)
-        job = finish(page.compose.results.job(""))
-        assert job.status == "done", job.error
-        assert len(job.images) == 1
-    finally:
-        page.shared.close()
+    assert page.train.prepare.offered
+    train_and_generate(page, portrait().resize((256, 256)))

@@ -4,14 +4,13 @@ import json
 import logging
 import re
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
 from conftest import celebrity_names
 from diffusers import AutoencoderKL, UNet2DConditionModel
-from hub import LoopbackHub, use_hub
+from hub import use_hub
 from safetensors.torch import load_file, save_file
 from stable_diffusion import (
     change_file,
@@ -65,13 +64,6 @@ def cache(folders, monkeypatch, tmp_path) -> Path:
     (cache / "refs").mkdir()
     (cache / "refs" / "main").write_text("0123")
     return cache / "snapshots" / "0123"
-
-
-@pytest.fixture
-def hub(monkeypatch, tmp_path) -> Iterator[LoopbackHub]:
-    with LoopbackHub() as hub:
-        use_hub(hub.address, tmp_path / "cache", monkeypatch)
-        yield hub
 
 
 @pytest.mark.parametrize(

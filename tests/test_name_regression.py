@@ -6,6 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from conftest import finished
 
 from celeb_core import compose, person_embeddings, project
 from celeb_core import name_regression as module
@@ -69,15 +70,6 @@ def regress(linear, people, faces, basis, images=4):
     masks[..., :2, :] = 0.2
     latents = torch.zeros(len(people), images, *PIXELS)
     return finished(regress_on_names(faces, latents, masks, linear.loss(people), basis))
-
-
-def finished(steps):
-    """What a generator returns."""
-    try:
-        while True:
-            next(steps)
-    except StopIteration as end:
-        return end.value
 
 
 def test_people_between_the_names_are_found(linear, basis, celebrities, faces, monkeypatch):

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 import torch
 from conftest import celebrity_names, portrait
-from ui_help import finish, make_page
+from ui_help import make_page, train_and_generate
 
 from celeb_core import (
     PRESETS,
@@ -285,18 +285,4 @@ def test_mixtures_are_of_both(sdxl, sdxl_basis):
 
 def test_the_page_trains_and_generates(sdxl, sdxl_basis, studio, tmp_path):
     own = replace(studio, models=replace(sdxl, steps=2), basis=sdxl_basis)
-    page = make_page(own, tmp_path)
-    try:
-        workspace = page.shared.workspace("")
-        workspace.enlist(workspace.add_photo(portrait(), "ada"), 0, "ada", consent=True)
-        page.train.start(list(workspace.trainees), "fast", 1, 0, "")
-        job = finish(page.train.job(""))
-        assert job.status == "done", job.error
-        form = {"grid_people": [], "count": 1, "seed": 5, "new_seed": False, "strength": 0.5}
-        form |= {"embed_settings": True, "steps": 2, "guidance_scale": 3.0, "session": ""}
-        page.compose.start(text="a photo of <ada>", **form)
-        job = finish(page.compose.results.job(""))
-        assert job.status == "done", job.error
-        assert len(job.images) == 1
-    finally:
-        page.shared.runner.close()
+    train_and_generate(make_page(own, tmp_path), portrait())

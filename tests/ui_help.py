@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import gradio as gr
+from PIL import Image
 
 from celeb_core import Person, TrainConfig, fit
 from ui.jobs import Job
@@ -52,3 +53,21 @@ def fill_library(page: Page, people: Sequence[Person]) -> None:
     core = page.shared.core
     for identity in fit(people, core.models, core.basis, TrainConfig(steps=0)).values():
         page.shared.workspace("").save_person(identity)
+
+
+def train_and_generate(page: Page, photo: Image.Image) -> None:
+    """Train a person on a photo for a step and generate an image of them."""
+    try:
+        workspace = page.shared.workspace("")
+        workspace.enlist(workspace.add_photo(photo, "ada"), 0, "ada", consent=True)
+        page.train.start(list(workspace.trainees), "fast", 1, 0, "")
+        job = finish(page.train.job(""))
+        assert job.status == "done", job.error
+        form = {"grid_people": [], "count": 1, "seed": 5, "new_seed": False, "strength": 0.5}
+        form |= {"embed_settings": True, "steps": 2, "guidance_scale": 3.0, "session": ""}
+        page.compose.start(text="a photo of <ada>", **form)
+        job = finish(page.compose.results.job(""))
+        assert job.status == "done", job.error
+        assert len(job.images) == 1
+    finally:
+        page.shared.close()
