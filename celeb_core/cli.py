@@ -136,9 +136,11 @@ def prepare(options: Namespace) -> None:
     out = options.out or calibration_path(studio.models, studio.faces, options.cache)
     chosen = {"seed": options.seed, "made_by": options.made_by, "shard": shard}
     with tqdm(desc="preparing", unit="latent") as bar:
+        note = ""
         for step in prepare_model(studio, out.with_suffix(""), options.level, **chosen):
             _advance(bar, step.done, step.total)
-            tqdm.write(step.note, file=sys.stderr)
+            if step.note != note:
+                tqdm.write(note := step.note, file=sys.stderr)
     if shard[0] == 0:
         assert step.result is not None  # of the last step
         mapper.save_calibration(step.result, out)

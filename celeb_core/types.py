@@ -187,7 +187,7 @@ class LossConfig:
     landmark_weight: float = 3.0  # added on eyes, nose and mouth
     gradients: Literal["truncated", "exact"] = "exact"
     stratified_timesteps: bool = True  # one from each of equal parts, not independent ones
-    # bounds of log(alpha² / sigma²) for 16 x 16 latents, shifted for larger ones
+    # bounds of log(alpha² / sigma²); the lower one for 16 x 16 latents, lower for larger ones
     min_log_snr: float = -1.5
     max_log_snr: float = 1.5
 

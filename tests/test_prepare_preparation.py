@@ -30,6 +30,7 @@ def few(studio, monkeypatch):
     monkeypatch.setattr(calibration_module, "generate_each", generate_each)
     monkeypatch.setattr(self_check_module, "generate_each", generate_each)
     monkeypatch.setitem(LEVELS, "quick", SMALL)
+    monkeypatch.setattr(calibration_module, "TEXT_MIXTURES", 100)
     short = TrainConfig().changed(steps=1, batch_size=1, views=1)
     monkeypatch.setitem(self_check_module.self_check.__kwdefaults__, "initial", short)
     own = replace(studio, basis=replace(studio.basis, names=NAMES))

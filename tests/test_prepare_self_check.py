@@ -5,12 +5,13 @@ from dataclasses import replace
 
 import pytest
 import torch
-from conftest import celebrity_names, portrait
+from conftest import celebrity_names, finished, portrait
 from PIL import Image
 
 from celeb_core import compose
 from celeb_core.errors import FeatureMissing
 from celeb_core.prepare import self_check as module
+from celeb_core.prepare.calibration import stretched
 from celeb_core.prepare.self_check import (
     StandIn,
     Trial,
@@ -19,7 +20,6 @@ from celeb_core.prepare.self_check import (
     choose,
     gradient_cosine,
     self_check,
-    stretched,
 )
 from celeb_core.types import Identity, Person, TrainConfig
 
@@ -31,6 +31,11 @@ def stand_ins(person):
     """Four people with one face, for what does not look at it."""
     face = person.faces[0]
     return [StandIn(name, Person("x", (face,)), face.embedding, 0.8) for name in NAMES[:4]]
+
+
+def tried(*arguments, **options):
+    """The trials of a self-check, without what comes after every training."""
+    return [trial for trial in self_check(*arguments, **options) if trial is not None]
 
 
 def chosen(trials):
@@ -84,7 +89,7 @@ def test_it_ends_at_the_optimum_from_wrong_settings(
 ):
     module.fit.up = calibration.up
     initial = TrainConfig().changed(**wrong)
-    trials = list(self_check(stand_ins, calibration, studio, tmp_path, initial=initial))
+    trials = list(tried(stand_ins, calibration, studio, tmp_path, initial=initial))
     settings = chosen(trials)
     assert settings["calibrated_learning_rate"] == 0.03 and settings["shrink"] == 0.8
     assert (settings["min_log_snr"], settings["max_log_snr"]) == (0.5, 3.5)
@@ -96,7 +101,7 @@ def test_without_a_search_the_safe_settings_are_measured(
     stand_ins, studio, calibration, planted, tmp_path
 ):
     module.fit.up = calibration.up
-    trials = list(self_check(stand_ins, calibration, studio, tmp_path, search=False))
+    trials = list(tried(stand_ins, calibration, studio, tmp_path, search=False))
     assert [trial.axis for trial in trials] == ["gradients", "result"]
     assert len(planted) == 4 and all(trial.chosen for trial in trials)
     assert chosen(trials)["shrink"] == 1.0 and chosen(trials)["steps"] == 60
@@ -104,21 +109,18 @@ def test_without_a_search_the_safe_settings_are_measured(
 
 def test_what_was_tried_is_not_tried_again(stand_ins, studio, calibration, planted, tmp_path):
     module.fit.up = calibration.up
-    first = list(self_check(stand_ins, calibration, studio, tmp_path))
+    first = list(tried(stand_ins, calibration, studio, tmp_path))
     planted.clear()
-    assert list(map(str, self_check(stand_ins, calibration, studio, tmp_path))) == [
-        *map(str, first)
-    ]
+    assert list(map(str, tried(stand_ins, calibration, studio, tmp_path))) == [*map(str, first)]
     assert planted == []
     other = replace(calibration, up=calibration.up * 1.01)
-    next(self_check(stand_ins, other, studio, tmp_path, search=False))
-    list(self_check(stand_ins, other, studio, tmp_path, search=False))
+    list(tried(stand_ins, other, studio, tmp_path, search=False))
     assert len(planted) == 4
 
 
 def test_two_processes_divide_the_trainings(stand_ins, studio, calibration, planted, tmp_path):
     module.fit.up = calibration.up
-    alone = list(self_check(stand_ins, calibration, studio, tmp_path / "one"))
+    alone = list(tried(stand_ins, calibration, studio, tmp_path / "one"))
     count = len(planted)
     planted.clear()
     ratios = []
@@ -133,14 +135,22 @@ def test_two_processes_divide_the_trainings(stand_ins, studio, calibration, plan
     def score(settings, stand_in):
         if not began:
             began.append(1)
-            ratios.append(second._ratios(settings, stand_ins))
+            ratios.append(finished(second._ratios(settings, stand_ins)))
         return make(settings, stand_in)
 
     object.__setattr__(first, "_score", score)
-    ratios.append(first._ratios(settings, stand_ins))
+    ratios.append(finished(first._ratios(settings, stand_ins)))
     assert ratios[0] == ratios[1] and len(planted) <= 5
-    again = list(self_check(stand_ins, calibration, studio, tmp_path / "two", shard=(1, 2)))
+    again = list(tried(stand_ins, calibration, studio, tmp_path / "two", shard=(1, 2)))
     assert list(map(str, again)) == list(map(str, alone)) and count > 4
+
+
+def test_it_can_be_stopped_after_every_training(stand_ins, studio, calibration, planted, tmp_path):
+    module.fit.up = calibration.up
+    seen = []
+    for trial in self_check(stand_ins, calibration, studio, tmp_path):
+        seen.append((trial, len(planted)))
+    assert all(after - before <= 1 for (_, before), (_, after) in zip(seen, seen[1:], strict=False))
 
 
 def test_windows_follow_the_size_of_the_latents(models):

@@ -138,6 +138,11 @@ def fit_calibration(
     return Calibration(faces.names, known, down, up, bias, directions, correction, *labels, framing)
 
 
+def stretched(calibration: Calibration, factor: float) -> Calibration:
+    """Return a calibration whose initial coefficients are larger by a factor."""
+    return replace(calibration, up=calibration.up * factor, bias=calibration.bias * factor)
+
+
 def fit_initialisation(
     faces: Tensor, coefficients: Tensor, basis: CelebBasis, models: Models
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:

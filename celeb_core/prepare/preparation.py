@@ -15,21 +15,22 @@ from celeb_core.prepare.calibration import (
     fit_calibration,
     generate_people,
     load_people,
+    stretched,
 )
 from celeb_core.prepare.self_check import (
     TEMPLATES,
+    TRAINED,
     StandIn,
     Trial,
     axes,
     build_stand_ins,
     self_check,
-    stretched,
 )
 from celeb_core.studio import Studio
 from celeb_core.types import REGRESSION_BATCH, Calibration, TrainConfig, recipe
 
 GUIDED = 2  # UNet latents of an image and step of sampling
-TRAINED = 3  # what a training's latent costs, in latents of sampling
+TRAINED_LATENT = 3  # what a training's latent costs, in latents of sampling
 CANDIDATES = 3  # per stand-in; those with the most constant faces are taken
 
 
@@ -87,38 +88,35 @@ def prepare_model(
     plan, settings = LEVELS[level], dict[str, Any]()
     names = spread(studio.basis.names, plan.names)
     portraits = PortraitPlan(names, plan.sampling_steps, seed)
-    image, trial_cost = plan.sampling_steps * GUIDED, _trial_cost(plan)
-    clock = _Clock(planned_cost(plan, studio))
+    image, clock = plan.sampling_steps * GUIDED, _Clock(planned_cost(plan, studio))
 
     for batches in generate_people(portraits, studio, folder, shard):
         stored = min(batches * IMAGE_BATCH, len(names))
         yield clock.step(stored * image, f"portrait {stored} of {len(names)}")
-    faces = load_people(portraits, studio, folder)
-    yield clock.step(len(names) * image, "choosing celebrities who play unknown people")
+    faces, done = load_people(portraits, studio, folder), len(names) * image
+    yield clock.step(done, "choosing celebrities who play unknown people")
     found = [name for name, seen in zip(names, faces.found.tolist(), strict=True) if seen]
     candidates = spread(found, CANDIDATES * plan.stand_ins)
     stand_ins: list[StandIn] = []
     if len(found) >= MIN_FACES:  # else the fit says what is wrong
         stand_ins = build_stand_ins(candidates, plan.stand_ins, studio, plan.sampling_steps)
     held_out = [stand_in.name for stand_in in stand_ins]
-    yield clock.step(len(names) * image, "fitting the closed-form initialisation")
+    yield clock.step(done, "fitting the closed-form initialisation")
     calibration = fit_calibration(faces, studio, held_out)
 
-    trials: list[Trial] = []
-    for trial in self_check(
-        stand_ins,
-        calibration,
-        studio,
-        folder,
-        plan.sampling_steps,
-        shard,
-        search=plan.search,
-        initial=None if plan.search else recipe("best", None).changed(calibrated=False),
-    ):
-        trials.append(trial)
-        settings |= trial.settings if trial.chosen else {}
-        done = len(names) * image + trial_cost * sum(not one.chosen for one in trials)
-        yield clock.step(done, f"self-check: {trial}")
+    trials, before, note = list[Trial](), _trained(folder), "self-check"
+    initial = None if plan.search else recipe("best", None).changed(calibrated=False)
+    checked = self_check(
+        stand_ins, calibration, studio, folder, plan.sampling_steps, shard,
+        search=plan.search, initial=initial,
+    )  # fmt: skip
+    for trial in checked:
+        if trial is not None:
+            trials.append(trial)
+            settings |= trial.settings if trial.chosen else {}
+            note = f"self-check: {trial}"
+        trained = done + _training_cost(plan) * (_trained(folder) - before)
+        yield clock.step(trained, note, more=_training_cost(plan))
     report = {
         "level": level,
         "made_by": made_by,
@@ -133,7 +131,7 @@ def prepare_model(
     }
     calibration = stretched(calibration, settings.pop("stretch", 1.0))
     result = replace(calibration, settings=settings, report=report)
-    yield clock.step(clock.total, "done", result)
+    yield replace(clock.step(clock.total, "done"), result=result)
 
 
 def spread(items: Sequence[str], count: int) -> tuple[str, ...]:
@@ -149,14 +147,20 @@ def planned_cost(plan: Level, studio: Studio) -> int:
     # The current value of each axis is known already, and shrinking needs no training.
     options: dict[str, Sequence[Any]] = {**axes(studio.models), "shrink": [{}]}
     trials = 1 + sum(len(values) - 1 for values in options.values()) if plan.search else 1
-    return people * plan.sampling_steps * GUIDED + trials * _trial_cost(plan)
+    trainings = trials * plan.stand_ins * _training_cost(plan)
+    return people * plan.sampling_steps * GUIDED + trainings
 
 
-def _trial_cost(plan: Level) -> int:
-    """Latents of one trial of the self-check."""
+def _training_cost(plan: Level) -> int:
+    """Latents of one training of the self-check and its images."""
     config, images = TrainConfig(), len(TEMPLATES) * plan.sampling_steps * GUIDED
     compared = 0 if plan.search else REGRESSION_BATCH * NAMES
-    return plan.stand_ins * (config.steps * config.batch_size * TRAINED + images + compared)
+    return config.steps * config.batch_size * TRAINED_LATENT + images + compared
+
+
+def _trained(folder: Path) -> int:
+    """Count the trainings of the self-check whose files are there, of all processes."""
+    return sum(1 for _ in folder.glob(f"{TRAINED}-*"))
 
 
 class _Clock:
@@ -170,11 +174,11 @@ class _Clock:
         """Return how long it has run."""
         return time.monotonic() - self._began
 
-    def step(self, done: int, note: str, result: Calibration | None = None) -> PrepareStep:
-        """Describe the state after `done` latents."""
-        done = min(done, self.total)
+    def step(self, done: int, note: str, more: int = 0) -> PrepareStep:
+        """Describe the state after `done` latents, to which `more` are added for certain."""
+        self.total = max(self.total, done + more)
         if self._first is None:
             self._first = done
         pace = self.seconds() / (done - self._first) if done > self._first else None
         left = None if pace is None else pace * (self.total - done)
-        return PrepareStep(done, self.total, note, left, result)
+        return PrepareStep(done, self.total, note, left)

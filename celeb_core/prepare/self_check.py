@@ -9,7 +9,7 @@ same people and seeds. Where the ratios do not tell settings apart, the publishe
 import hashlib
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -27,6 +27,7 @@ from celeb_core.faces import largest_face, mean_embedding
 from celeb_core.files import share_work, write_atomically
 from celeb_core.mapper import build_mapper
 from celeb_core.models import Models
+from celeb_core.prepare.calibration import stretched
 from celeb_core.prompt import PORTRAIT, parse_prompt
 from celeb_core.sampling import generate_each
 from celeb_core.studio import Studio
@@ -35,8 +36,8 @@ from celeb_core.types import (
     REGRESSION_BATCH,
     Calibration,
     Identity,
+    MapperConfig,
     Person,
-    Prompt,
     SampleConfig,
     TrainConfig,
 )
@@ -52,6 +53,7 @@ SEEDS = (3_000_000, 4_000_000)  # of the portraits, of the images that are score
 HOPELESS = 0.1  # below the best ratio after half of the stand-ins: the other half is spared
 CLEAR = 2  # standard errors of the paired differences
 SWEEPS = 3  # through the axes, at most
+TRAINED = "person"  # begins the name of a file of a trained stand-in
 SAME_DIRECTION = 0.95  # cosine of truncated and exact gradients from which the former will do
 
 
@@ -83,8 +85,8 @@ class Trial:
     @property
     def error(self) -> float:
         """Standard error of the mean; nan below two stand-ins."""
-        few = len(self.ratios) < 2
-        return math.nan if few else float(torch.tensor(self.ratios).std() / len(self.ratios) ** 0.5)
+        n = len(self.ratios)
+        return float(torch.tensor(self.ratios).std() / n**0.5) if n > 1 else math.nan
 
     def __str__(self) -> str:
         """Format it as a line of the table."""
@@ -163,7 +165,7 @@ def self_check(
     *,
     search: bool = True,
     initial: TrainConfig | None = None,
-) -> Iterator[Trial]:
+) -> Iterator[Trial | None]:
     """Find the settings of a training, one axis after the other, until nothing changes.
 
     Args:
@@ -178,21 +180,21 @@ def self_check(
 
     Yields:
         Every trial, and those that are chosen once more with `chosen` set: the settings that were
-        chosen last are the result, the last trial is what they reach.
+        chosen last are the result, the last trial is what they reach. In between None, after every
+        training.
     """
     initial = initial or TrainConfig()
     comparison = _Comparison(stand_ins, calibration, studio, folder, steps, shard)
     cosine = gradient_cosine(stand_ins, initial, calibration, studio)
     gradients = {"gradients": "truncated" if cosine >= SAME_DIRECTION else "exact"}
-    note = f"cosine of truncated with exact ones {cosine:.3f}"
-    yield Trial("gradients", gradients, (), chosen=True, note=note)
+    yield Trial("gradients", gradients, (), True, f"cosine with exact ones {cosine:.3f}")
     current: dict[str, Any] = {**initial.flat(), "stretch": 1.0, **gradients}
     for _ in range(SWEEPS if search else 0):
         before = dict(current)
         for axis, options in axes(studio.models).items():
             trials = []
             for trial in comparison.compare(axis, options, current):
-                trials.append(trial)
+                trials += [trial] if trial else []
                 yield trial
             best = choose(trials)
             current |= best.settings
@@ -201,8 +203,8 @@ def self_check(
             break
     tried = (one for options in axes(studio.models).values() for one in options)
     settings = {key: current[key] for one in tried for key in one}
-    (final,) = comparison.compare("result", [settings], current)
-    yield replace(final, chosen=True)
+    for final in comparison.compare("result", [settings], current):
+        yield replace(final, chosen=True) if final else None
 
 
 def choose(trials: Sequence[Trial]) -> Trial:
@@ -221,9 +223,9 @@ def choose(trials: Sequence[Trial]) -> Trial:
 def gradient_cosine(
     stand_ins: Sequence[StandIn], config: TrainConfig, calibration: Calibration, studio: Studio
 ) -> float:
-    """Return the mean cosine of truncated with exact gradients at the initial embeddings."""
+    """Return the mean cosine of truncated with exact gradients at the closed form's embeddings."""
     models, basis, cosines = studio.models, studio.basis, []
-    mapper = build_mapper(basis, config.mapper, calibration, 0).to(models.device)
+    mapper = build_mapper(basis, MapperConfig(), calibration, 0).to(models.device)
     for stand_in in stand_ins:
         face = stand_in.person.faces[0].embedding[None].to(models.device)
         embeddings = compose(basis, mapper(face)).detach()
@@ -254,21 +256,25 @@ class _Comparison:
 
     def compare(
         self, axis: str, options: Sequence[dict[str, Any]], current: Settings
-    ) -> Iterator[Trial]:
+    ) -> Iterator[Trial | None]:
         """Try each option on half of the stand-ins, and those with hope on all of them."""
-        half = (len(self.stand_ins) + 1) // 2
-        first = [self._ratios({**current, **option}, self.stand_ins[:half]) for option in options]
+        half, first = (len(self.stand_ins) + 1) // 2, []
+        for option in options:
+            ratios = yield from self._ratios({**current, **option}, self.stand_ins[:half])
+            first.append(ratios)
         bar = max(sum(ratios) / half for ratios in first) - HOPELESS
         for number, (option, ratios) in enumerate(zip(options, first, strict=True)):
             if number == 0 or sum(ratios) / half >= bar:
-                ratios = self._ratios({**current, **option}, self.stand_ins)
+                ratios = yield from self._ratios({**current, **option}, self.stand_ins)
             yield Trial(axis, option, tuple(ratios))
 
-    def _ratios(self, settings: Settings, stand_ins: Sequence[StandIn]) -> list[float]:
+    def _ratios(
+        self, settings: Settings, stand_ins: Sequence[StandIn]
+    ) -> Generator[None, None, list[float]]:
         """Identity score of each stand-in, over that by name."""
         paths = [self._path("score", settings, stand_in) for stand_in in stand_ins]
         for _ in share_work(paths, lambda i: self._score(settings, stand_ins[i]), self.shard):
-            pass
+            yield
         pairs = zip(paths, stand_ins, strict=True)
         return [float(load_file(p)["cosines"].mean()) / one.by_name for p, one in pairs]
 
@@ -283,7 +289,7 @@ class _Comparison:
     def _train(self, settings: Settings, stand_in: StandIn) -> Identity:
         """Train without shrinking, which is a factor on the result."""
         config = {**settings, "shrink": 1.0}
-        path, stretch = self._path("person", config, stand_in), config.pop("stretch")
+        path, stretch = self._path(TRAINED, config, stand_in), config.pop("stretch")
         models, basis = self.studio.models, self.studio.basis
         if path.is_file():
             return Identity("x", load_file(path)["coefficients"], basis.id)
@@ -303,18 +309,12 @@ class _Comparison:
         return self.folder / f"{kind}-{digest.hexdigest()[:24]}.safetensors"
 
 
-def stretched(calibration: Calibration, factor: float) -> Calibration:
-    """Return a calibration whose initial coefficients are larger by a factor."""
-    return replace(calibration, up=calibration.up * factor, bias=calibration.bias * factor)
-
-
 def _cosines(
     name: str, people: Mapping[str, Identity], reference: Tensor, studio: Studio, steps: int | None
 ) -> Tensor:
     """Cosine (images,) of the face in an image of each template; 0 where there is none."""
-    prompts: list[Prompt] = [parse_prompt(text.format(name), people) for text in TEMPLATES]
+    prompts = [parse_prompt(text.format(name), people) for text in TEMPLATES]
     config = SampleConfig(seed=SEEDS[1], steps=steps)
     images = generate_each(prompts, studio.models, studio.basis, config)
     faces = [studio.faces.find(image) for image in images]
-    cosines = [float(largest_face(f).embedding @ reference) if f else 0.0 for f in faces]
-    return torch.tensor(cosines)
+    return torch.tensor([float(largest_face(f).embedding @ reference) if f else 0.0 for f in faces])
