@@ -116,7 +116,7 @@ def prepare_model(
             settings |= trial.settings if trial.chosen else {}
             note = f"self-check: {trial}"
         trained = done + _training_cost(plan) * (_trained(folder) - before)
-        yield clock.step(trained, note, more=_training_cost(plan))
+        yield clock.step(trained, note, more=_training_cost(plan) if plan.search else 0)
     report = {
         "level": level,
         "made_by": made_by,
