@@ -2,6 +2,13 @@
 
 from celeb_core.types import Face
 
+QUOTED = 200  # characters of what somebody wrote, at most, in a message
+
+
+def quote(text: str) -> str:
+    """Return what a message quotes of a text that may be long: at most QUOTED characters."""
+    return text if len(text) <= QUOTED else f"{text[: QUOTED - 1].rstrip()}…"
+
 
 class CelebError(Exception):
     """Base of all errors whose message is meant for the user."""
@@ -41,7 +48,8 @@ class PromptTooLong(PromptError):
     def __init__(self, tokens: int, limit: int, overflow: str) -> None:
         self.tokens, self.overflow = tokens, overflow
         super().__init__(
-            f"The words “{overflow}” do not fit: {tokens} tokens of {limit}. Shorten the prompt."
+            f"The words “{quote(overflow)}” do not fit: {tokens} tokens of {limit}. "
+            "Shorten the prompt."
         )
 
 
@@ -54,7 +62,7 @@ class UnknownName(PromptError):
         if not nearest:
             pick = "Pick one of the people in your library, or train this one first."
             hint = pick if known else "The library is empty: train a person first."
-        super().__init__(f"Nobody here is called <{name}>. {hint}")
+        super().__init__(f"Nobody here is called <{quote(name)}>. {hint}")
 
 
 class IdentityError(CelebError):

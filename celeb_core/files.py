@@ -1,17 +1,25 @@
-"""Atomic writes, reads of files that may be damaged, and work that processes divide by files."""
+"""Atomic writes, reads of files that may be anything, and work that processes divide by files."""
 
 import hashlib
+import json
 import logging
+import math
 import os
+import shutil
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from celeb_core.errors import SaveFailed
+
+MAX_JSON = 1_000_000  # bytes
+MAX_DEPTH = 16  # of nested JSON
+SPARE = 20_000_000  # bytes that must be free before work begins whose result is to be saved
 
 log = logging.getLogger(__name__)
 
@@ -40,6 +48,68 @@ def write_atomically(path: Path, content: bytes) -> Path:
             f"Could not write {path}: {error.strerror or error}. Free some space or choose "
             "another folder; what was there before is intact."
         ) from error
+
+
+def check_writable(folder: Path) -> None:
+    """Write and delete a file in a folder, so that work whose result cannot be saved is not begun.
+
+    Raises:
+        SaveFailed: It is read-only, not a folder, or nearly full.
+    """
+    probe = folder / f".{uuid.uuid4().hex}.tmp"
+    write_atomically(probe, b"")
+    probe.unlink(missing_ok=True)
+    if (free := shutil.disk_usage(folder).free) < SPARE:
+        raise SaveFailed(
+            f"Only {free / 1e6:.1f} MB are free where {folder} is, {SPARE / 1e6:.0f} MB are wanted "
+            "before work begins. Free some space or choose another folder."
+        )
+
+
+def read_bytes(path: Path, most: int) -> bytes:
+    """Read a regular file of at most `most` bytes.
+
+    Raises:
+        ValueError: It is larger, or no regular file (a pipe or device would never end).
+        OSError: It is not there, or cannot be read.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"{path.name} is no file")
+    with open(path, "rb") as file:
+        content = file.read(most + 1)
+    if len(content) > most:
+        raise ValueError(f"{path.stat().st_size:,} bytes; at most {most:,} are read")
+    return content
+
+
+def parse_json(text: str | bytes) -> Any:
+    """Parse JSON that may be anything, nested at most MAX_DEPTH times.
+
+    Raises:
+        ValueError: It is no JSON, too long, nested too deeply, or has numbers that are not finite.
+    """
+    if len(text) > MAX_JSON:
+        raise ValueError(f"{len(text):,} bytes of JSON; at most {MAX_JSON:,} are read")
+    try:
+        value = json.loads(text, parse_constant=_finite, parse_float=_finite)
+        _check_depth(value, MAX_DEPTH)
+    except RecursionError as error:
+        raise ValueError("JSON that is nested too deeply") from error
+    return value
+
+
+def _finite(number: str) -> float:
+    if not math.isfinite(float(number)):
+        raise ValueError(f"JSON with the number {number[:20]}")
+    return float(number)
+
+
+def _check_depth(value: Any, left: int) -> None:
+    if isinstance(value, dict | list):
+        if not left:
+            raise RecursionError
+        for inner in value.values() if isinstance(value, dict) else value:
+            _check_depth(inner, left - 1)
 
 
 def read_tensors(path: Path, wanted: str) -> tuple[dict[str, Tensor], dict[str, str]] | None:

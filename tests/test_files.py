@@ -7,8 +7,16 @@ import pytest
 import torch
 from safetensors.torch import save
 
+from celeb_core import files
 from celeb_core.errors import SaveFailed
-from celeb_core.files import read_tensors, share_work, write_atomically
+from celeb_core.files import (
+    check_writable,
+    parse_json,
+    read_bytes,
+    read_tensors,
+    share_work,
+    write_atomically,
+)
 
 
 def test_a_file_is_written_with_its_folder_and_replaced(tmp_path):
@@ -94,3 +102,42 @@ def test_processes_divide_work_by_files(tmp_path, caplog):
         "process 1 of 2 made 3 of 5 files",
         "process 2 of 2 made 1 of 5 files",
     ]
+
+
+def test_a_folder_that_cannot_be_written_is_known_before_the_work(tmp_path, monkeypatch):
+    check_writable(tmp_path / "new")
+    assert list((tmp_path / "new").iterdir()) == []
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(SaveFailed, match="file"):
+        check_writable(tmp_path / "file")
+    monkeypatch.setattr(files, "SPARE", 10**18)
+    with pytest.raises(SaveFailed, match="MB are free .* Free some space or choose another"):
+        check_writable(tmp_path / "new")
+
+
+def test_only_regular_files_of_a_bounded_size_are_read(tmp_path):
+    (tmp_path / "file").write_bytes(b"12345")
+    assert read_bytes(tmp_path / "file", 5) == b"12345"
+    with pytest.raises(ValueError, match="5 bytes; at most 4 are read"):
+        read_bytes(tmp_path / "file", 4)
+    os.mkfifo(tmp_path / "pipe")
+    for name in ("pipe", "missing", "."):
+        with pytest.raises(FileNotFoundError):
+            read_bytes(tmp_path / name, 5)
+
+
+def test_json_that_may_be_anything_is_a_value_or_a_value_error():
+    assert parse_json('{"a": [1, {"b": null}]}') == {"a": [1, {"b": None}]}
+    deep = "[" * 17 + "]" * 17
+    for text in (
+        deep,
+        "[" * 100_000,
+        "[NaN]",
+        "-Infinity",
+        "[1e999]",
+        '"' + "x" * 10**6 + '"',
+        "{",
+        b"\xff",
+    ):
+        with pytest.raises(ValueError):
+            parse_json(text)
