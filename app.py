@@ -79,6 +79,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def launch(shared: Shared, options: argparse.Namespace) -> None:
     """Serve the page. Unless it is local, every browser session is isolated."""
+    os.environ["GRADIO_TEMP_DIR"] = str(shared.files.cache)  # private, and deleted in the end
     if not shared.estimates.measured:
         shared.runner.submit(EstimateJob(owner="", estimates=shared.estimates))
     Page(shared).build().queue(max_size=32, api_open=False).launch(

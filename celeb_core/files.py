@@ -6,19 +6,22 @@ import logging
 import math
 import os
 import shutil
+import time
 import uuid
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import psutil
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from celeb_core.errors import SaveFailed
 
-MAX_JSON = 1_000_000  # bytes
+MAX_JSON = 10_000_000  # bytes
 MAX_DEPTH = 16  # of nested JSON
+IDLE = 10.0  # seconds without a write after which a temporary file may be a leftover
 SPARE = 20_000_000  # bytes that must be free before work begins whose result is to be saved
 
 log = logging.getLogger(__name__)
@@ -32,7 +35,7 @@ def write_atomically(path: Path, content: bytes) -> Path:
     Raises:
         SaveFailed: Full disk, no permission, ...
     """
-    temporary = path.with_name(f".{uuid.uuid4().hex}.tmp")
+    temporary = path.with_name(f".{this_process()}-{uuid.uuid4().hex}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with open(temporary, "xb") as file:
@@ -50,13 +53,49 @@ def write_atomically(path: Path, content: bytes) -> Path:
         ) from error
 
 
+@contextmanager
+def changing(path: Path) -> Iterator[None]:
+    """Within the block, files are moved or deleted; what the system refuses is a SaveFailed."""
+    try:
+        yield
+    except OSError as error:
+        raise SaveFailed(
+            f"Could not change {path}: {error.strerror or error}. Check the permissions of its "
+            "folder."
+        ) from error
+
+
+def this_process() -> str:
+    """Return a name for this process that no other one of this machine had or will have."""
+    process = psutil.Process()
+    return f"{process.pid}-{process.create_time():.0f}"
+
+
+def is_alive(process: str) -> bool:
+    """Return whether a process of that name, see `this_process`, runs on this machine."""
+    number, _, created = process.partition("-")
+    try:
+        return f"{psutil.Process(int(number)).create_time():.0f}" == created
+    except (psutil.Error, ValueError, OverflowError):
+        return False
+
+
+def delete_leftovers(folder: Path) -> None:
+    """Delete what `write_atomically` left in a folder and those within when its process died."""
+    for path in folder.glob("**/.*-*-*.tmp"):
+        with suppress(OSError):  # another process deletes it, too
+            idle = time.time() - path.lstat().st_mtime
+            if idle > IDLE and not is_alive(path.name[1:].rpartition("-")[0]):
+                path.unlink()
+
+
 def check_writable(folder: Path) -> None:
     """Write and delete a file in a folder, so that work whose result cannot be saved is not begun.
 
     Raises:
         SaveFailed: It is read-only, not a folder, or nearly full.
     """
-    probe = folder / f".{uuid.uuid4().hex}.tmp"
+    probe = folder / ".writable"
     write_atomically(probe, b"")
     probe.unlink(missing_ok=True)
     if (free := shutil.disk_usage(folder).free) < SPARE:
@@ -82,20 +121,48 @@ def read_bytes(path: Path, most: int) -> bytes:
     return content
 
 
-def parse_json(text: str | bytes) -> Any:
+def parse_json(text: str | bytes, finite: bool = True) -> Any:
     """Parse JSON that may be anything, nested at most MAX_DEPTH times.
 
     Raises:
-        ValueError: It is no JSON, too long, nested too deeply, or has numbers that are not finite.
+        ValueError: It is no JSON, too long, nested too deeply, or has a number that is not finite
+            although it must be.
     """
     if len(text) > MAX_JSON:
         raise ValueError(f"{len(text):,} bytes of JSON; at most {MAX_JSON:,} are read")
     try:
-        value = json.loads(text, parse_constant=_finite, parse_float=_finite)
+        parse = _finite if finite else float
+        value = json.loads(text, parse_constant=parse, parse_float=parse)
         _check_depth(value, MAX_DEPTH)
     except RecursionError as error:
         raise ValueError("JSON that is nested too deeply") from error
     return value
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON object; infinities are numbers.
+
+    It is empty for a file that is not there or, with a warning, holds something else.
+    """
+    if not path.exists():
+        return {}
+    try:
+        value = parse_json(read_bytes(path, MAX_JSON), finite=False)
+        if not isinstance(value, dict):
+            raise ValueError(f"it holds a {type(value).__name__}, not an object")
+        return value
+    except (OSError, ValueError) as error:
+        log.warning("skipped: %s (%s)", path, error)
+        return {}
+
+
+def oldest_first(paths: Iterable[Path]) -> list[Path]:
+    """Sort files by the time of their last change; those that vanish meanwhile are left out."""
+    found = []
+    for path in paths:
+        with suppress(OSError):
+            found.append((path.stat().st_mtime, path))
+    return [path for _, path in sorted(found)]
 
 
 def _finite(number: str) -> float:

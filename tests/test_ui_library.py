@@ -47,7 +47,7 @@ def test_all_people_are_there_with_a_portrait_once_it_is_generated(page, library
     give_portraits(page)
     polled = library.poll("", "")
     images = [path for path, _ in polled[library.people]["value"]]
-    assert all(path.endswith(".png") and os.path.isfile(path) for path in images)
+    assert all(path.endswith(".webp") and os.path.isfile(path) for path in images)
     assert not polled[library.timer].active and polled[library.status] == ""
     assert not polled[library.portraits_button]["visible"]
 

@@ -12,6 +12,7 @@ import gradio as gr
 from gradio.blocks import Block
 
 from celeb_core import CelebError, Identity, SampleConfig, parse_prompt
+from celeb_core.files import check_writable
 from celeb_core.prompt import encode_prompt
 from ui.errors import explain, notice
 from ui.form import MAX_SEED, Advanced, Form, from_settings
@@ -87,6 +88,7 @@ class ComposeTab:
         number = 0  # of the prompt that is checked
         try:
             check_number(len(lines), len(grid_people or []), int(count))
+            check_writable(workspace.images)
             for person in people:
                 for number, line in enumerate(lines, 1):
                     label = [person.strip("<>")] if person else []

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -18,8 +19,14 @@ from celeb_core import (
     rename_identity,
     save_identity,
 )
-from celeb_core.errors import BadName, IdentityNotFound, IdentityUnreadable, PhotoUnreadable
-from celeb_core.files import write_atomically
+from celeb_core.errors import (
+    BadName,
+    IdentityError,
+    IdentityNotFound,
+    IdentityUnreadable,
+    PhotoUnreadable,
+)
+from celeb_core.files import changing, write_atomically
 from celeb_core.identity import MAX_NAME, SAMPLE_SUFFIX, SUFFIX, file_name, identity_path
 from ui.images import read_settings
 
@@ -59,7 +66,11 @@ class LibraryFiles:
 
     def entries(self) -> list[Entry]:
         """Return all people by name, those of other models too."""
-        return [self._entry(identity) for identity in list_identities(self.library).values()]
+        found = []
+        for identity in list_identities(self.library).values():
+            with suppress(OSError, IdentityNotFound):  # it vanished meanwhile
+                found.append(self._entry(identity))
+        return found
 
     def portrait_path(self, name: str) -> Path:
         """Return where a person's portrait is, or would be."""
@@ -85,17 +96,19 @@ class LibraryFiles:
         identity = rename_identity(name, new_name, self.library)
         portrait = self.portrait_path(name)
         if identity.name != name and portrait.is_file():
-            portrait.replace(self.portrait_path(identity.name))
+            with changing(portrait):
+                portrait.replace(self.portrait_path(identity.name))
         return identity.name
 
     def delete(self, name: str) -> None:
         """Move a person to the bin; `restore` brings them back.
 
         Raises:
-            IdentityNotFound: There is no such person.
+            IdentityNotFound, SaveFailed: There is no such person; their files cannot be moved.
         """
         for path in self._copy_to_bin(name):
-            path.unlink(missing_ok=True)
+            with changing(path):
+                path.unlink(missing_ok=True)
 
     def replace(self, identity: Identity) -> None:
         """Save a person; an earlier one of that name goes to the bin.
@@ -106,19 +119,21 @@ class LibraryFiles:
         earlier = self.library / file_name(identity.name)
         if earlier.is_file():
             self._copy_to_bin(identity.name)
+        portrait = self.portrait_path(identity.name)
+        with changing(portrait):  # it shows the earlier one
+            portrait.unlink(missing_ok=True)
         save_identity(identity, self.library)
-        self.portrait_path(identity.name).unlink(missing_ok=True)  # it shows the earlier one
 
     def deleted(self) -> list[Deleted]:
         """Return who can be brought back, the latest first; delete for good what is too old."""
         found = []
         for file in sorted(self._bin.glob(f"*/*{SUFFIX}"), reverse=True):
-            if time.time() - file.parent.stat().st_mtime > UNDO_SECONDS:
-                shutil.rmtree(file.parent, ignore_errors=True)
-                continue
             try:
-                found.append(Deleted(load_identity(file).name, file))
-            except IdentityUnreadable:
+                if time.time() - file.parent.stat().st_mtime > UNDO_SECONDS:
+                    shutil.rmtree(file.parent, ignore_errors=True)
+                else:
+                    found.append(Deleted(load_identity(file).name, file))
+            except (OSError, IdentityError):  # damaged, or brought back by another process
                 continue
         return found
 
@@ -136,8 +151,10 @@ class LibraryFiles:
             raise BadName(
                 f"“{latest.name}” is taken again. Rename or delete that one first, then undo."
             )
-        for path in latest.file.parent.iterdir():
-            path.replace(self.library / path.name)
+        with changing(latest.file):
+            # The person last: the files are in the bin until all are back.
+            for path in sorted(latest.file.parent.iterdir(), key=lambda path: path == latest.file):
+                path.replace(self.library / path.name)
         shutil.rmtree(latest.file.parent, ignore_errors=True)
         return latest.name
 
@@ -178,8 +195,9 @@ class LibraryFiles:
         paths += [path for path in [self.portrait_path(name)] if path.is_file()]
         folder = self._bin / str(time.time_ns())
         for path in paths:
-            write_atomically(folder / path.name, path.read_bytes())
-            shutil.copystat(path, folder / path.name)
+            with changing(path):
+                write_atomically(folder / path.name, path.read_bytes())
+                shutil.copystat(path, folder / path.name)
         return paths
 
     def _free_name(self, name: str) -> str:

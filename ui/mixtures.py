@@ -9,6 +9,7 @@ import gradio as gr
 from torch import Tensor
 
 from celeb_core import CelebError, Identity, SampleConfig, parse_prompt
+from celeb_core.files import check_writable
 from celeb_core.prompt import encode_prompt
 from ui.errors import explain, notice
 from ui.generation_job import GenerateJob, ImageRequest
@@ -101,6 +102,7 @@ def submit(
     core = shared.core
     try:
         requests = make_requests()
+        check_writable(workspace.images)
         encode_prompt(requests[0].prompt, core.basis, core.models)
     except CelebError as error:
         return notice(explain(error))

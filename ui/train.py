@@ -8,6 +8,7 @@ from typing import Any, Literal
 import gradio as gr
 
 from celeb_core import CelebError, recipe
+from celeb_core.files import check_writable
 from ui.cards import Cards
 from ui.curve import COLOURS, curve, legend
 from ui.errors import explain, notice, safe
@@ -46,6 +47,11 @@ class TrainTab:
         if not trainees:
             text = "Choose at least one person. New faces come from the Faces tab."
             return {self.problem: notice(text)}
+        try:
+            for folder in (workspace.library, workspace.images):
+                check_writable(folder)
+        except CelebError as error:
+            return {self.problem: notice(explain(error))}
         config = recipe(preset, self.shared.core.calibration).changed(seed=int(seed or 0))
         if steps and config.steps:
             config = config.changed(steps=int(steps))
