@@ -3,9 +3,11 @@ from __future__ import annotations
 import os
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from conftest import portrait
+from PIL import Image
 from ui_help import fill_library, finish, make_page, selected
 
 from celeb_core import TrainConfig, export_identity, fit, list_identities, save_identity
@@ -225,3 +227,74 @@ def test_the_button_to_compose_takes_the_person_along(page):
     prompt = page.use_person("ada", "a photo of <bob> with", "")[text]
     assert prompt == "a photo of <bob> with <ada>"
     assert page.use_person("bob", "a photo of <bob>", "")[text] == "a photo of <bob>"
+
+
+def odd_entries(library: Path) -> None:
+    """What a folder of people should not hold."""
+    (library / "link.safetensors").symlink_to(library / "nowhere.safetensors")
+    (library / "folder.safetensors").mkdir()
+    (library / "empty.safetensors").write_bytes(b"")
+    (library / "text.safetensors").write_text("hello", encoding="utf-8")
+    os.mkfifo(library / "pipe.safetensors")
+    (library / ".studio").mkdir(exist_ok=True)
+    (library / ".studio" / "deleted").write_bytes(b"no folder")
+
+
+def test_odd_entries_of_the_folder_are_skipped(page, library, caplog):
+    odd_entries(page.shared.library)
+    assert names(page) == ["ada", "bob"]
+    assert library.refresh("ada", "")[library.details]["visible"]
+    for name in ("link", "folder", "empty", "text", "pipe"):
+        assert any(f"{name}.safetensors" in line for line in caplog.messages)
+
+
+def test_a_portrait_that_is_a_bomb_is_not_shown(page, library, caplog):
+    bomb = page.shared.library / "ada.png"
+    Image.new("1", (20_000, 20_000)).save(bomb)
+    shown = library.refresh("ada", "")
+    assert shown[library.portrait]["visible"] is False
+    assert isinstance(shown[library.people]["value"][0][0], Image.Image)  # a silhouette
+    assert any("ada.png" in line for line in caplog.messages)
+    bomb.unlink()
+    os.symlink("nowhere", bomb)
+    assert library.refresh("ada", "")[library.portrait]["visible"] is False
+
+
+def test_a_deleted_portrait_is_served_no_more(page, library):
+    give_portraits(page)
+    shown = Path(library.refresh("ada", "")[library.people]["value"][0][0])
+    assert shown.is_file()
+    library.delete("ada", "")
+    assert not shown.exists()
+    library.undo("")
+    again = Path(library.refresh("ada", "")[library.people]["value"][0][0])
+    library.rename("ada", "eve", "")
+    assert not again.exists()
+
+
+def test_an_entry_that_vanishes_while_it_is_listed_is_left_out(page, library, monkeypatch):
+    files = page.shared.workspace("").files
+
+    def vanish(name):
+        raise FileNotFoundError(2, "No such file or directory")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(files, "file", vanish)
+        assert names(page) == []
+    assert names(page) == ["ada", "bob"]
+
+
+def test_a_folder_that_cannot_be_changed_is_told(page, library, monkeypatch):
+    def refuse(*args, **options):
+        raise PermissionError(13, "Permission denied")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "unlink", refuse)
+        assert "Permission denied" in library.delete("ada", "")[library.problem]
+    assert names(page) == ["ada", "bob"]
+    library.delete("ada", "")
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "replace", refuse)
+        assert "Permission denied" in library.undo("")[library.problem]
+    library.undo("")
+    assert names(page) == ["ada", "bob"]
