@@ -12,7 +12,10 @@ import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
+from celeb_core.files import private_folder
+
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # read by gradio when it is imported
+os.environ["GRADIO_TEMP_DIR"] = str(private_folder() / "gradio")  # too; later see PageFiles
 
 from celeb_core import CelebError, load_studio  # noqa: E402
 from celeb_core.device import DTYPES, MODES  # noqa: E402

@@ -6,6 +6,8 @@ import logging
 import math
 import os
 import shutil
+import stat
+import tempfile
 import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -78,6 +80,23 @@ def is_alive(process: str) -> bool:
         return f"{psutil.Process(int(number)).create_time():.0f}" == created
     except (psutil.Error, ValueError, OverflowError):
         return False
+
+
+def private_folder() -> Path:
+    """Return the user's folder within the system's temporary one, which nobody else can read.
+
+    If somebody else has taken its name, it is a new one for this time only.
+    """
+    user = os.getuid() if hasattr(os, "getuid") else 0  # Windows has a temporary folder per user
+    folder = Path(tempfile.gettempdir(), f"celeb-basis-{user}")
+    with suppress(OSError):
+        folder.mkdir(mode=0o700, exist_ok=True)
+        found = folder.lstat()
+        if stat.S_ISDIR(found.st_mode) and found.st_uid == user:
+            folder.chmod(0o700)
+            return folder
+    log.warning("%s belongs to somebody else: temporary files are of this process alone", folder)
+    return Path(tempfile.mkdtemp(prefix="celeb-basis-"))
 
 
 def delete_leftovers(folder: Path) -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import logging
 import os
+import stat
 
 import pytest
 import torch
@@ -12,6 +13,7 @@ from celeb_core.errors import SaveFailed
 from celeb_core.files import (
     check_writable,
     parse_json,
+    private_folder,
     read_bytes,
     read_tensors,
     share_work,
@@ -141,3 +143,28 @@ def test_json_that_may_be_anything_is_a_value_or_a_value_error():
     ):
         with pytest.raises(ValueError):
             parse_json(text)
+
+
+def mode(path):
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+def test_the_users_folder_is_private_and_nobody_elses(tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    own = private_folder()
+    assert own.parent == tmp_path and mode(own) == 0o700
+    own.chmod(0o755)
+    assert private_folder() == own and mode(own) == 0o700
+    somebody = os.getuid() + 1
+    monkeypatch.setattr(os, "getuid", lambda: somebody)
+    own.rename(own.with_name(f"celeb-basis-{somebody}"))  # which is not theirs
+    other = private_folder()
+    assert other.name.startswith("celeb-basis-") and other.name != f"celeb-basis-{somebody}"
+    assert mode(other) == 0o700
+
+
+def test_a_link_in_its_place_is_not_followed(tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / f"celeb-basis-{os.getuid()}").symlink_to(tmp_path / "elsewhere")
+    assert private_folder().name != f"celeb-basis-{os.getuid()}"

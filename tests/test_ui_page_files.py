@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import os
 import stat
 from pathlib import Path
 
@@ -12,7 +11,7 @@ from PIL import Image
 from ui_help import make_page
 
 from ui import page_files
-from ui.page_files import PageFiles, private_folder
+from ui.page_files import PageFiles
 
 
 @pytest.fixture
@@ -29,27 +28,6 @@ def mode(path: Path) -> int:
 def test_the_folders_are_private(files):
     for folder in (files.folder.parent, files.folder, files.cache):
         assert mode(folder) == 0o700
-
-
-def test_the_users_folder_is_private_and_nobody_elses(tmp_path, monkeypatch):
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    own = private_folder()
-    assert own.parent == tmp_path and mode(own) == 0o700
-    own.chmod(0o755)
-    assert private_folder() == own and mode(own) == 0o700
-    somebody = os.getuid() + 1
-    monkeypatch.setattr(os, "getuid", lambda: somebody)
-    own.rename(own.with_name(f"celeb-basis-{somebody}"))  # which is not theirs
-    other = private_folder()
-    assert other.name.startswith("celeb-basis-") and other.name != f"celeb-basis-{somebody}"
-    assert mode(other) == 0o700
-
-
-def test_a_link_in_its_place_is_not_followed(tmp_path, monkeypatch):
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    (tmp_path / "elsewhere").mkdir()
-    (tmp_path / f"celeb-basis-{os.getuid()}").symlink_to(tmp_path / "elsewhere")
-    assert private_folder().name != f"celeb-basis-{os.getuid()}"
 
 
 def test_what_dead_processes_left_is_deleted(files, tmp_path):

@@ -168,7 +168,10 @@ class FacesTab:
                 webcam_options=gr.WebcamOptions(mirror=False), elem_id="faces-camera",
             )  # fmt: skip
         self.problem = message("faces-problem")
-        examples = self.shared.examples()
+        examples = [
+            (self.shared.files.show("examples", name, image), name)
+            for image, name in self.shared.examples()
+        ]
         self.examples = gallery("faces-examples", "Or take an example face", examples)
         where = (
             "on the server of this page, for a day" if self.shared.isolated else "on this machine"

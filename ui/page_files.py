@@ -8,11 +8,7 @@ is gone at once.
 from __future__ import annotations
 
 import io
-import logging
-import os
 import shutil
-import stat
-import tempfile
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -24,25 +20,6 @@ from celeb_core.files import is_alive, this_process, write_atomically
 
 OUTPUTS = "outputs"  # in gradio's cache: copies of what the page serves, apart from uploads
 SIDE = 1024  # longer side of an image that the page shows, in pixels
-
-log = logging.getLogger(__name__)
-
-
-def private_folder() -> Path:
-    """Return the user's folder within the system's temporary one, which nobody else can read.
-
-    If somebody else has taken its name, it is a new one for this time only.
-    """
-    user = os.getuid() if hasattr(os, "getuid") else 0  # Windows has a temporary folder per user
-    folder = Path(tempfile.gettempdir(), f"celeb-basis-{user}")
-    with suppress(OSError):
-        folder.mkdir(mode=0o700, exist_ok=True)
-        found = folder.lstat()
-        if stat.S_ISDIR(found.st_mode) and found.st_uid == user:
-            folder.chmod(0o700)
-            return folder
-    log.warning("%s belongs to somebody else: sessions will end with this process", folder)
-    return Path(tempfile.mkdtemp(prefix="celeb-basis-"))
 
 
 class PageFiles:
