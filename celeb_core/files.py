@@ -37,7 +37,7 @@ def write_atomically(path: Path, content: bytes) -> Path:
     Raises:
         SaveFailed: Full disk, no permission, ...
     """
-    temporary = path.with_name(f".{this_process()}-{uuid.uuid4().hex}.tmp")
+    temporary = temporary_path(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with open(temporary, "xb") as file:
@@ -65,6 +65,14 @@ def changing(path: Path) -> Iterator[None]:
             f"Could not change {path}: {error.strerror or error}. Check the permissions of its "
             "folder."
         ) from error
+
+
+def temporary_path(path: Path) -> Path:
+    """Return a hidden path beside `path`, with its suffix, for what is to be renamed to it.
+
+    `delete_leftovers` finds it if this process dies.
+    """
+    return path.with_name(f".{this_process()}-{uuid.uuid4().hex}.tmp{path.suffix}")
 
 
 def this_process() -> str:
@@ -100,8 +108,8 @@ def private_folder() -> Path:
 
 
 def delete_leftovers(folder: Path) -> None:
-    """Delete what `write_atomically` left in a folder and those within when its process died."""
-    for path in folder.glob("**/.*-*-*.tmp"):
+    """Delete temporary files of processes that died, in a folder and those within."""
+    for path in folder.glob("**/.*-*-*.tmp*"):
         with suppress(OSError):  # another process deletes it, too
             idle = time.time() - path.lstat().st_mtime
             if idle > IDLE and not is_alive(path.name[1:].rpartition("-")[0]):

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import contextlib
 import os
+import threading
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +13,7 @@ from PIL import Image
 from ui_help import fill_library, finish, make_page, selected
 
 from celeb_core import TrainConfig, export_identity, fit, list_identities, save_identity
+from celeb_core.errors import CelebError
 from celeb_core.identity import MAX_BYTES
 from ui.jobs import Job
 from ui.library_files import UNDO_SECONDS
@@ -298,3 +301,40 @@ def test_a_folder_that_cannot_be_changed_is_told(page, library, monkeypatch):
         assert "Permission denied" in library.undo("")[library.problem]
     library.undo("")
     assert names(page) == ["ada", "bob"]
+
+
+def test_two_apps_on_one_folder_lose_nobody(studio, people, tmp_path):
+    """Both replace, delete, bring back and list at once; whoever was there is there in the end."""
+    first, second = make_page(studio, tmp_path), make_page(studio, tmp_path)
+    fill_library(first, people)
+    before = {
+        name: who.coefficients for name, who in list_identities(tmp_path / "identities").items()
+    }
+    failures: list[BaseException] = []
+
+    def work(page, mine):
+        workspace = page.shared.workspace("")
+        try:
+            for _ in range(15):
+                workspace.save_person(workspace.people()[mine])
+                workspace.delete(mine)
+                page.library.refresh("", "")
+                with contextlib.suppress(CelebError):  # the other one was deleted last
+                    workspace.files.restore()
+                while mine not in workspace.people():
+                    with contextlib.suppress(CelebError):
+                        workspace.files.restore()
+        except BaseException as error:
+            failures.append(error)
+
+    threads = [
+        threading.Thread(target=work, args=pair) for pair in ((first, "ada"), (second, "bob"))
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert failures == []
+    after = list_identities(tmp_path / "identities")
+    assert set(after) == set(before)
+    assert all(after[name].coefficients.equal(before[name]) for name in before)

@@ -8,6 +8,7 @@ import shutil
 import threading
 import time
 import uuid
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -128,11 +129,12 @@ class Shared:
         """Delete sessions that nobody has opened for a day."""
         for mark in self._sessions.glob("*/used"):
             id = mark.parent.name
-            idle = time.time() - mark.stat().st_mtime > FORGET_AFTER
-            if idle and not self.runner.busy(id):
-                if workspace := self._workspaces.pop(id, None):
-                    workspace.close()
-                shutil.rmtree(mark.parent, ignore_errors=True)
+            with suppress(OSError):  # another process forgets it, too
+                idle = time.time() - mark.stat().st_mtime > FORGET_AFTER
+                if idle and not self.runner.busy(id):
+                    if workspace := self._workspaces.pop(id, None):
+                        workspace.close()
+                    shutil.rmtree(mark.parent)
 
     # --- what the bundled model offers ----------------------------------------------------------
 
