@@ -33,10 +33,10 @@ from celeb_core import (
 from celeb_core.errors import BadName, CelebError
 from celeb_core.files import write_atomically
 from celeb_core.identity import check_name
+from celeb_core.library import PRIVATE_FOLDER as PRIVATE_FOLDER
 from ui.images import save_image
 from ui.library_files import LibraryFiles
 
-PRIVATE_FOLDER = ".studio"  # in the library: photos and states of trainings
 MAX_PHOTOS = 12  # in memory, not yet used
 
 
@@ -84,7 +84,7 @@ class Workspace:
     ) -> None:
         self.id, self.library, self.images = id, library, images
         self.private = library / PRIVATE_FOLDER
-        self.files = LibraryFiles(library, self.private)
+        self.files = LibraryFiles(library)
         self.basis, self._faces = basis, faces
         self.photos: dict[str, Photo] = {}
         self._references: dict[str, Tensor | None] = {}  # of people without a photo
