@@ -108,11 +108,15 @@ def private_folder() -> Path:
 
 
 def delete_leftovers(folder: Path) -> None:
-    """Delete temporary files of processes that died, in a folder and those within."""
-    for path in folder.glob("**/.*-*-*.tmp*"):
+    """Delete temporary files and folders of processes that died, in a folder and those within."""
+    for path in list(folder.glob("**/.*-*-*.tmp*")):
         with suppress(OSError):  # another process deletes it, too
             idle = time.time() - path.lstat().st_mtime
-            if idle > IDLE and not is_alive(path.name[1:].rpartition("-")[0]):
+            if idle <= IDLE or is_alive(path.name[1:].rpartition("-")[0]):
+                continue
+            if path.is_dir():
+                shutil.rmtree(path)
+            else:
                 path.unlink()
 
 

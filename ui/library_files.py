@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -26,11 +25,11 @@ from celeb_core.errors import (
     IdentityUnreadable,
     PhotoUnreadable,
 )
-from celeb_core.files import changing, write_atomically
-from celeb_core.identity import MAX_NAME, SAMPLE_SUFFIX, SUFFIX, file_name, identity_path
+from celeb_core.files import changing
+from celeb_core.identity import MAX_NAME, SAMPLE_SUFFIX, SUFFIX, identity_path
+from celeb_core.library import bin_folder, copy_to_bin, portrait_path, replace_identity
 from ui.images import read_settings
 
-DELETED = "deleted"  # in the private folder
 UNDO_SECONDS = 7 * 24 * 3600  # for which a deleted person can be brought back
 
 
@@ -58,11 +57,10 @@ class LibraryFiles:
 
     Args:
         library: Its folder.
-        private: A folder inside of it that is never served.
     """
 
-    def __init__(self, library: Path, private: Path) -> None:
-        self.library, self._bin = library, private / DELETED
+    def __init__(self, library: Path) -> None:
+        self.library, self._bin = library, bin_folder(library)
 
     def entries(self) -> list[Entry]:
         """Return all people by name, those of other models too."""
@@ -74,7 +72,7 @@ class LibraryFiles:
 
     def portrait_path(self, name: str) -> Path:
         """Return where a person's portrait is, or would be."""
-        return self.library / Path(file_name(name)).with_suffix(".png")
+        return portrait_path(name, self.library)
 
     def file(self, name: str) -> Path:
         """Return a person's file.
@@ -106,7 +104,7 @@ class LibraryFiles:
         Raises:
             IdentityNotFound, SaveFailed: There is no such person; their files cannot be moved.
         """
-        for path in self._copy_to_bin(name):
+        for path in copy_to_bin(name, self.library):
             with changing(path):
                 path.unlink(missing_ok=True)
 
@@ -116,13 +114,7 @@ class LibraryFiles:
         Raises:
             SaveFailed: The file cannot be written.
         """
-        earlier = self.library / file_name(identity.name)
-        if earlier.is_file():
-            self._copy_to_bin(identity.name)
-        portrait = self.portrait_path(identity.name)
-        with changing(portrait):  # it shows the earlier one
-            portrait.unlink(missing_ok=True)
-        save_identity(identity, self.library)
+        replace_identity(identity, self.library)
 
     def deleted(self) -> list[Deleted]:
         """Return who can be brought back, the latest first; delete for good what is too old."""
@@ -188,17 +180,6 @@ class LibraryFiles:
         known = portrait if portrait.is_file() else None
         saved = datetime.fromtimestamp(file.stat().st_mtime)
         return Entry(identity, file, known, _score(known) if known else None, saved)
-
-    def _copy_to_bin(self, name: str) -> Sequence[Path]:
-        """Copy a person's files to the bin, and return the originals; raises IdentityNotFound."""
-        paths = [self.file(name)]
-        paths += [path for path in [self.portrait_path(name)] if path.is_file()]
-        folder = self._bin / str(time.time_ns())
-        for path in paths:
-            with changing(path):
-                write_atomically(folder / path.name, path.read_bytes())
-                shutil.copystat(path, folder / path.name)
-        return paths
 
     def _free_name(self, name: str) -> str:
         taken = list_identities(self.library)

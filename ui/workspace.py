@@ -32,12 +32,12 @@ from celeb_core import (
 from celeb_core.errors import BadName, CelebError, PhotoError
 from celeb_core.files import delete_leftovers
 from celeb_core.identity import check_name
+from celeb_core.library import PRIVATE_FOLDER as PRIVATE_FOLDER
 from ui.images import save_image
 from ui.library_files import LibraryFiles
 from ui.page_files import PageFiles
 from ui.trainee_files import Trainee, TraineeFiles, mean_direction
 
-PRIVATE_FOLDER = ".studio"  # in the library: photos and states of trainings
 MAX_PHOTOS = 12  # in memory, not yet used
 
 log = logging.getLogger(__name__)
@@ -77,7 +77,7 @@ class Workspace:
     ) -> None:
         self.id, self.library, self.images, self.shown = id, library, images, shown
         self.private = library / PRIVATE_FOLDER
-        self.files = LibraryFiles(library, self.private)
+        self.files = LibraryFiles(library)
         self.listed = TraineeFiles(self.private)
         delete_leftovers(library)
         delete_leftovers(images)
