@@ -103,8 +103,8 @@ def import_file(options: Namespace) -> None:
     found = import_identities(options.file, basis, **_given(options, "name", "min_explained"))
     if taken := {one.identity.name for one in found} & set(identity.list_identities(options.out)):
         raise BadName(f"“{min(taken)}” is taken in {options.out}. Give another --name.")
-    for one in found:
-        path = identity.save_identity(one.identity, options.out)
+    paths = identity.save_identities([one.identity for one in found], options.out)
+    for one, path in zip(found, paths, strict=True):
         print(f"{path}: <{one.identity.name}>, {one.explained:.1%} within the celeb basis")
 
 

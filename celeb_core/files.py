@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from torch import Tensor
 
 from celeb_core.errors import SaveFailed
@@ -24,6 +24,7 @@ from celeb_core.errors import SaveFailed
 MAX_JSON = 10_000_000  # bytes
 MAX_DEPTH = 16  # of nested JSON
 IDLE = 10.0  # seconds without a write after which a temporary file may be a leftover
+MAX_TENSORS = 100_000_000  # bytes of a file of tensors that this program wrote
 SPARE = 20_000_000  # bytes that must be free before work begins whose result is to be saved
 
 log = logging.getLogger(__name__)
@@ -214,16 +215,20 @@ def read_tensors(path: Path, wanted: str) -> tuple[dict[str, Tensor], dict[str, 
     """Read a safetensors file of the `wanted` format (the metadata's "format").
 
     Returns:
-        Its tensors and metadata; None, with a warning, for a file that is damaged or of another
-        format; None for one that is not there.
+        Its tensors and metadata; None, with a warning, for a file that is damaged, larger than
+        MAX_TENSORS or of another format; None for one that is not there.
     """
-    if not path.is_file():
-        return None
     try:
+        if not path.is_file():
+            return None
+        if (size := path.stat().st_size) > MAX_TENSORS:
+            raise ValueError(f"{size:,} bytes; at most {MAX_TENSORS:,} are read")
         with safe_open(path, framework="pt") as file:
             metadata: dict[str, str] = file.metadata() or {}
+            if (size := sum(map(len, metadata.values()))) > MAX_JSON:
+                raise ValueError(f"{size:,} bytes of metadata; at most {MAX_JSON:,} are read")
             tensors = {name: file.get_tensor(name) for name in file.keys()}
-    except (SafetensorError, OSError) as error:
+    except Exception as error:  # safetensors throws what not, for a dtype that PyTorch lacks, too
         log.warning("ignored: %s is damaged (%s); make it again", path, error)
         return None
     if metadata.get("format") != wanted:

@@ -7,12 +7,14 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from conftest import portrait
+import torch
+from conftest import celebrity_names, portrait
 from PIL import Image
 from ui_help import fill_library, finish, make_page, selected
 
 from celeb_core import TrainConfig, export_identity, fit, list_identities, save_identity
-from celeb_core.identity import MAX_BYTES
+from celeb_core.basis import person_embeddings
+from celeb_core.identity import MAX_BYTES, file_name
 from ui.jobs import Job
 from ui.library_files import UNDO_SECONDS
 from ui.portrait_job import PortraitJob
@@ -187,6 +189,44 @@ def test_a_person_comes_in_from_another_tools_file(page, library, models, basis,
     (ada,) = fit([person], models, basis, TrainConfig(steps=0)).values()
     path = export_identity(ada, basis, models, tmp_path / "elsewhere", token="zoe")
     assert "zoe is in the library" in library.add(str(path), "")[library.problem]
+
+
+@pytest.mark.parametrize("name", ["zoe.pt", "zoe.SAFETENSORS", "zoe"])
+def test_what_a_file_is_its_content_says(name, page, library, models, basis, person, tmp_path):
+    (ada,) = fit([person], models, basis, TrainConfig(steps=0)).values()
+    path = save_identity(replace(ada, name="eve"), tmp_path / "elsewhere")
+    path = path.rename(tmp_path / name)
+    assert "eve is in the library" in library.add(str(path), "")[library.problem]
+    path = export_identity(ada, basis, models, tmp_path / "elsewhere", "a1111")
+    path = path.rename(tmp_path / name)
+    assert "zoe is in the library" in library.add(str(path), "")[library.problem]
+
+
+def test_a_damaged_identity_file_is_called_that(page, library, models, basis, person, tmp_path):
+    (ada,) = fit([person], models, basis, TrainConfig(steps=0)).values()
+    wrong = replace(ada, coefficients=torch.zeros(2, basis.p + 1))
+    for cut in (0, 100):
+        path = save_identity(wrong, tmp_path / "elsewhere")
+        path.write_bytes(path.read_bytes()[: path.stat().st_size - cut])
+        shown = library.add(str(path), "")
+        assert "damaged" in shown[library.problem] and "embedding" not in shown[library.problem]
+        assert names(page) == ["ada", "bob"]
+
+
+def test_several_people_of_a_file_come_in_or_none(page, library, models, basis, tmp_path):
+    stars = [person_embeddings(name, basis, models) for name in celebrity_names()[:3]]
+    path = tmp_path / f"{'n' * 70}.pt"
+    torch.save({"id_embeddings": stars}, path)
+    shown = library.add(str(path), "")
+    added = [f"{'n' * 60}-{number}" for number in (1, 2, 3)]
+    assert shown[library.picked] == added[0] and names(page) == sorted(["ada", "bob", *added])
+    torch.save({"id_embeddings": [*stars, stars[0] * torch.nan]}, path)
+    assert "NaN" in library.add(str(path), "")[library.problem]
+    torch.save({"id_embeddings": stars}, path)
+    kept = page.shared.library / file_name(f"{'n' * 60} 2")
+    kept.write_text("damaged")  # but not to be lost
+    library.add(str(path), "")
+    assert len(names(page)) == 8 and kept.read_text() == "damaged"
 
 
 def test_a_file_that_is_no_person_is_named_and_nothing_changes(page, library, tmp_path):

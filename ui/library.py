@@ -187,10 +187,10 @@ class LibraryTab:
         self.status = message("library-status")
         self.problem = message("library-problem")
         with gr.Row(elem_classes="actions"):
+            # Of any suffix: what a file is, its content says.
             self.file = gr.UploadButton(
-                "Import a person", file_types=[".safetensors", ".pt", ".bin"], size="sm",
-                min_width=120, elem_id="library-import",
-            )  # fmt: skip
+                "Import a person", size="sm", min_width=120, elem_id="library-import"
+            )
             self.portraits_button = gr.Button(
                 "Generate missing portraits", size="sm", visible=False, min_width=120,
                 elem_id="library-draw",

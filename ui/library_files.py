@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import time
+from collections.abc import Collection
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -16,17 +18,19 @@ from celeb_core import (
     list_identities,
     load_identity,
     rename_identity,
-    save_identity,
 )
-from celeb_core.errors import (
-    BadName,
-    IdentityError,
-    IdentityNotFound,
-    IdentityUnreadable,
-    PhotoUnreadable,
-)
+from celeb_core.basis import check_identity
+from celeb_core.errors import BadName, IdentityError, IdentityNotFound, PhotoUnreadable
 from celeb_core.files import changing
-from celeb_core.identity import MAX_NAME, SAMPLE_SUFFIX, SUFFIX, identity_path
+from celeb_core.identity import (
+    MAX_NAME,
+    SAMPLE_SUFFIX,
+    SUFFIX,
+    file_name,
+    identity_path,
+    is_identity_file,
+    save_identities,
+)
 from celeb_core.library import bin_folder, copy_to_bin, portrait_path, replace_identity
 from ui.images import read_settings
 
@@ -163,16 +167,20 @@ class LibraryFiles:
 
         Raises:
             IdentityError: The file is neither, or holds nothing that the basis can express.
+            SaveFailed: Not all of them can be written; then none is.
         """
-        try:
+        if is_identity_file(file):
             found = [load_identity(file)]
-        except IdentityUnreadable:
-            name = Path(label).stem[:MAX_NAME]
+            if found[0].basis_id == basis.id:
+                check_identity(found[0], basis)
+        else:
+            name = Path(label).stem[: MAX_NAME - 4]  # several people are numbered
             found = [made.identity for made in import_identities(file, basis, name=name)]
-        added = []
+        taken, added = set(list_identities(self.library)), []
         for identity in found:
-            added.append(replace(identity, name=self._free_name(identity.name)))
-            save_identity(added[-1], self.library)
+            added.append(replace(identity, name=self._free_name(identity.name, taken)))
+            taken.add(added[-1].name)
+        save_identities(added, self.library)
         return added
 
     def _entry(self, identity: Identity) -> Entry:
@@ -181,10 +189,9 @@ class LibraryFiles:
         saved = datetime.fromtimestamp(file.stat().st_mtime)
         return Entry(identity, file, known, _score(known) if known else None, saved)
 
-    def _free_name(self, name: str) -> str:
-        taken = list_identities(self.library)
+    def _free_name(self, name: str, taken: Collection[str]) -> str:
         free, number = name, 2
-        while free in taken:
+        while free in taken or os.path.lexists(self.library / file_name(free)):
             free, number = f"{name[: MAX_NAME - 4]} {number}", number + 1
         return free
 
