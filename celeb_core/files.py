@@ -1,11 +1,14 @@
 """Atomic writes, reads of files that may be anything, and work that processes divide by files."""
 
 import hashlib
+import itertools
 import json
 import logging
 import math
 import os
 import shutil
+import stat
+import tempfile
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
@@ -48,6 +51,59 @@ def write_atomically(path: Path, content: bytes) -> Path:
             f"Could not write {path}: {error.strerror or error}. Free some space or choose "
             "another folder; what was there before is intact."
         ) from error
+
+
+def write_new(path: Path, content: bytes) -> Path:
+    """Write a file like `write_atomically`, but never in the place of another one.
+
+    Its name is the first of x, x-2, x-3, ... that is free, whatever other processes do meanwhile.
+
+    Raises:
+        SaveFailed: Full disk, no permission, ...
+    """
+    temporary = write_atomically(path.with_name(f".{uuid.uuid4().hex}.tmp"), content)
+    try:
+        names = (path.with_stem(f"{path.stem}-{number}") for number in itertools.count(2))
+        return next(free for free in itertools.chain([path], names) if _claim(free, temporary))
+    except OSError as error:
+        raise SaveFailed(
+            f"Could not write {path}: {error.strerror or error}. Free some space or choose "
+            "another folder."
+        ) from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _claim(path: Path, temporary: Path) -> bool:
+    """Give a file a second name or, where a file system has no such, another one; if it is free."""
+    try:
+        os.link(temporary, path)
+    except FileExistsError:
+        return False
+    except OSError:
+        try:
+            path.open("xb").close()
+        except FileExistsError:
+            return False
+        os.replace(temporary, path)
+    return True
+
+
+def private_folder() -> Path:
+    """Return the user's folder within the system's temporary one, which nobody else can read.
+
+    If somebody else has taken its name, it is a new one for this time only.
+    """
+    user = os.getuid() if hasattr(os, "getuid") else 0  # Windows has a temporary folder per user
+    folder = Path(tempfile.gettempdir(), f"celeb-basis-{user}")
+    with suppress(OSError):
+        folder.mkdir(mode=0o700, exist_ok=True)
+        found = folder.lstat()
+        if stat.S_ISDIR(found.st_mode) and found.st_uid == user:
+            folder.chmod(0o700)
+            return folder
+    log.warning("%s belongs to somebody else: what is kept there ends with this process", folder)
+    return Path(tempfile.mkdtemp(prefix="celeb-basis-"))
 
 
 def check_writable(folder: Path) -> None:

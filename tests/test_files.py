@@ -1,7 +1,10 @@
 from __future__ import annotations
 
+import errno
 import logging
 import os
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 import torch
@@ -12,10 +15,12 @@ from celeb_core.errors import SaveFailed
 from celeb_core.files import (
     check_writable,
     parse_json,
+    private_folder,
     read_bytes,
     read_tensors,
     share_work,
     write_atomically,
+    write_new,
 )
 
 
@@ -141,3 +146,46 @@ def test_json_that_may_be_anything_is_a_value_or_a_value_error():
     ):
         with pytest.raises(ValueError):
             parse_json(text)
+
+
+@pytest.mark.parametrize("links", [True, False])
+def test_a_new_file_never_takes_the_place_of_another(tmp_path, monkeypatch, links):
+    def no_links(*_):
+        raise OSError(errno.EPERM, "Operation not permitted")
+
+    if not links:  # as on FAT
+        monkeypatch.setattr("os.link", no_links)
+    contents = [str(number).encode() for number in range(40)]
+    with ThreadPoolExecutor(8) as pool:
+        paths = list(pool.map(lambda content: write_new(tmp_path / "a.png", content), contents))
+    assert [path.read_bytes() for path in paths] == contents
+    names = {"a.png", *(f"a-{number}.png" for number in range(2, 41))}
+    assert {path.name for path in tmp_path.iterdir()} == names
+
+
+def test_a_new_file_that_cannot_be_written_is_an_error(tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(SaveFailed, match="Could not write"):
+        write_new(tmp_path / "file" / "a.png", b"")
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("os.link", full)
+    monkeypatch.setattr(Path, "open", full)
+    with pytest.raises(SaveFailed, match="No space left on device"):
+        write_new(tmp_path / "a.png", b"")
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_the_private_folder_is_the_users_own(tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    folder = private_folder()
+    folder.chmod(0o755)
+    assert private_folder() == folder and folder.stat().st_mode & 0o777 == 0o700
+    folder.rmdir()
+    (tmp_path / "elsewhere").mkdir()
+    folder.symlink_to(tmp_path / "elsewhere")  # of somebody who reads along
+    other = private_folder()
+    assert other != folder and other.stat().st_mode & 0o777 == 0o700
+    assert "belongs to somebody else" in caplog.text and not other.is_symlink()

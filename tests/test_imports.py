@@ -16,7 +16,7 @@ LAYERS = """types errors files saved_config precision text_encoder device face_p
 checkpoint_file loading models basis mapper prompt identity library textual_inversion augmentation
 denoising_loss name_regression sampling scoring training studio prepare.calibration
 prepare.refinement prepare.names prepare.self_check prepare.preparation evaluation doctor
-cli""".split()
+option_values command_line outputs cli""".split()
 PACKAGES = ("__init__", "__main__", "prepare.__init__")  # on top; no module imports them
 
 
