@@ -17,6 +17,7 @@ from celeb_core.errors import (
     IdentityUnreadable,
     ModelError,
     ModelNotFound,
+    SaveFailed,
     UnknownName,
 )
 from celeb_core.files import write_atomically
@@ -31,6 +32,8 @@ Subject: TypeAlias = str | Identity | Tensor  # celebrity's name, identity, or e
 K = 2  # token embeddings per name: the first two
 MAX_P = 512
 FORMAT = "celeb-basis 1"
+
+log = logging.getLogger(__name__)
 
 
 def find_basis(
@@ -56,14 +59,22 @@ def find_basis(
         listed = read_names(path)
     wanted = basis_id(listed, models, p)
     paths = [folder / "basis.pt" for folder in (ASSETS, models.folder) if folder]
-    paths += [cache / f"basis-{wanted}.pt"] if cache else []
     for path in paths:
         if path.is_file() and (basis := load_basis(path)).id == wanted:
             return basis
-    logging.getLogger(__name__).info("building the celeb basis of %d names", len(listed))
+    stored = cache / f"basis-{wanted}.pt" if cache else None
+    try:
+        if stored and stored.is_file() and (basis := load_basis(stored)).id == wanted:
+            return basis
+    except (ModelNotFound, OSError) as error:
+        log.warning("made anew: %s", error)
+    log.info("building the celeb basis of %d names", len(listed))
     basis = build_basis(listed, models, p)
-    if cache:
-        save_basis(basis, paths[-1])
+    try:
+        if stored:
+            save_basis(basis, stored)
+    except SaveFailed as error:  # it is built again next time
+        log.warning("%s", error)
     return basis
 
 

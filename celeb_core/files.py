@@ -1,6 +1,7 @@
 """Atomic writes, reads of files that may be anything, and work that processes divide by files."""
 
 import hashlib
+import itertools
 import json
 import logging
 import math
@@ -89,6 +90,42 @@ def is_alive(process: str) -> bool:
         return f"{psutil.Process(int(number)).create_time():.0f}" == created
     except (psutil.Error, ValueError, OverflowError):
         return False
+
+
+def write_new(path: Path, content: bytes) -> Path:
+    """Write a file like `write_atomically`, but never in the place of another one.
+
+    Its name is the first of x, x-2, x-3, ... that is free, whatever other processes do meanwhile.
+
+    Raises:
+        SaveFailed: Full disk, no permission, ...
+    """
+    temporary = write_atomically(temporary_path(path), content)
+    try:
+        names = (path.with_stem(f"{path.stem}-{number}") for number in itertools.count(2))
+        return next(free for free in itertools.chain([path], names) if _claim(free, temporary))
+    except OSError as error:
+        raise SaveFailed(
+            f"Could not write {path}: {error.strerror or error}. Free some space or choose "
+            "another folder."
+        ) from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _claim(path: Path, temporary: Path) -> bool:
+    """Give a file a second name or, where a file system has no such, another one; if it is free."""
+    try:
+        os.link(temporary, path)
+    except FileExistsError:
+        return False
+    except OSError:
+        try:
+            path.open("xb").close()
+        except FileExistsError:
+            return False
+        os.replace(temporary, path)
+    return True
 
 
 def private_folder() -> Path:

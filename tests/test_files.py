@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import stat
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 import torch
@@ -18,6 +21,7 @@ from celeb_core.files import (
     read_tensors,
     share_work,
     write_atomically,
+    write_new,
 )
 
 
@@ -168,3 +172,33 @@ def test_a_link_in_its_place_is_not_followed(tmp_path, monkeypatch):
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / f"celeb-basis-{os.getuid()}").symlink_to(tmp_path / "elsewhere")
     assert private_folder().name != f"celeb-basis-{os.getuid()}"
+
+
+@pytest.mark.parametrize("links", [True, False])
+def test_a_new_file_never_takes_the_place_of_another(tmp_path, monkeypatch, links):
+    def no_links(*_):
+        raise OSError(errno.EPERM, "Operation not permitted")
+
+    if not links:  # as on FAT
+        monkeypatch.setattr("os.link", no_links)
+    contents = [str(number).encode() for number in range(40)]
+    with ThreadPoolExecutor(8) as pool:
+        paths = list(pool.map(lambda content: write_new(tmp_path / "a.png", content), contents))
+    assert [path.read_bytes() for path in paths] == contents
+    names = {"a.png", *(f"a-{number}.png" for number in range(2, 41))}
+    assert {path.name for path in tmp_path.iterdir()} == names
+
+
+def test_a_new_file_that_cannot_be_written_is_an_error(tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(SaveFailed, match="Could not write"):
+        write_new(tmp_path / "file" / "a.png", b"")
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("os.link", full)
+    monkeypatch.setattr(Path, "open", full)
+    with pytest.raises(SaveFailed, match="No space left on device"):
+        write_new(tmp_path / "a.png", b"")
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
