@@ -207,8 +207,10 @@ def read_calibration(path: Path, recogniser: str, basis_id: str) -> Calibration:
         values |= {"settings": settings, "report": report, "source": str(path)}
         return Calibration(tuple(names), framing=Framing(**framing), **values)
     except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
-        advice = "make it again with “celeb-basis prepare”, or name another one"
-        raise CalibrationUnusable(f"{path} is no calibration to use: {error}; {advice}") from error
+        advice = "Prepare the model again, or name another one."
+        raise CalibrationUnusable(
+            f"{path} is no calibration to use: {error}. {advice}", option="celeb-basis prepare"
+        ) from error
 
 
 def build_optimiser(

@@ -12,8 +12,8 @@ import pytest
 import celeb_core
 
 CORE = Path(celeb_core.__file__).parent
-LAYERS = """types errors files saved_config precision text_encoder device face_packs faces downloads
-checkpoint_file loading models basis mapper prompt identity textual_inversion augmentation
+LAYERS = """types errors checks files saved_config precision text_encoder device face_packs faces
+downloads checkpoint_file loading models basis mapper prompt identity textual_inversion augmentation
 denoising_loss name_regression sampling scoring training studio prepare.calibration
 prepare.refinement prepare.names prepare.self_check prepare.preparation evaluation doctor
 cli""".split()
