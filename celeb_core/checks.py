@@ -36,6 +36,17 @@ def text(value: Any, label: str, most: int) -> str:
     raise SettingsError(f"{label} is {shown(value)}: give a text.")
 
 
+def texts(value: Any, label: str, most: int) -> list[str]:
+    """Return a list of texts of at most `most` characters each; None is an empty one.
+
+    Raises:
+        SettingsError: It is something else.
+    """
+    if isinstance(value, list | tuple | None) and all(isinstance(one, str) for one in value or ()):
+        return [text(one, label, most) for one in value or ()]
+    raise SettingsError(f"{label} is {shown(value)}: give a list of texts.")
+
+
 def choice(value: Any, label: str, choices: Collection[Any]) -> Any:
     """Return a value that is among the choices, which are hashable.
 
