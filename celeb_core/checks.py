@@ -20,7 +20,8 @@ def number(value: Any, label: str, low: float, high: float, *, whole: bool = Tru
         if low <= value <= high and (not whole or value == int(value)):
             return int(value) if whole else float(value)
     kind = "whole number" if whole else "number"
-    raise SettingsError(f"{label} is {shown(value)}: give a {kind} from {low:,g} to {high:,g}.")
+    first, last = (f"{end:,g}" if isinstance(end, float) else f"{end:,}" for end in (low, high))
+    raise SettingsError(f"{label} is {shown(value)}: give a {kind} from {first} to {last}.")
 
 
 def text(value: Any, label: str, most: int) -> str:
@@ -68,4 +69,4 @@ def shown(value: Any) -> str:
     if isinstance(value, float) and not math.isfinite(value):
         return "not a finite number"
     short = isinstance(value, float) or isinstance(value, int) and value.bit_length() < 128
-    return str(value) if short else f"a {type(value).__name__} that does not fit"
+    return str(value) if short else f"of a wrong kind ({type(value).__name__})"

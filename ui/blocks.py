@@ -40,9 +40,11 @@ class StudioBlocks(gr.Blocks):
         try:
             values: list[Any] = await super().preprocess_data(*args, **kwargs)
             return values
-        except (gr.Error, CelebError):
+        except gr.Error:
             raise
-        except Exception as error:  # each widget has its own
+        except Exception as error:  # each widget has its own; gradio wraps them
+            if isinstance(error.__cause__, CelebError):
+                raise error.__cause__ from None
             log.warning("values that do not fit: %s", type(error).__name__)
             raise SettingsError(
                 "What was sent does not fit the fields of this page. Reload it and try again."
