@@ -25,13 +25,13 @@ def number(value: Any, label: str, low: float, high: float, *, whole: bool = Tru
 
 
 def text(value: Any, label: str, most: int) -> str:
-    """Return a text of at most `most` characters; None is an empty one.
+    """Return a text of at most `most` characters, without lone surrogates; None is an empty one.
 
     Raises:
         SettingsError: It is longer, or no text.
     """
     if value is None or isinstance(value, str) and len(value) <= most:
-        return value or ""
+        return (value or "").encode(errors="ignore").decode()
     if isinstance(value, str):
         raise SettingsError(f"{label} has {len(value):,} characters. Shorten it to {most:,}.")
     raise SettingsError(f"{label} is {shown(value)}: give a text.")

@@ -25,7 +25,7 @@ from celeb_core.models import Models, load_models
 from celeb_core.prepare import names
 from celeb_core.prepare.preparation import prepare_model
 from celeb_core.prepare.refinement import RefineConfig, refine_initialisation
-from celeb_core.prompt import parse_prompt
+from celeb_core.prompt import hints, parse_prompt
 from celeb_core.scoring import score_image
 from celeb_core.studio import Studio, calibration_path, load_studio
 from celeb_core.textual_inversion import export_identity, import_identities, usage_notes
@@ -60,6 +60,8 @@ def generate(options: Namespace) -> None:
     """Generate images from a prompt."""
     studio, library, config = _sampling(options)
     prompt = parse_prompt(options.prompt, library)
+    for hint in hints(prompt, studio.models.names):
+        logging.warning("hint: %s", hint)
     with tqdm(desc="generating", unit="step") as bar:
         on_step = partial(_advance, bar)
         images = sampling.generate(prompt, studio.models, studio.basis, config, on_step=on_step)
@@ -78,7 +80,8 @@ def interpolate_people(options: Namespace) -> None:
     for index in tqdm(range(count), "interpolating", unit="image"):
         lam = index / max(1, count - 1)
         mixture = interpolate(b, a, lam, studio.basis, studio.models)
-        prompt = parse_prompt(options.template.format("<mix>"), {"mix": mixture})
+        text = options.template.format("<mix>")
+        prompt = parse_prompt(text, {**library, "mix": mixture})
         (image,) = sampling.generate(prompt, studio.models, studio.basis, config)
         _save_image(image, options.out / f"mix-{index:02}.png")
 

@@ -33,6 +33,7 @@ def test_texts_are_refused_by_their_length_and_type():
     assert text("a", "Prompt", 1) == "a" and text(None, "Prompt", 1) == ""
     with pytest.raises(SettingsError, match="Prompt has 20,000,000 characters. .* to 10"):
         text("x" * 20_000_000, "Prompt", 10)
+    assert text("a\ud800b", "Prompt", 5) == "ab"
     with pytest.raises(SettingsError, match="give a text"):
         text(["a"], "Prompt", 10)
     assert texts(["a", "b"], "People", 1) == ["a", "b"] and texts(None, "People", 1) == []

@@ -253,6 +253,12 @@ def test_values_that_no_widget_can_have_are_named(visit, start, says):
     assert all(visit.job(part) is None for part in parts)
 
 
+def test_a_prompt_is_stored_as_it_was_read(visit):
+    assert visit.strip(text="a \ud800photo\0of\n{}", count=1) == ""
+    (image,) = visit.last(visit.tab.strip).images
+    assert read_settings(image.path)["prompt"] == "a photo of {}"
+
+
 def test_the_slider_of_a_strip_is_checked_too(visit):
     with pytest.raises(SettingsError, match="Mixture λ is of a wrong kind"):
         visit.tab.strip.nearest([0.5], visit.session)

@@ -189,10 +189,6 @@ class ComposeTab:
         with gr.Row():
             with gr.Column(scale=5, min_width=320):
                 self.box.build(session)
-                self.apart = gr.Button(
-                    "Take it apart: prompt, negative prompt, settings", visible=False, size="sm",
-                    elem_id="compose-apart",
-                )  # fmt: skip
                 self._build_settings()
                 self.results.build_buttons("Generate")
                 self.problem = message("compose-problem")
@@ -239,7 +235,7 @@ class ComposeTab:
     def _wire(self, session: gr.BrowserState) -> None:
         self.results.wire(session)
         prompt, form = self.box.text, self.advanced
-        prompt.change(None, prompt, self.apart, js=LOOKS_APART)
+        prompt.change(None, prompt, self.box.apart, js=LOOKS_APART)
         self.blank.click(None, prompt, prompt, js=insert(BLANK))
         self.box.people.change(
             self.refresh_grid, [self.grid_people, session], self.grid_people, queue=False, **PRIVATE
@@ -252,7 +248,7 @@ class ComposeTab:
         }  # fmt: skip
         filled = [self.problem, *self.fields.values()]
         picked = [self.history.picked, session]
-        self.apart.click(self.take_apart, prompt, filled, **PRIVATE)
+        self.box.apart.click(self.take_apart, prompt, filled, **PRIVATE)
         self.file.upload(self.load, self.file, filled, **PRIVATE)
         self.history.reuse.click(self.reuse, picked, filled, **PRIVATE)
         varied = self.history.more.click(self.vary, picked, filled, **PRIVATE)

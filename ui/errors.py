@@ -32,7 +32,8 @@ def explain(error: BaseException, path: str = "", label: str = "") -> str:
         log.error("a bug", exc_info=error)
         return BUG.format(kind=type(error).__name__)
     text = error.message.replace(path, f"“{label}”") if path else error.message
-    return PATH.sub(r"\1", text)
+    # Half a surrogate pair, which JSON may have, would be none in an answer.
+    return PATH.sub(r"\1", text).encode(errors="replace").decode()
 
 
 def safe(text: str) -> str:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from celeb_core import CelebError, Identity, SampleConfig, checks, parse_prompt
 from celeb_core.errors import UnknownName
-from celeb_core.prompt import MAX_TEXT, encode_prompt
+from celeb_core.prompt import MAX_TEXT, encode_prompt, readable
 from ui.errors import explain, notice
 from ui.form import MAX_SEED
 from ui.generation_job import GenerateJob, ImageRequest
@@ -62,15 +62,15 @@ def find_person(choice: str, workspace: Workspace) -> str | Identity:
 
 
 def check_prompt(text: str) -> str:
-    """Return the prompt without spaces around it.
+    """Return the prompt as it is read and stored.
 
     Raises:
         CelebError: It is too long, or has no {} for the person.
     """
-    text = checks.text(text, "The prompt", MAX_TEXT)
+    text = readable(checks.text(text, "The prompt", MAX_TEXT))
     if "{}" not in text:
         raise CelebError("Write {} where the person should be, as in “a photo of {}”.")
-    return text.strip()
+    return text
 
 
 def request_mixture(

@@ -70,6 +70,10 @@ class PromptBox:
             info="Type < for your people. Several prompts: one per line.",
             max_length=MAX_CHARACTERS,
         )  # fmt: skip
+        self.apart = gr.Button(
+            "Take it apart: prompt, negative prompt, settings", visible=False, size="sm",
+            elem_id="compose-apart",
+        )  # fmt: skip
 
         gr.render(inputs=self.people, triggers=[self.people.change])(self._chips)
         with gr.Row():
