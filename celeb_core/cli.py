@@ -25,7 +25,7 @@ from celeb_core.models import Models, load_models
 from celeb_core.prepare import names
 from celeb_core.prepare.preparation import prepare_model
 from celeb_core.prepare.refinement import RefineConfig, refine_initialisation
-from celeb_core.prompt import parse_prompt
+from celeb_core.prompt import hints, parse_prompt
 from celeb_core.scoring import score_image
 from celeb_core.studio import Studio, calibration_path, load_studio
 from celeb_core.textual_inversion import export_identity, import_identities, usage_notes
@@ -66,6 +66,8 @@ def generate(options: Namespace) -> None:
     """Generate images from a prompt."""
     studio, library, config = _sampling(options)
     prompt, count = parse_prompt(options.prompt, library), config.num_images
+    for hint in hints(prompt, studio.models.names):
+        logging.warning("hint: %s", hint)
     slug = re.sub(r"[^a-z0-9]+", "-", options.prompt.lower()).strip("-")[:60] or "image"
     with tqdm(desc="generating", unit="step") as bar:
         for done in range(0, count, config.batch_size):  # what is done is kept, whatever follows

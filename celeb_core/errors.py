@@ -1,5 +1,7 @@
 """All errors that the user can put right: every message says what was wrong and what to do."""
 
+from typing import Self
+
 from celeb_core.types import Face
 
 QUOTED = 200  # characters of what somebody wrote, at most, in a message
@@ -11,7 +13,24 @@ def quote(text: str) -> str:
 
 
 class CelebError(Exception):
-    """Base of all errors whose message is meant for the user."""
+    """Base of all errors whose message is meant for the user.
+
+    A page shows `message`. On the command line `option` helps besides, and `str` says it, too.
+    """
+
+    def __init__(self, message: str = "", option: str = "") -> None:
+        self.message = message
+        super().__init__(f"{message} On the command line: {option}." if option else message)
+
+    def within(self, part: str) -> Self:
+        """Say before the message which part of the input it is about."""
+        self.message = f"{part}: {self.message}"
+        self.args = (f"{part}: {self}",)
+        return self
+
+
+class SettingsError(CelebError):
+    """A number, a text or a choice that is not among those that are taken."""
 
 
 class PhotoError(CelebError):
@@ -43,12 +62,12 @@ class PromptError(CelebError):
 
 
 class PromptTooLong(PromptError):
-    """The text encoder takes `limit` tokens; `overflow` is the text that does not fit."""
+    """There are `limit` tokens (or other units) at most; `overflow` is what does not fit."""
 
-    def __init__(self, tokens: int, limit: int, overflow: str) -> None:
+    def __init__(self, tokens: int, limit: int, overflow: str, unit: str = "tokens") -> None:
         self.tokens, self.overflow = tokens, overflow
         super().__init__(
-            f"The words “{quote(overflow)}” do not fit: {tokens} tokens of {limit}. "
+            f"The words “{quote(overflow)}” do not fit: {tokens:,} {unit} of {limit:,}. "
             "Shorten the prompt."
         )
 
@@ -126,8 +145,9 @@ class MemoryShort(ModelError):
 
     def __init__(self, reason: str) -> None:
         super().__init__(
-            f"There is not enough memory, even in the leanest mode ({reason}). Close other "
-            "programs on the device, choose smaller images or a smaller model, or use --device cpu."
+            f"There is not enough memory, even in the leanest mode ({quote(reason)}). Close other "
+            "programs on the device, choose smaller images or a smaller model, or use the CPU.",
+            option="--device cpu",
         )
 
 

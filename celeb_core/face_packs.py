@@ -88,7 +88,8 @@ def download_pack(name: str, root: Path | None = None, progress: Report = lambda
         reason = getattr(wrong, "reason", None) or str(wrong).strip().partition("\n")[0]
         raise FacePackMissing(
             f"The face pack could not be downloaded from {source} ({reason}). Check the connection "
-            "and try again: it goes on from here. Or name a copy's folder: --face-pack FOLDER."
+            "and try again: it goes on from here. Or name the folder of a copy.",
+            option="--face-pack FOLDER",
         ) from wrong
     return folder
 
@@ -157,11 +158,12 @@ def missing_pack(folder: Path) -> FacePackMissing:
     """Return an error that says how to get the pack: nothing is downloaded unasked."""
     if path := next(folder.glob("*/*.onnx"), None):  # antelopev2.zip unpacks that way
         return FacePackMissing(f"The files lie too deep, in {path.parent}. Move them to {folder}.")
-    name, advice = folder.name, "Unpack it there from where it is published"
+    name, advice, option = folder.name, "Unpack it there from where it is published", ""
     if name in PACKS:
-        advice = f"Get it with “celeb-basis pack {name}”, or unpack {PACKS[name].source} there"
+        advice = f"Download it, or unpack {PACKS[name].source} there"
+        option = f"celeb-basis pack {name}"
     wrong = f"There is no face pack at {folder} (a detector and a recogniser, *.onnx)."
-    return FacePackMissing(f"{wrong} {advice}, or name another folder. {RESEARCH}")
+    return FacePackMissing(f"{wrong} {advice}, or name another folder. {RESEARCH}", option)
 
 
 def execution_providers(device: str) -> list[str]:

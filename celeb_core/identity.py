@@ -42,12 +42,14 @@ log = logging.getLogger(__name__)
 
 def check_name(name: str) -> str:
     """Return the name trimmed, in Unicode's composed form, or raise BadName: it is not allowed."""
-    clean = normal_name(name[: 4 * MAX_NAME])  # a longer one is too long anyway
+    name = name.strip()
+    clean = normal_name(name[: 4 * MAX_NAME])  # what is longer is too long in any form
     bad = {c for c in clean if c in "<>/\\" or unicodedata.category(c)[0] == "C"}
     bad -= set("\u200c\u200d")  # joiners belong to emoji, which are welcome
-    if not bad and 0 < len(clean) <= MAX_NAME:
+    count = len(clean) if len(name) <= 4 * MAX_NAME else len(name)
+    if not bad and 0 < count <= MAX_NAME:
         return clean
-    why = f"contains {' '.join(map(repr, sorted(bad)))}" if bad else f"has {len(clean)} characters"
+    why = f"contains {' '.join(map(repr, sorted(bad)[:8]))}" if bad else f"has {count} characters"
     raise BadName(
         f"The name “{clean[:MAX_NAME]}” {why}. A name has 1 to {MAX_NAME} characters, without "
         "< > / \\ and control characters. Choose another one, for example “ada”."

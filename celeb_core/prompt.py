@@ -2,39 +2,146 @@
 
 import difflib
 import re
-from collections.abc import Mapping, Sequence
+import unicodedata
+from collections.abc import Collection, Mapping, Sequence
 
 import torch
 from torch import Tensor
 
 from celeb_core.basis import person_embeddings
-from celeb_core.errors import UnknownName
+from celeb_core.errors import PromptError, PromptTooLong, UnknownName, quote
 from celeb_core.models import Models
 from celeb_core.text_encoder import PLACEHOLDER, encode_texts, normal_name
 from celeb_core.types import CelebBasis, Identity, Prompt, PromptEmbeds
 
 PORTRAIT = "a photo of {}"
+# No prompt that fits is longer: 77 of CLIP's longest token are 2,464 bytes, 38 people 2,508.
+MAX_TEXT = 10_000
+
+# < and > as other keyboards, other tools and web pages write them; those of QUOTED also quote.
+OPENING, CLOSING = "＜﹤⟨〈❬❮", "＞﹥⟩〉❭❯"
+BRACKETS = str.maketrans(OPENING + CLOSING, "<" * len(OPENING) + ">" * len(CLOSING))
+QUOTED = re.compile("[‹«《]([^<>‹›«»《》]*)[›»》]")
+ESCAPED = (
+    (re.compile(r"&(?:amp;)*(?:lt|#0*60|#x0*3c);", re.IGNORECASE), "<"),
+    (re.compile(r"&(?:amp;)*(?:gt|#0*62|#x0*3e);", re.IGNORECASE), ">"),
+)
+SPACE = re.compile(r"[\s\0-\x1f\x7f-\x9f\ud800-\udfff]+")  # and what no tokenizer takes
+# What nobody sees, apart from the joiners of emoji.
+UNSEEN = re.compile(
+    "[\xad\u061c\u180e\u200b\u200e\u200f\u202a-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb]"
+)
+NESTED = re.compile(r"<{1,4}([^<>]*)>{1,4}")
+
+WEIGHT = re.compile(r"\s*:\s*[-+]?[\d.]+\s*$")
+NETWORK = re.compile(r"\s*(lora|lyco|locon|hypernet|embedding)\s*:", re.IGNORECASE)
+OPEN = re.compile(r"<([^\W\d_][\w-]*)")
+CLOSE = re.compile(r"(?<![\w-])([\w-]*[^\W\d_])>")
+SYNTAX = {
+    re.compile(r"\([^()]*:\s*[-+]?[\d.]+\s*\)|\(\(|\[[^\[\]]+\]"): "Weights as in (word:1.3), "
+    "((word)) or [word] have no effect here, they are read as text. Write only the word; the "
+    "identity strength is what makes a person more or less of themselves.",
+    re.compile(r"\bBREAK\b|[^A-Z] AND |\|"): "BREAK, AND and | do not divide a prompt here, "
+    "they are read as text. Write one sentence about all people instead.",
+    re.compile(r"\bNegative prompt:|\bSteps: \d"): "“Negative prompt:”, “Steps:” and the like are "
+    "read as text. Give them as settings of their own.",
+}
+"""What other tools read in a prompt -> what to do about it here."""
+
+
+def readable(text: str) -> str:
+    """Return a text in composed form with plain < and >, without characters that nobody sees."""
+    for pattern, character in (*ESCAPED, (SPACE, " "), (UNSEEN, "")):
+        text = pattern.sub(character, text)
+    text = unicodedata.normalize("NFC", text).translate(BRACKETS)
+    return NESTED.sub(r"<\1>", text).strip()
 
 
 def placeholders(text: str) -> list[str]:
     """Return the names between < and >, in order, each once."""
-    return list(dict.fromkeys(normal_name(name) for name in PLACEHOLDER.findall(text)))
+    return list(dict.fromkeys(normal_name(name) for name in PLACEHOLDER.findall(readable(text))))
 
 
 def parse_prompt(text: str, people: Mapping[str, Identity | Tensor]) -> Prompt:
     """Bind the `<name>` placeholders of a text to people: identities, or token embeddings (k, d).
 
+    The prompt's text is `readable`, with the names as they are in `people`.
+
     Raises:
         UnknownName: It carries the nearest known names.
+        PromptTooLong: It has more than MAX_TEXT characters.
+        PromptError: It has a bracket or a placeholder that is no person's.
     """
+    if len(text) > MAX_TEXT:
+        overflow = text[MAX_TEXT : 2 * MAX_TEXT]
+        raise PromptTooLong(len(text), MAX_TEXT, overflow, "characters")
     used = {}
-    for name in placeholders(text):
-        if name not in people:
-            folded = {known.casefold(): known for known in people}
-            near = difflib.get_close_matches(name.casefold(), list(folded), 3, 0.5)
-            raise UnknownName(name, [folded[match] for match in near], len(people))
+
+    def bind(found: re.Match[str]) -> str:
+        name = _find(found[1], people)
         used[name] = people[name]
-    return Prompt(text, used)
+        return f"<{name}>"
+
+    quoted = QUOTED.sub(lambda q: f"<{q[1]}>" if _alike(q[1], people) else q[0], readable(text))
+    bound = PLACEHOLDER.sub(bind, quoted)
+    rest = PLACEHOLDER.sub(" ", bound)
+    for pattern, lacking, other in ((OPEN, ">", "<"), (CLOSE, "<", ">")):
+        if found := pattern.search(rest):
+            name, there = quote(found[1]), quote(found[0])
+            raise PromptError(
+                f"“{there}” has no {lacking}. Write <{name}> for a person, or leave out {other}."
+            )
+    return Prompt(bound, used, people)
+
+
+def _alike(name: str, people: Collection[str]) -> list[str]:
+    """Return the one person who is written like this, or those who are but for case and width."""
+    if (clean := normal_name(name)) in people:
+        return [clean]
+    key = _key(name)
+    return [known for known in people if _key(known) == key]
+
+
+def _key(name: str) -> str:
+    return " ".join(unicodedata.normalize("NFKC", name).casefold().split())
+
+
+def _find(name: str, people: Mapping[str, Identity | Tensor]) -> str:
+    """Return the name of the person that a placeholder means, or raise what is wrong with it."""
+    alike = _alike(name, people)
+    if len(alike) == 1:
+        return alike[0]
+    there, plain = f"<{quote(name)}>", WEIGHT.sub("", normal_name(name))
+    if not plain:
+        raise PromptError(f"There is no name in “{there}”. Write one, as in <ada>, or remove it.")
+    if kind := NETWORK.match(name):
+        raise PromptError(
+            f"“{there}” is no person, and {kind[1].lower()} files are not read in prompts here. "
+            "Remove it; between < and > are people only, as in <ada>."
+        )
+    if plain != normal_name(name) and _alike(plain, people):
+        raise PromptError(
+            f"“{there}” has a weight, which people do not take. Write <{plain}>; the identity "
+            "strength is what makes a person more or less of themselves."
+        )
+    if re.search(r"^!|[/=]", name):
+        raise PromptError(f"“{there}” is markup, no person. Remove it.")
+    key, folded = _key(plain), {_key(known): known for known in people}
+    near = difflib.get_close_matches(key, list(folded), 3, 0.5)
+    near = near or [known for known in folded if key.startswith(f"{known} ")][:3]
+    raise UnknownName(name, alike or [folded[match] for match in near], len(people))
+
+
+def hints(prompt: Prompt, celebrities: Sequence[str] = ()) -> list[str]:
+    """Return what may have been meant otherwise in a prompt that can be generated as it is."""
+    found = [hint for pattern, hint in SYNTAX.items() if pattern.search(prompt.text)]
+    others = {_key(name): name for name in prompt.people if name not in prompt.identities}
+    words = _mentions(strip_people(prompt.text, celebrities), list(others.values()))
+    meant = [(word, others.get(_key(word))) for word in words]
+    # “will”, of <Will>, is a word like the others.
+    names = {name: None for word, name in meant if name and (word == name or word[0].isupper())}
+    written = [f"“{name}” is read as text: write <{name}> for the person." for name in names]
+    return found + written[:3]
 
 
 def known_names(text: str, names: Sequence[str]) -> list[str]:
@@ -42,14 +149,46 @@ def known_names(text: str, names: Sequence[str]) -> list[str]:
 
     Names of several words are found in any case, single words only as written (“Will”, “will”).
     """
-    if not names:
-        return []
     forms = {name.casefold() if " " in name else name: name for name in names}
-    longest_first = sorted(names, key=len, reverse=True)
-    pattern = r"(?<!\w)(?:" + "|".join(map(re.escape, longest_first)) + r")(?!\w)"
-    found = re.findall(pattern, PLACEHOLDER.sub(" ", text), re.IGNORECASE)
+    found = _mentions(PLACEHOLDER.sub(" ", text), names)
     known = [forms.get(match) or forms.get(match.casefold()) for match in found]
     return list(dict.fromkeys(name for name in known if name))
+
+
+def strip_people(text: str, names: Sequence[str] = ()) -> str:
+    """Return the prompt without its people, placeholders and celebrities alike."""
+    text = PLACEHOLDER.sub(" ", text)
+    for name in known_names(text, names):
+        text = re.sub(re.escape(name), " ", text, flags=re.IGNORECASE)
+    return " ".join(text.split())
+
+
+def _mentions(text: str, names: Sequence[str]) -> list[str]:
+    """Return the words of a text that are names in any case; the longest name wins."""
+    if not names:
+        return []
+    longest_first = sorted(names, key=len, reverse=True)
+    pattern = r"(?<!\w)(?:" + "|".join(map(re.escape, longest_first)) + r")(?!\w)"
+    return re.findall(pattern, text, re.IGNORECASE)
+
+
+def encode_negative(
+    text: str, prompt: Prompt, basis: CelebBasis, models: Models
+) -> tuple[str, PromptEmbeds]:
+    """Encode a negative prompt, which may name whomever the prompt could have named.
+
+    Returns:
+        Its text as it was read, and what the model gets.
+
+    Raises:
+        PromptError, BasisMismatch: As `parse_prompt` and `encode_prompt`; it says where.
+    """
+    try:
+        negative = parse_prompt(text, {**prompt.people, **prompt.identities})
+        return negative.text, encode_prompt(negative, basis, models)
+    except PromptError as error:
+        error.within("Negative prompt")
+        raise
 
 
 def encode_prompt(prompt: Prompt, basis: CelebBasis, models: Models) -> PromptEmbeds:

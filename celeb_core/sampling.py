@@ -11,10 +11,11 @@ from PIL import Image
 from safetensors import SafetensorError
 from torch import Tensor
 
+from celeb_core.checks import MOST, SEEDS, number, shown
 from celeb_core.device import exact_vae, within_memory
 from celeb_core.errors import ModelNotFound, ModelUnsupported
 from celeb_core.models import Models
-from celeb_core.prompt import encode_prompt, known_names, parse_prompt
+from celeb_core.prompt import encode_negative, encode_prompt, known_names
 from celeb_core.types import CelebBasis, Prompt, PromptEmbeds, SampleConfig
 
 DEFAULT_SCHEDULER = "dpm++ 2m karras"
@@ -29,6 +30,9 @@ SCHEDULERS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     "lcm": ("LCMScheduler", {}),
 }
 """Name -> diffusers class and the options that are set on it."""
+
+MOST_STEPS = 1000  # as many timesteps as there are
+MAX_SIDE, MAX_GUIDANCE = 4096, 1000.0  # pixels; far beyond what gives an image
 
 FAST = SampleConfig(steps=6, guidance_scale=1.5, scheduler="lcm")
 """For LCM and Turbo LoRAs. They have guidance trained in: more of it oversaturates."""
@@ -70,10 +74,11 @@ def generate(
         PromptTooLong: It has more tokens than the text encoder reads.
         BasisMismatch: An identity belongs to another basis.
         ModelUnsupported: There is no such scheduler.
+        SettingsError: A number is out of its range.
         MemoryShort: Memory ran out in the leanest mode.
     """
     config = config or SampleConfig()
-    prompts = [prompt] * config.num_images
+    prompts = [prompt] * number(config.num_images, "Number of images", 0, MOST)
     return generate_each(prompts, models, basis, config, on_step=on_step, should_stop=should_stop)
 
 
@@ -92,6 +97,7 @@ def generate_each(
     `on_latents` gets the pipeline and the latents (b, c, h, w) after each denoising step.
     """
     config = config or SampleConfig()
+    check_config(config, models)
     steps = models.steps if config.steps is None else config.steps
     guidance = models.guidance_scale if config.guidance_scale is None else config.guidance_scale
     embeds = _encode_all(prompts, models, basis, config.negative_prompt)
@@ -141,6 +147,28 @@ def generate_each(
     return images
 
 
+def check_config(config: SampleConfig, models: Models) -> None:
+    """Check how images are to be generated, before anything is encoded or loaded.
+
+    Raises:
+        ModelUnsupported: There is no such scheduler.
+        SettingsError: A number is out of its range; LCM has fewer steps than others.
+    """
+    schedule = make_scheduler(models, config.scheduler).config
+    most = schedule.get("original_inference_steps") or schedule.num_train_timesteps
+    name = f"Steps of {config.scheduler}" if most < MOST_STEPS and config.scheduler else "Steps"
+    ranges = (
+        (config.seed, "Seed", *SEEDS), (config.batch_size, "Batch size", 1, MOST),
+        (config.steps, name, 1, min(most, MOST_STEPS)), (config.width, "Width", 1, MAX_SIDE),
+        (config.height, "Height", 1, MAX_SIDE),
+    )  # fmt: skip
+    for value, label, low, high in ranges:
+        if value is not None:  # the model's own
+            number(value, label, low, high)
+    if config.guidance_scale is not None:
+        number(config.guidance_scale, "Guidance scale", 0, MAX_GUIDANCE, whole=False)
+
+
 def image_size(
     prompt: Prompt, models: Models, names: Sequence[str], config: SampleConfig
 ) -> tuple[int, int]:
@@ -163,9 +191,9 @@ def make_scheduler(models: Models, name: str | None = None) -> Any:
         ModelUnsupported: There is no scheduler of that name.
     """
     chosen = name or models.scheduler_name or DEFAULT_SCHEDULER
-    if chosen not in SCHEDULERS:
+    if not isinstance(chosen, str) or chosen not in SCHEDULERS:
         raise ModelUnsupported(
-            f"There is no scheduler “{chosen}”. Choose one of: {', '.join(SCHEDULERS)}."
+            f"There is no scheduler {shown(chosen)}. Choose one of: {', '.join(SCHEDULERS)}."
         )
     kind, options = SCHEDULERS[chosen]
     cls = getattr(diffusers, kind)
@@ -246,12 +274,12 @@ def _unusable(what: str, error: Exception) -> ModelNotFound | ModelUnsupported:
 def _encode_all(
     prompts: Sequence[Prompt], models: Models, basis: CelebBasis, negative_prompt: str
 ) -> list[tuple[PromptEmbeds, PromptEmbeds]]:
-    """Encode each prompt and the negative one, which may name the prompt's people, too."""
+    """Encode each prompt and the negative one, which may name all whom the prompt could name."""
     # SDXL's unconditional input is zeros instead of an empty text.
     zeros = not negative_prompt and models.pipeline.config.get("force_zeros_for_empty_prompt")
     encoded: dict[int, tuple[PromptEmbeds, PromptEmbeds]] = {}
     for key, prompt in {id(prompt): prompt for prompt in prompts}.items():
-        negative = encode_prompt(parse_prompt(negative_prompt, prompt.identities), basis, models)
+        _, negative = encode_negative(negative_prompt, prompt, basis, models)
         negative = negative.map(torch.zeros_like) if zeros else negative
         encoded[key] = (encode_prompt(prompt, basis, models), negative)
     return [encoded[id(prompt)] for prompt in prompts]

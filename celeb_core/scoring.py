@@ -1,7 +1,6 @@
 """Identity and prompt scores of an image: are the right people in it, does it show the prompt?"""
 
 import json
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,9 +19,8 @@ from torch import Tensor
 
 from celeb_core.faces import FaceModel, largest_face, mean_embedding
 from celeb_core.models import Models
-from celeb_core.prompt import PORTRAIT, known_names, parse_prompt
+from celeb_core.prompt import PORTRAIT, parse_prompt, strip_people
 from celeb_core.sampling import generate
-from celeb_core.text_encoder import PLACEHOLDER
 from celeb_core.types import Box, CelebBasis, Face, Identity, SampleConfig
 
 CROP = 112  # pixels
@@ -206,14 +204,6 @@ def match_faces(found: Sequence[Tensor], wanted: Sequence[Tensor]) -> dict[int, 
     cosines = torch.stack(list(wanted)) @ torch.stack(list(found)).T
     rows, columns = linear_sum_assignment(-cosines.numpy())
     return dict(zip(rows.tolist(), columns.tolist(), strict=True))
-
-
-def strip_people(text: str, names: Sequence[str] = ()) -> str:
-    """Return the prompt without its people, placeholders and celebrities alike."""
-    text = PLACEHOLDER.sub(" ", text)
-    for name in known_names(text, names):
-        text = re.sub(re.escape(name), " ", text, flags=re.IGNORECASE)
-    return " ".join(text.split())
 
 
 def letterbox(image: Image.Image) -> Image.Image:

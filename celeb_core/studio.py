@@ -123,7 +123,8 @@ def _find_calibration(named: str | Path) -> Path:
         reason = str(error).strip().partition("\n")[0]
         raise CalibrationUnusable(
             f"There is no file {named}, and no {CALIBRATION} in a hub repository of that name "
-            f"({reason}). Name another file or hub id, or leave out --calibration."
+            f"({reason}). Name another file or hub id, or none.",
+            option="leave out --calibration",
         ) from error
 
 

@@ -168,7 +168,8 @@ def import_identities(
     try:
         if path.is_file() and (size := path.stat().st_size) > MAX_BYTES:
             raise EmbeddingUnusable(
-                f"{path} has {size / 1e6:.0f} MB: a model, no embedding. Name it with --model."
+                f"{path} has {size / 1e6:.0f} MB: a model, no embedding. Start with it as the model.",
+                option="--model FILE",
             )
         own, people = read_embeddings(path, basis.widths)
     except FileNotFoundError as error:
@@ -214,7 +215,8 @@ def _project(name: str, vectors: Tensor, basis: CelebBasis, min_explained: float
         raise EmbeddingUnusable(
             f"Only {explained:.0%} of “{name}” lies among the celebrities of “{basis.base_model}”, "
             f"{min_explained:.0%} are asked for: the person would be lost. Train on a photo, or "
-            f"accept a look-alike: --min-explained {max(0.0, explained - 0.01):.2f}."
+            "use it in the tool that made it.",
+            option=f"--min-explained {max(0.0, explained - 0.01):.2f}",
         )
     about = (basis.id, basis.base_model, "", {"imported": round(explained, 4)})
     return Imported(Identity(name, coefficients, *about), explained)

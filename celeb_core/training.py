@@ -19,6 +19,7 @@ from torch.nn import functional
 
 from celeb_core.augmentation import AugmentedLatents
 from celeb_core.basis import compose
+from celeb_core.checks import MOST, SEEDS, number
 from celeb_core.denoising_loss import DenoisingLoss, NuisanceTokens
 from celeb_core.device import loss_scaler, within_memory
 from celeb_core.errors import BadName, FeatureMissing, ResumeMismatch, quote
@@ -75,7 +76,8 @@ def fit_identities(
         a regression over the names is under way, step 0 without people and checkpoint.
 
     Raises:
-        CelebError: BadName, BasisMismatch, ResumeMismatch, TrainingDiverged or MemoryShort.
+        CelebError: SettingsError, BadName, BasisMismatch, ResumeMismatch, TrainingDiverged or
+            MemoryShort.
     """
     training = Training(people, models, basis, config, calibration, recogniser)
     if resume is not None:
@@ -105,6 +107,22 @@ def fit(
     return last.identities
 
 
+def check_config(config: TrainConfig) -> None:
+    """Check the numbers of a training that people choose.
+
+    Raises:
+        SettingsError: One is out of its range.
+    """
+    ranges = {"steps": (0, MOST), "batch_size": (1, MOST), "seed": SEEDS, "views": (0, MOST)}
+    ranges["regression_batch"] = (0, MOST)
+    for name, value in config.flat().items():
+        label = name.replace("_", " ").capitalize()
+        if name in ranges:
+            number(value, label, *ranges[name])
+        elif name.endswith("learning_rate") or name == "max_seconds" and value is not None:
+            number(value, label, 0, 1e9, whole=False)
+
+
 class Training:
     """The state of one run: mapper, optimiser, the coefficients that are kept."""
 
@@ -118,6 +136,7 @@ class Training:
         recogniser: str = "",
     ) -> None:
         self.config = config = config or recipe("best", calibration)
+        check_config(config)
         self.names = _checked_names(people)
         self.models, self.basis, self.recogniser = models, basis, recogniser
         means = [torch.stack([face.embedding for face in p.faces]).mean(0) for p in people]
@@ -132,7 +151,8 @@ class Training:
         if config.preset == "instant" and isinstance(self.mapper, CoefficientMapper):
             raise FeatureMissing(
                 f"The preset instant needs a calibration, and {models.title} has none. "
-                "Choose the preset best, or run “celeb-basis calibrate”."
+                "Choose the preset best, or prepare the model.",
+                option="celeb-basis prepare",
             )
         self.scaler = loss_scaler(models.device, models.unet.dtype)
         self.step, self.seconds_per_step = 0, 0.0

@@ -143,6 +143,7 @@ class Prompt:
 
     text: str
     identities: Mapping[str, Identity | Tensor]  # exactly the names that the text uses
+    people: Mapping[str, Identity | Tensor] = field(default_factory=dict)  # for a negative prompt
 
 
 @dataclass(frozen=True)

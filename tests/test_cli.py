@@ -368,3 +368,14 @@ def test_help(command, capsys):
         main([*command.split(), "--help"])
     assert caught.value.code == 0
     assert f"usage: celeb-basis {command}".strip() in capsys.readouterr().out
+
+
+def test_people_in_the_negative_prompt_and_hints(run, caplog, capsys):
+    for name in ("ada", "bob"):
+        assert run("train", f"{name}.png", "--name", name, "--steps", "1") == 0
+    negative = ("--negative-prompt", "＜BOB＞", "--steps", "1")
+    assert run("generate", "a photo of <Ada>, (smiling:1.2)", *negative) == 0
+    assert "Weights as in (word:1.3)" in caplog.text
+    assert run("interpolate", "<ada>", "<bob>", "--num-images", "1", *negative) == 0
+    assert run("generate", "<ada>", "--negative-prompt", "<eve>") == 1
+    assert "Negative prompt: Nobody here is called <eve>" in capsys.readouterr().err

@@ -256,6 +256,15 @@ def test_full_disk_keeps_the_old_file(ada, tmp_path, monkeypatch):
     assert [file.name for file in tmp_path.iterdir()] == [path.name]
 
 
+def test_long_names_are_refused_by_their_length():
+    for name in ("x" * 200_000_000, "<" * 10**6, "\u1100\u1161\u11a8" * 65):
+        with pytest.raises(BadName) as caught:
+            check_name(name)
+        assert len(str(caught.value)) < 400
+    assert check_name("  ada" + " " * 1000) == "ada"
+    assert len(check_name("\u1100\u1161\u11a8" * 64)) == 64  # as composed
+
+
 def test_unknown_names_list_the_nearest(ada, tmp_path):
     save_identity(ada, tmp_path)
     with pytest.raises(IdentityNotFound, match="ada"):

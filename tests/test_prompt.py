@@ -6,8 +6,8 @@ from conftest import celebrity_names
 
 from celeb_core import Identity, encode_prompt, parse_prompt, placeholders
 from celeb_core.basis import person_embeddings
-from celeb_core.errors import BasisMismatch, PromptTooLong, UnknownName
-from celeb_core.prompt import known_names
+from celeb_core.errors import QUOTED, BasisMismatch, PromptError, PromptTooLong, UnknownName
+from celeb_core.prompt import MAX_TEXT, encode_negative, hints, known_names
 
 A, B = celebrity_names()[:2]
 
@@ -51,6 +51,122 @@ def test_only_placeholders_of_known_people(basis):
         parse_prompt("<ada>", {})
     assert placeholders("<ada> and < bob> and <ada>") == ["ada", "bob"]
     assert placeholders("<Jose\u0301>") == ["Jos\u00e9"]  # however the accent was typed
+
+
+NAMES = ("ada", "Bob", "Zo\u00eb", "mary ann", "Will", "ANN", "ann")
+LIBRARY = {name: torch.zeros(1) for name in NAMES}
+
+
+@pytest.mark.parametrize(
+    ("text", "read"),
+    [
+        ("< ada >", "<ada>"),
+        ("<Ada> and <BOB>", "<ada> and <Bob>"),
+        ("\uff1cada\uff1e", "<ada>"),
+        ("<ada\uff1e", "<ada>"),
+        (
+            "\ufe64ada\ufe65 \u27e8ada\u27e9 \u3008ada\u3009 \u2329ada\u232a",
+            "<ada> <ada> <ada> <ada>",
+        ),
+        ("\u2039ada\u203a and \u00abBob\u00bb and \u300aada\u300b", "<ada> and <Bob> and <ada>"),
+        ("says \u00ab hello \u00bb to <ada>", "says \u00ab hello \u00bb to <ada>"),  # a quotation
+        ("&lt;ada&gt; &LT;ada&GT; &amp;lt;ada&amp;gt; &#60;ada&#x3E;", "<ada> <ada> <ada> <ada>"),
+        ("<<ada>> <<<Bob>>>", "<ada> <Bob>"),
+        ("<\uff41\uff44\uff41>", "<ada>"),
+        ("<ZOE\u0308>", "<Zo\u00eb>"),
+        ("<MARY  Ann>", "<mary ann>"),
+        ("<\u200bada\u202e>\ufeff", "<ada>"),
+        ("a\0b\ud800c <ada>\r\n\u2028 <Bob>\t", "a b c <ada> <Bob>"),
+        ("<ann> and <ANN>", "<ann> and <ANN>"),  # as written first
+    ],
+)
+def test_people_are_understood_however_they_are_written(text, read):
+    prompt = parse_prompt(text, LIBRARY)
+    assert prompt.text == read
+    assert list(prompt.identities) == placeholders(read)
+    assert parse_prompt(prompt.text, LIBRARY).text == read  # as it is stored
+
+
+@pytest.mark.parametrize("text", ["5 < 6", "I <3 it", "a -> b", ">_>", "<<<<", "a > b < c", ""])
+def test_brackets_without_a_name_are_text(text):
+    assert parse_prompt(text, LIBRARY).text == text
+
+
+@pytest.mark.parametrize(
+    ("text", "advice"),
+    [
+        ("<lora:film:1>", "no person, and lora files"),
+        ("a <LyCO: x :0.5>", "no person, and lyco files"),
+        ("<hypernet:x:1>", "hypernet files"),
+        ("<embedding:x>", "embedding files"),
+        ("<ada:1.2>", "Write <ada>; the identity strength"),
+        ("<Ada : .8>", "Write <Ada>; the identity strength"),
+        ("<>", "no name in “<>”. Write one, as in <ada>"),
+        ("<  >", "no name"),
+        ("<:1.2>", "no name"),
+        ("<ada plays", "“<ada” has no >. Write <ada>"),
+        ("<ada and <Bob>", "“<ada” has no >"),
+        ("ada> plays", "“ada>” has no <. Write <ada>"),
+        ("<br/>", "“<br/>” is markup"),
+        ("</b>", "markup"),
+        ('<a href="x">', "markup"),
+        ("<!-- x -->", "markup"),
+        ("<Ann>", "Did you mean <ANN> or <ann>?"),  # two of them
+        ("<ada plays with Bob>", "Did you mean <ada>?"),
+        ("<aida:1.2>", "Did you mean <ada>?"),
+    ],
+)
+def test_what_is_no_person_gets_one_line_of_advice(text, advice):
+    with pytest.raises(PromptError) as caught:
+        parse_prompt(text, LIBRARY)
+    assert advice in str(caught.value) and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["x" * 20_000_000, "<" + "x" * 9000 + ">", "<" * 9999 + "a", "<a" * 4000, " " * 20_000_000]
+    + ["<" + "a " * 4990 + ">", "<" * 20_000_000, "<lora:" + "x" * 9000 + ">", "x" * 9000 + ">"],
+    ids=range(9),
+)
+def test_long_text_is_refused_before_it_is_read_and_never_quoted_whole(text):
+    with pytest.raises(PromptError) as caught:
+        parse_prompt(text, LIBRARY)
+    assert len(str(caught.value)) < 2 * QUOTED + 150
+    assert len(text) <= MAX_TEXT or isinstance(caught.value, PromptTooLong)
+
+
+def test_what_has_no_effect_is_hinted_at():
+    def hinted(text):
+        return hints(parse_prompt(text, LIBRARY), ["Ada Lovelace", "Robert"])
+
+    for weighted in ("(<ada>:1.2)", "((smiling)) <ada>", "[hat]", "(hat: -0.5 )"):
+        (line,) = hinted(weighted)
+        assert "no effect" in line and "identity strength" in line
+    for divided in ("<ada> BREAK <Bob>", "<ada> AND <Bob>", "a hat | a tie"):
+        assert "do not divide" in hinted(divided)[0]
+    assert "Negative prompt" in hinted("a cat\nNegative prompt: dog")[0]
+    assert hinted("ada on the beach") == ["“ada” is read as text: write <ada> for the person."]
+    assert "write <ada>" in hinted("Ada, sitting")[0] and "write <Will>" in hinted("Will")[0]
+    assert len(hinted("ada, Bob, Will, ann, mary ann")) == 3
+    for plain in (
+        "he will dance", "Ada Lovelace", "<ada>, ada", "a (red) hat", "A CAT AND A DOG", "adamant",
+        "bob hair",
+    ):  # fmt: skip
+        assert hinted(plain) == []
+
+
+def test_a_negative_prompt_names_whomever_the_prompt_could_have(models, basis):
+    people = {name: torch.randn(basis.k, 48) for name in ("ada", "bob")}
+    prompt = parse_prompt("a photo of <ada>", people)
+    text, embeds = encode_negative("＜Bob＞, hat", prompt, basis, models)
+    assert text == "<bob>, hat"
+    expected = encode_prompt(parse_prompt("<bob>, hat", people), basis, models)
+    assert torch.equal(embeds.hidden_states, expected.hidden_states)
+    with pytest.raises(UnknownName, match="^Negative prompt: Nobody here is called <eve>"):
+        encode_negative("<eve>", prompt, basis, models)
+    with pytest.raises(PromptTooLong, match="^Negative prompt: ") as caught:
+        encode_negative("hat " * 100, prompt, basis, models)
+    assert caught.value.message.startswith("Negative prompt: ")
 
 
 def test_too_long_prompts_name_what_overflows(models, basis):

@@ -20,7 +20,13 @@ from celeb_core import (
     parse_prompt,
     person_embeddings,
 )
-from celeb_core.errors import ModelNotFound, ModelUnsupported, PromptTooLong
+from celeb_core.errors import (
+    ModelNotFound,
+    ModelUnsupported,
+    PromptTooLong,
+    SettingsError,
+    UnknownName,
+)
 from celeb_core.sampling import (
     FAST,
     SCHEDULERS,
@@ -138,6 +144,56 @@ def test_the_negative_prompt_changes_the_image(prompt, models, basis):
     assert not np.array_equal(plain, other)
     with pytest.raises(PromptTooLong):
         generate(prompt, models, basis, SampleConfig(negative_prompt="hat " * 100))
+
+
+def test_people_of_the_library_can_be_in_the_negative_prompt(ada, models, basis):
+    bob = replace(ada, name="bob", coefficients=-ada.coefficients)
+    prompt = parse_prompt("a photo of <ada>", {"ada": ada, "bob": bob})
+
+    def image(negative):
+        config = SampleConfig(guidance_scale=9.0, negative_prompt=negative)
+        return generate(prompt, models, basis, config)[0]
+
+    with_bob = image("<bob>")
+    assert with_bob.size == (128, 128)  # he is not to be in it, so it is not wide
+    assert not np.array_equal(with_bob, image("")) and not np.array_equal(with_bob, image("<ada>"))
+    assert np.array_equal(with_bob, image("\uff1cBOB\uff1e"))
+    with pytest.raises(UnknownName, match="Negative prompt: .*<eve>"):
+        image("<eve>")
+
+
+@pytest.mark.parametrize(
+    ("wrong", "says"),
+    [
+        ({"steps": 0}, "Steps is 0: give a whole number from 1 to 1,000"),
+        ({"steps": 1001}, "Steps is 1001"),
+        ({"steps": 1e30}, "Steps is 1e\\+30"),
+        ({"steps": float("nan")}, "Steps is not a finite number"),
+        ({"steps": 51, "scheduler": "lcm"}, "Steps of lcm is 51: give a whole number from 1 to 50"),
+        ({"seed": 99999999999999999999}, "Seed is 99999999999999999999"),
+        ({"seed": "5"}, "Seed is “5”"),
+        ({"num_images": -1}, "Number of images is -1"),
+        ({"num_images": float("inf")}, "Number of images"),
+        ({"guidance_scale": float("nan")}, "Guidance scale is not a finite number"),
+        ({"guidance_scale": -1}, "Guidance scale is -1"),
+        ({"width": 100_000}, "Width is 100000: give a whole number from 1 to 4,096"),
+        ({"height": -64}, "Height is -64"),
+        ({"batch_size": 0}, "Batch size is 0"),
+    ],
+)
+def test_numbers_out_of_their_range_are_refused(prompt, models, basis, wrong, says):
+    with pytest.raises(SettingsError, match=says):
+        generate(prompt, models, basis, SampleConfig(**wrong))
+
+
+@pytest.mark.parametrize("scheduler", ["magic", ["euler"], 5])
+def test_schedulers_that_are_not_there_are_refused(prompt, models, basis, scheduler):
+    with pytest.raises(ModelUnsupported, match="Choose one of"):
+        generate(prompt, models, basis, SampleConfig(scheduler=scheduler))
+
+
+def test_no_image_is_wanted(prompt, models, basis):
+    assert generate(prompt, models, basis, SampleConfig(num_images=0)) == []
 
 
 def test_different_prompts_and_sizes_in_one_call(ada, models, basis):

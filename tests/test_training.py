@@ -33,6 +33,7 @@ from celeb_core.errors import (
     BasisMismatch,
     FeatureMissing,
     ResumeMismatch,
+    SettingsError,
     TrainingDiverged,
 )
 from celeb_core.training import Training, restore
@@ -535,3 +536,22 @@ def test_gradients_of_a_float16_unet_are_those_of_the_float32_one(person, models
     for full, ours in zip(*gradients, strict=True):
         assert torch.cosine_similarity(full, ours, dim=0) > 0.98
         assert 0.9 < float(ours.norm() / full.norm()) < 1.1  # the scale is taken out again
+
+
+@pytest.mark.parametrize(
+    ("wrong", "says"),
+    [
+        ({"steps": -3}, "Steps is -3: give a whole number from 0"),
+        ({"steps": 1e30}, "Steps is 1e\\+30"),
+        ({"batch_size": 0}, "Batch size is 0"),
+        ({"seed": 99999999999999999999}, "Seed is 99999999999999999999"),
+        ({"seed": float("nan")}, "Seed is not a finite number"),
+        ({"max_seconds": float("inf")}, "Max seconds is not a finite number"),
+        ({"learning_rate": float("nan")}, "Learning rate is not a finite number"),
+        ({"calibrated_learning_rate": -1.0}, "Calibrated learning rate is -1"),
+        ({"views": 2.5}, "Views is 2.5"),
+    ],
+)
+def test_numbers_out_of_their_range_are_refused(person, models, basis, wrong, says):
+    with pytest.raises(SettingsError, match=says):
+        next(fit_identities([person], models, basis, FAST.changed(**wrong)))

@@ -14,6 +14,7 @@ from ui_help import fill_library, finish, make_page, until
 
 from celeb_core import load_studio
 from ui.compose import MAX_IMAGES, ComposeJob
+from ui.form import from_settings
 from ui.gallery import AS_GENERATED, BEST, BY_IDENTITY, BY_PROMPT, NOTHING, arranged
 from ui.history import about
 from ui.ideas import choices, fill
@@ -52,6 +53,9 @@ def generate(page, text, **form):
 
 def poll(page, displayed=NOTHING, order=AS_GENERATED):
     return page.compose.results.poll(displayed, order, "")
+
+
+ODD = [float("nan"), float("inf"), 1e30, {"a": 1}, [["a"]], b"x", 10**400, 5j]
 
 
 def fields(page, updates):
@@ -104,6 +108,95 @@ def test_what_is_wrong_with_a_prompt_is_said_at_once(page, library, text, says):
     problem, _ = start(page, text)
     assert says in problem.replace("&lt;", "<").replace("&gt;", ">")
     assert page.compose.results.job("") is None
+
+
+@pytest.mark.parametrize("value", ODD, ids=lambda value: repr(value)[:12])
+@pytest.mark.parametrize(
+    ("field", "label"),
+    [
+        ("count", "Images per prompt"),
+        ("seed", "Seed"),
+        ("strength", "Identity strength"),
+        ("steps", "Steps"),
+        ("guidance_scale", "Guidance scale"),
+        ("shape", "Shape"),
+        ("scheduler", "Scheduler"),
+        ("grid_people", "The grid of people"),
+        ("negative_prompt", "Negative prompt"),
+        ("text", "The prompt"),
+    ],
+)
+def test_values_that_no_widget_can_have_are_named(page, library, field, label, value):
+    problem, _ = start(page, **{"text": "a {}", "grid_people": ["<ada>"], field: value})
+    assert f"{label} " in problem
+    assert len(problem) < 800 and page.compose.results.job("") is None
+
+
+def test_lcm_has_fewer_steps_than_others(page, library):
+    assert "Steps of lcm is 60" in start(page, "a cat", steps=60, scheduler="lcm")[0]
+    assert start(page, "a cat", steps=60, scheduler="lcm", fast=True)[0] == ""
+
+
+def test_people_can_be_in_the_negative_prompt(page, library):
+    (image,) = generate(page, "a photo of <ada>", negative_prompt="＜BOB＞, hat")
+    settings = read_settings(image.path)
+    assert settings["negative_prompt"] == "<bob>, hat" and settings["people"] == ["ada"]
+    (request,) = page.compose.results.job("").requests
+    assert list(request.people) == ["ada"] and "bob" not in settings["scores"]["people"]
+    assert settings["width"] == 128  # not wide, as for two
+    (plain,) = generate(page, "a photo of <ada>", negative_prompt="hat")
+    assert Image.open(image.path).tobytes() != Image.open(plain.path).tobytes()
+    problem, _ = start(page, "a cat\na photo of <ada>", negative_prompt="<eve>")
+    assert "<p>Negative prompt: Nobody here is called" in problem
+
+
+def test_what_is_written_otherwise_is_understood_and_stored_plainly(page, library):
+    (image,) = generate(page, "&lt;ADA&gt; with ＜bob＞\u200b\0")
+    settings = read_settings(image.path)
+    assert settings["prompt"] == "<ada> with <bob>" and settings["people"] == ["ada", "bob"]
+
+
+def test_a_hint_does_not_stop_the_generation(page, library):
+    problem, seed = start(page, "ada, (smiling:1.2)\nBob BREAK <ada>, (smiling:1.2)")
+    assert problem.count("<p>") == 3 and 'class="notice hint"' in problem and seed == 5
+    assert finish(page.compose.results.job("")).status == "done"
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("x" * 20_000_000, "has 20,000,000 characters"),
+        ("a cat\n" * 10_000, "10000 prompts with 1 images each"),
+        ("x" * 20_000, "20,000 characters of 10,000"),
+        ("<lora:film:1>", "lora files are not read"),
+    ],
+    ids=range(4),
+)
+def test_long_prompts_are_refused_and_not_shown(page, library, text, says):
+    problem, _ = start(page, text)
+    assert says in problem and len(problem) < 600
+    problem, _ = start(page, "a cat", negative_prompt="x" * 1_000_000)
+    assert "Negative prompt has 1,000,000 characters" in problem
+
+
+PASTED = """a photo of <ada>,
+smiling
+Negative prompt: hat
+Steps: 150, Sampler: Heun, CFG scale: 7, Seed: 7, Size: 512x768"""
+
+
+def test_a_prompt_with_its_settings_is_taken_apart_when_asked(page, library):
+    problem, _ = start(page, PASTED)
+    assert "Take it apart" in problem and page.compose.results.job("") is None
+    updates = page.compose.take_apart(PASTED)
+    assert "no scheduler “Heun”" in updates[page.compose.problem].replace("There is ", "")
+    assert fields(page, updates) == {
+        "prompt": "a photo of <ada>, smiling", "negative_prompt": "hat", "steps": 100, "seed": 7,
+        "guidance": 7.0, "shape": "Tall", "scheduler": "", "grid_people": [], "fast": False,
+        "new_seed": False,
+    }  # fmt: skip
+    assert not fields(page, page.compose.take_apart("a cat"))
+    assert fields(page, page.compose.take_apart("a\nNegative prompt: b"))["new_seed"] is True
 
 
 def test_a_seed_is_a_new_one_when_asked_or_empty(page, library):
@@ -163,9 +256,16 @@ def test_an_image_without_settings_is_reported(page, tmp_path, text):
 
 def test_settings_of_a_wrong_kind_are_left_out(page, tmp_path):
     path = tmp_path / "odd.png"
-    save_image(Image.new("RGB", (8, 8)), path, {"prompt": 5, "seed": "x", "steps": 7})
+    settings = {"prompt": 5, "seed": "x", "steps": 7, "guidance": float("nan"), "strength": True}
+    settings |= {"scheduler": ["x"], "width": [1], "height": {}, "negative_prompt": "x" * 20_000}
+    save_image(Image.new("RGB", (8, 8)), path, settings)
     loaded = fields(page, page.compose.load(str(path)))
-    assert loaded["steps"] == 7 and "prompt" not in loaded and "seed" not in loaded
+    assert loaded["steps"] == 7 and loaded["shape"] == "Automatic" and loaded["scheduler"] == ""
+    assert not {"prompt", "seed", "guidance", "strength", "negative_prompt"} & set(loaded)
+    for seed in (-1, 2**32, 10**400, 1.5):
+        assert "seed" not in from_settings({"seed": seed}, page.shared.core.models)
+    wild = from_settings({"steps": 10**9, "guidance": -4.0}, page.shared.core.models)
+    assert wild["steps"] == 100 and wild["guidance"] == 1.0
 
 
 def test_ideas_take_the_people_of_the_prompt_first_and_then_the_library(page, library):

@@ -1,6 +1,13 @@
 from __future__ import annotations
 
-from celeb_core.errors import PhotoUnreadable
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+import celeb_core
+from celeb_core.errors import CelebError, EmbeddingUnusable, MemoryShort, PhotoUnreadable
 from ui.errors import explain, notice, safe
 from ui.progress import duration
 
@@ -8,6 +15,51 @@ from ui.progress import duration
 def test_paths_of_the_server_are_not_shown():
     error = PhotoUnreadable("/tmp/upload/ab12/me.jpg is no picture.")
     assert explain(error, "/tmp/upload/ab12/me.jpg", "me.jpg") == "“me.jpg” is no picture."
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        (
+            "Could not write /home/me/lib/ada.safetensors: full.",
+            "Could not write ada.safetensors: full.",
+        ),
+        ("“/tmp/x/y.png” is no image (/tmp/x).", "“y.png” is no image (x)."),
+        ("No pack at /srv/packs/, or C:\\Users\\me\\p.", "No pack at packs, or p."),
+        (
+            "See https://a.example/b/c, owner/model and 1/2.",
+            "See https://a.example/b/c, owner/model and 1/2.",
+        ),
+        ("</b> is markup; a / b", "</b> is markup; a / b"),
+    ],
+)
+def test_no_path_is_shown_whole(text, shown):
+    assert explain(CelebError(text)) == shown
+
+
+def test_a_page_does_not_name_options_and_a_command_line_does():
+    for error in (MemoryShort("x"), EmbeddingUnusable("Far away.", option="--min-explained 0.5")):
+        assert "--" not in explain(error) and "On the command line: --" in str(error)
+    assert explain(CelebError("Wrong.").within("Prompt 2")) == "Prompt 2: Wrong."
+
+
+def test_what_is_no_unicode_text_does_not_cost_the_message():
+    assert explain(CelebError("Nobody is called \ud800.")) == "Nobody is called ?."
+
+
+START = ("loading", "downloads", "basis", "checkpoint_file", "evaluation", "doctor", "cli")
+"""Modules whose errors come before there is a page, or on the command line only."""
+
+
+def test_messages_that_a_page_may_show_name_no_options():
+    core = Path(celeb_core.__file__).parent
+    for path in core.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Raise) and isinstance(node.exc, ast.Call):
+                parts = [leaf for argument in node.exc.args for leaf in ast.walk(argument)]
+                texts = [str(leaf.value) for leaf in parts if isinstance(leaf, ast.Constant)]
+                named = re.search(r"--[a-z]|celeb-basis [a-z]", " ".join(texts))
+                assert path.stem in START or not named, f"{path.name}:{node.lineno}"
 
 
 def test_bugs_are_logged_and_not_shown(caplog):

@@ -8,6 +8,7 @@ from PIL import Image
 from ui_help import finish, make_page, until
 
 from celeb_core import TrainConfig, fit
+from celeb_core.errors import SettingsError
 from ui.gallery import AS_GENERATED, NOTHING
 from ui.images import read_settings
 from ui.square import bilinear_weights
@@ -221,3 +222,43 @@ def test_the_sliders_are_generated_beside_the_person(visit):
     assert [p.caption for p in job.images] == ["as is", "at the sliders"]
     assert read_settings(job.images[1].path)["components"] == [1.5, 0, 0, 0, -2, 0]
     assert "Choose a person" in part.start_move("", "a photo of {}", 7, visit.session, *[1] * 6)
+
+
+@pytest.mark.parametrize(
+    ("start", "says"),
+    [
+        (lambda tab, s: tab.strip.start(A, B, float("nan"), "{}", 3, 7, s), "Mixture λ is not a"),
+        (lambda tab, s: tab.strip.start(A, B, 0.5, "{}", 1e30, 7, s), "Images is 1e+30"),
+        (lambda tab, s: tab.strip.start(A, B, 0.5, "{}", "3", 7, s), "Images is “3”"),
+        (lambda tab, s: tab.strip.start(A, B, 0.5, "{}", 2, float("inf"), s), "Seed is not a"),
+        (lambda tab, s: tab.strip.start(A, B, 0.5, "{}" * 10**6, 2, 7, s), "2,000,000 characters"),
+        (lambda tab, s: tab.strip.start([A], B, 0.5, "{}", 2, 7, s), "The person is of a wrong"),
+        (lambda tab, s: tab.strip.start("<", B, 0.5, "{}", 2, 7, s), "Nobody here is called"),
+        (lambda tab, s: tab.strip.start("x" * 10**7, B, 0.5, "{}", 2, 7, s), "characters"),
+        (lambda tab, s: tab.square.start(A, A, A, A, "{}", 1, 7, s), "Images per side is 1"),
+        (lambda tab, s: tab.square.start(A, A, A, A, "{}", 400, 7, s), "Images per side is 400"),
+        (lambda tab, s: tab.components.start_move(A, "{}", 7, s, float("nan")), "Component 1 is"),
+        (lambda tab, s: tab.components.start_move(A, "{}", 7, s, 0, 1e30), "Component 2 is 1e+30"),
+        (lambda tab, s: tab.components.start_strip(A, None, "{}", 7, s), "Component is empty"),
+        (
+            lambda tab, s: tab.components.start_strip(A, 10**9, "{}", 7, s),
+            "Component is 1000000000",
+        ),
+    ],
+)
+def test_values_that_no_widget_can_have_are_named(visit, start, says):
+    problem = start(visit.tab, visit.session)
+    assert says in problem and len(problem) < 600
+    parts = (visit.tab.strip, visit.tab.square, visit.tab.components)
+    assert all(visit.job(part) is None for part in parts)
+
+
+def test_a_prompt_is_stored_as_it_was_read(visit):
+    assert visit.strip(text="a \ud800photo\0of\n{}", count=1) == ""
+    (image,) = visit.last(visit.tab.strip).images
+    assert read_settings(image.path)["prompt"] == "a photo of {}"
+
+
+def test_the_slider_of_a_strip_is_checked_too(visit):
+    with pytest.raises(SettingsError, match="Mixture λ is of a wrong kind"):
+        visit.tab.strip.nearest([0.5], visit.session)

@@ -451,3 +451,24 @@ def test_a_training_can_be_stopped_while_the_names_are_compared(page, monkeypatc
     job = finish(start(page, "ada"))
     assert job.status == "stopped" and "names" in seen[-1]
     assert not job.resumable and not job.savable and not job.previews
+
+
+@pytest.mark.parametrize(
+    ("wrong", "says"),
+    [
+        ({"steps": float("nan")}, "Steps is not a finite number: give a whole number from 1"),
+        ({"steps": 1e30}, "Steps is 1e+30"),
+        ({"steps": "5"}, "Steps is “5”"),
+        ({"seed": -1}, "Seed is -1"),
+        ({"seed": [0]}, "Seed is of a wrong kind (list)"),
+        ({"preset": "bset"}, "Recipe is “bset”: choose one of instant, fast, best, paper"),
+        ({"preset": None}, "Recipe is empty"),
+        ({"chosen": 5}, "The choice of people is 5"),
+        ({"chosen": [["ada"]]}, "The choice of people is"),
+        ({"chosen": None}, "Choose at least one person"),
+    ],
+)
+def test_values_that_no_widget_can_have_are_named(page, wrong, says):
+    usual = {"chosen": enlist(page, "ada"), "preset": "fast", "steps": 1, "seed": 0, "session": ""}
+    assert says in page.train.start(**{**usual, **wrong})[page.train.problem]
+    assert page.train.job("") is None

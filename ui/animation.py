@@ -12,14 +12,16 @@ from PIL import Image
 from torch import Tensor
 
 from celeb_core import CelebError
+from celeb_core.checks import number
 from ui.animation_files import save_animation
 from ui.gallery import Displayed, Results
 from ui.generation_job import GenerateJob, ImageRequest
 from ui.mixtures import MIX, request_mixture, submit
 from ui.strip import Strip
 from ui.studio import PRIVATE, Shared
-from ui.widgets import Updates, message
+from ui.widgets import Slider, Updates, message
 
+MAX_BETWEEN = 8
 MAX_FRAMES = 65  # images from one end to the other
 FORMATS = ("MP4", "WebP", "GIF")
 
@@ -105,7 +107,7 @@ class Animation:
         }
 
         def make_requests() -> list[ImageRequest]:
-            count, extra = len(ends), int(between)
+            count, extra = len(ends), number(between, "Images in each gap", 1, MAX_BETWEEN)
             if count < 2:
                 raise CelebError("Generate a strip of two or more images first, to animate it.")
             frames = count + (count - 1) * extra
@@ -130,8 +132,9 @@ class Animation:
         with gr.Accordion("Animate the strip", open=False, elem_id="animation"):
             with gr.Row():
                 with gr.Column(scale=4, min_width=320):
-                    self.between = gr.Slider(
-                        1, 8, 4, step=1, label="Images in each gap", elem_id="animation-between",
+                    self.between = Slider(
+                        1, MAX_BETWEEN, 4, step=1, label="Images in each gap",
+                        elem_id="animation-between",
                         info="Generated between those of the strip, at its seed. More: smoother, "
                         "and slower.",
                     )  # fmt: skip

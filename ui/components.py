@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import gradio as gr
 
 from celeb_core import CelebError, person_embeddings
+from celeb_core.checks import number
 from ui.celeb_map import move
-from ui.errors import notice
+from ui.errors import explain, notice
 from ui.gallery import Displayed, Results
 from ui.generation_job import GenerateJob, ImageRequest
 from ui.map_panel import COMPONENTS, CelebMapPanel
 from ui.mixtures import check_prompt, find_person, request_mixture, submit
 from ui.studio import PRIVATE, Shared
-from ui.widgets import Updates, message
+from ui.widgets import Slider, Updates, message
 
 MAX_STEP = 3.0  # standard deviations
 STEPS = (-2, -1, 0, 1, 2)
@@ -65,7 +67,10 @@ class Components:
         self, person: str, component: int, text: str, seed: int | None, session: str
     ) -> str:
         """Queue the person at STEPS along a component, counted from 1; return what is wrong."""
-        before = (0.0,) * (int(component) - 1)
+        try:
+            before = (0.0,) * (number(component, "Component", 1, COMPONENTS) - 1)
+        except CelebError as error:
+            return notice(explain(error))
         moves = {signed(step): (*before, float(step)) for step in STEPS}
         return self._start(person, text, seed, session, moves)
 
@@ -85,9 +90,10 @@ class Components:
             embeddings = person_embeddings(find_person(person, workspace), core.basis, core.models)
             prompt = check_prompt(text)
             requests = []
-            for label, steps in moves.items():
+            for label, given in moves.items():
+                steps = [check_step(index, step) for index, step in enumerate(given, 1)]
                 moved = move(embeddings, steps, self.panel.celeb_map)
-                settings = {"person": person, "components": list(steps)}
+                settings = {"person": person, "components": steps}
                 requests.append(request_mixture(moved, prompt, seed, label, settings))
             return requests
 
@@ -131,18 +137,24 @@ class Components:
                 elem_id="around-component", info="From -2 to +2 steps.",
             )  # fmt: skip
             self.results.build_second("Generate component")
-        self.steps: list[gr.Slider] = []
+        self.steps: list[Slider] = []
         for first in range(1, COMPONENTS + 1, 2):
             with gr.Row():
                 for number in (first, first + 1):
                     self.steps.append(
-                        gr.Slider(
+                        Slider(
                             -MAX_STEP, MAX_STEP, 0, step=0.25, label=f"Component {number}",
                             min_width=130, elem_id=f"around-{number}", buttons=[],
                         )
                     )  # fmt: skip
         self.results.build_buttons("Generate at sliders")
         self.reset = gr.Button("Sliders to 0", size="sm", elem_id="around-reset")
+
+
+def check_step(index: int, step: Any) -> float:
+    """Return a step along a component, or raise SettingsError."""
+    size: float = number(step, f"Component {index}", -MAX_STEP, MAX_STEP, whole=False)
+    return size
 
 
 def signed(step: int) -> str:

@@ -11,11 +11,11 @@ from typing import Any
 import gradio as gr
 from gradio.blocks import Block
 
-from celeb_core import CelebError, Identity, SampleConfig, parse_prompt
+from celeb_core import CelebError, Identity, Prompt, SampleConfig, checks, parse_prompt
 from celeb_core.files import check_writable
-from celeb_core.prompt import encode_prompt
+from celeb_core.prompt import MAX_TEXT, encode_negative, encode_prompt, hints
 from ui.errors import explain, notice
-from ui.form import MAX_SEED, Advanced, Form, from_settings
+from ui.form import MAX_SEED, MAX_STRENGTH, Advanced, Form, from_settings, unknown_scheduler
 from ui.gallery import Results
 from ui.generation_job import GenerateJob, ImageRequest, with_seeds
 from ui.grid import BLANK, Grid, fill
@@ -23,13 +23,18 @@ from ui.history import History
 from ui.images import read_settings
 from ui.insert import insert
 from ui.mixtures import choices
+from ui.parameters import MAX_CHARACTERS, parse_parameters
 from ui.progress import joined
 from ui.prompt_box import PromptBox
 from ui.studio import PRIVATE, Shared
-from ui.widgets import Updates, message
+from ui.widgets import Number, Slider, Updates, message
 
 PER_PROMPT = 16
 MAX_IMAGES = 100  # at once
+MAX_HINTS = 3
+# A prompt with its settings, roughly; `parse_parameters` knows.
+LOOKS_APART = """text => ({ __type__: "update",
+  visible: /(^|\\s)(Negative prompt:|Steps:\\s*\\d+\\s*,)/i.test(text) })"""
 SCORES = (
     '<p class="lead small">The number beside a name is the identity score: the cosine of the face '
     "in the image and the person's face, 1 for the very same one and far less for strangers. The "
@@ -78,52 +83,74 @@ class ComposeTab:
             session: Of the browser.
             form: The fields of `Form`.
         """
-        workspace, core = self.shared.workspace(session), self.shared.core
-        seed = random.randrange(MAX_SEED) if new_seed or seed is None or seed < 0 else int(seed)
-        config = Form(**form).config(core.models, seed)
-        lines = tuple(line.strip() for line in text.splitlines() if line.strip())
-        people: Sequence[str | None] = grid_people or [None]
-        known = workspace.people()
-        requests: list[ImageRequest] = []
-        number = 0  # of the prompt that is checked
+        workspace = self.shared.workspace(session)
         try:
-            check_number(len(lines), len(grid_people or []), int(count))
+            lines = prompts(text)
+            crowd = checks.texts(grid_people, "The grid of people", MAX_TEXT)
+            count = checks.number(count, "Images per prompt", 1, PER_PROMPT)
+            check_number(len(lines), len(crowd), count)
             check_writable(workspace.images)
-            for person in people:
-                for number, line in enumerate(lines, 1):
-                    label = [person.strip("<>")] if person else []
-                    prompt = shortened(fill(line, "…") if person else line)
-                    label += [f"{number}. {prompt}"] if len(lines) > 1 else []
-                    request = self._request(fill(line, person), config, float(strength), known)
-                    requests += with_seeds(replace(request, label=joined(*label)), int(count))
+            first = chosen_seed(seed, new_seed)
+            config = Form(**form).config(self.shared.core.models, first)
+            requests = self._requests(lines, crowd, config, strength, workspace.people())
         except CelebError as error:
-            where = f"Prompt {number}: " if len(lines) > 1 and number else ""
-            return {self.problem: notice(where + explain(error))}
-        seeds = tuple(range(seed, seed + int(count)))
+            return {self.problem: notice(explain(error))}
+        seeds = tuple(range(first, first + count))
         job = ComposeJob(
             owner=workspace.id,
-            core=core,
+            core=self.shared.core,
             workspace=workspace,
-            requests=requests,
-            embed_settings=embed_settings,
-            grid=Grid(tuple(grid_people), lines, seeds) if grid_people else None,
+            requests=[each for request in requests for each in with_seeds(request, count)],
+            embed_settings=bool(embed_settings),
+            grid=Grid(tuple(crowd), lines, seeds) if crowd else None,
         )
         self.shared.runner.submit(job)
-        return {self.problem: "", self.seed: seed}
+        return {self.problem: self._hint(requests), self.seed: first}
 
-    def _request(
-        self, line: str, config: SampleConfig, strength: float, people: Mapping[str, Identity]
-    ) -> ImageRequest:
-        """One prompt, without a label; raises PromptError or BasisMismatch at once."""
-        core = self.shared.core
-        scaled = {
-            name: replace(who, coefficients=who.coefficients * strength)
-            for name, who in people.items()
-        }
-        prompt = parse_prompt(line, scaled)
-        encode_prompt(prompt, core.basis, core.models)
-        trained = {name: people[name] for name in prompt.identities}
-        return ImageRequest(prompt, config, "", {"strength": strength}, trained)
+    def _requests(
+        self,
+        lines: Sequence[str],
+        crowd: Sequence[str],
+        config: SampleConfig,
+        strength: Any,
+        people: Mapping[str, Identity],
+    ) -> list[ImageRequest]:
+        """One image of each prompt and person; raises PromptError or BasisMismatch at once."""
+        core, known = self.shared.core, strengthened(people, strength)
+        nobody = Prompt("", {}, known)
+        negative, _ = encode_negative(config.negative_prompt, nobody, core.basis, core.models)
+        config = replace(config, negative_prompt=negative)
+        requests = []
+        for person in crowd or (None,):
+            for number, line in enumerate(lines, 1):
+                label = [person.strip("<>")] if person else []
+                try:
+                    prompt = parse_prompt(fill(line, person), known)
+                    encode_prompt(prompt, core.basis, core.models)
+                except CelebError as error:
+                    if len(lines) > 1:
+                        error.within(f"Prompt {number}")
+                    raise
+                if len(lines) > 1:
+                    label += [f"{number}. {shortened(fill(line, '…') if person else line)}"]
+                trained = {name: people[name] for name in prompt.identities}
+                more = {"strength": float(strength)}
+                requests.append(ImageRequest(prompt, config, joined(*label), more, trained))
+        return requests
+
+    def _hint(self, requests: Sequence[ImageRequest]) -> str:
+        """Say as HTML what may have been meant otherwise in prompts."""
+        names = self.box.celebrities
+        asked = {request.prompt.text: request.prompt for request in requests}.values()
+        lines = dict.fromkeys(hint for prompt in asked for hint in hints(prompt, names))
+        return notice(*list(lines)[:MAX_HINTS], kind="hint")
+
+    def take_apart(self, text: str) -> Updates:
+        """Fill in the prompt and the settings that a copied text has."""
+        settings = parse_parameters(checks.text(text, "The prompt", MAX_CHARACTERS))
+        if settings is None:
+            return {self.problem: ""}
+        return self._filled(settings, "The prompt and its settings are in their fields now.")
 
     def load(self, file: str) -> Updates:
         """Fill in the settings of an image file."""
@@ -147,6 +174,8 @@ class ComposeTab:
 
     def _filled(self, settings: Mapping[str, Any], text: str) -> Updates:
         values = from_settings(settings, self.shared.core.models)
+        if unknown := unknown_scheduler(settings, self.shared.core.models):
+            text = f"{text} {unknown}"
         filled = {self.fields[name]: value for name, value in values.items()}
         return {self.problem: notice(text, kind="good"), **filled}
 
@@ -174,11 +203,11 @@ class ComposeTab:
         self._wire(session)
 
     def _build_settings(self) -> None:
-        self.count = gr.Slider(
+        self.count = Slider(
             1, PER_PROMPT, 2, step=1, label="Images per prompt", elem_id="compose-count"
         )
         with gr.Row():
-            self.seed = gr.Number(
+            self.seed = Number(
                 0, label="Seed", precision=0, minimum=0, maximum=MAX_SEED,
                 elem_id="compose-seed", min_width=110,
             )  # fmt: skip
@@ -208,6 +237,7 @@ class ComposeTab:
     def _wire(self, session: gr.BrowserState) -> None:
         self.results.wire(session)
         prompt, form = self.box.text, self.advanced
+        prompt.change(None, prompt, self.box.apart, js=LOOKS_APART)
         self.blank.click(None, prompt, prompt, js=insert(BLANK))
         self.box.people.change(
             self.refresh_grid, [self.grid_people, session], self.grid_people, queue=False, **PRIVATE
@@ -220,6 +250,7 @@ class ComposeTab:
         }  # fmt: skip
         filled = [self.problem, *self.fields.values()]
         picked = [self.history.picked, session]
+        self.box.apart.click(self.take_apart, prompt, filled, **PRIVATE)
         self.file.upload(self.load, self.file, filled, **PRIVATE)
         self.history.reuse.click(self.reuse, picked, filled, **PRIVATE)
         varied = self.history.more.click(self.vary, picked, filled, **PRIVATE)
@@ -239,6 +270,37 @@ class ComposeTab:
         for started in (by_hand, varied.success(**start)):
             started.success(**self.results.tick)
             started.success(self.history.refresh, session, fresh, queue=False, **PRIVATE)
+
+
+def prompts(text: Any) -> tuple[str, ...]:
+    """Return the prompts of the box, one per line.
+
+    Raises:
+        CelebError: It is too long, or they are one prompt with the settings of another tool.
+    """
+    text = checks.text(text, "The prompt", MAX_CHARACTERS)
+    if parse_parameters(text) is not None:
+        raise CelebError(
+            "This is a prompt with its settings, as other tools write them. Press “Take it apart” "
+            "to put each into its field."
+        )
+    return tuple(line.strip() for line in text.splitlines() if line.strip())
+
+
+def chosen_seed(seed: Any, new: bool) -> int:
+    """Return the seed to be used: a new one if that is wanted, or there is none."""
+    if new or seed is None or isinstance(seed, int) and seed < 0:
+        return random.randrange(MAX_SEED)
+    chosen: int = checks.number(seed, "Seed", 0, MAX_SEED)
+    return chosen
+
+
+def strengthened(people: Mapping[str, Identity], strength: Any) -> dict[str, Identity]:
+    """Return the people with their coefficients times the identity strength."""
+    factor = checks.number(strength, "Identity strength", 0, MAX_STRENGTH, whole=False)
+    return {
+        name: replace(who, coefficients=who.coefficients * factor) for name, who in people.items()
+    }
 
 
 def check_number(prompts: int, people: int, count: int) -> None:

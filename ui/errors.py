@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import logging
+import re
 
 from celeb_core.errors import CelebError
 
@@ -11,9 +12,16 @@ log = logging.getLogger(__name__)
 
 BUG = "Something went wrong here that is not your fault ({kind}). The log of the app says more."
 
+# An absolute path, which does not follow a word, a scheme or a drive; its last part is a file.
+PATH = re.compile(
+    r"(?<![\w.:/<\\])(?:/|[A-Za-z]:\\)(?:[^\s/\\:“”'\"<>]+[/\\])*([^\s/\\:“”'\"<>]*[^\s/\\:“”'\"<>.,;)])[/\\]?"
+)
+
 
 def explain(error: BaseException, path: str = "", label: str = "") -> str:
-    """Return what the user reads: a `CelebError` as it is, a bug as an apology and a log entry.
+    """Return what the user reads: a `CelebError`'s message, a bug as an apology and a log entry.
+
+    Without options of the command line and, but for their last part, without paths of the server.
 
     Args:
         error: What was raised.
@@ -23,8 +31,9 @@ def explain(error: BaseException, path: str = "", label: str = "") -> str:
     if not isinstance(error, CelebError):
         log.error("a bug", exc_info=error)
         return BUG.format(kind=type(error).__name__)
-    text = str(error)
-    return text.replace(path, f"“{label}”") if path else text
+    text = error.message.replace(path, f"“{label}”") if path else error.message
+    # Half a surrogate pair, which JSON may have, would be none in an answer.
+    return PATH.sub(r"\1", text).encode(errors="replace").decode()
 
 
 def safe(text: str) -> str:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import gradio as gr
 
+from celeb_core import checks
 from celeb_core.errors import CelebError
 from ui.errors import explain, notice
 from ui.face_pack import FacePackCard
@@ -91,7 +92,9 @@ class FacesTab:
     def number(self, number: int, name: str, choice: Choice, session: str) -> Updates:
         """Choose the face by number, for those who use no mouse."""
         workspace = self.shared.workspace(session)
-        return self.view.show(workspace, workspace.photos.get(choice.photo), number - 1, name)
+        photo = workspace.photos.get(choice.photo)
+        index = checks.number(number, "The face", 1, len(photo.faces)) - 1 if photo else None
+        return self.view.show(workspace, photo, index, name)
 
     def check(self, name: str, consent: bool, choice: Choice, session: str) -> Updates:
         """Validate while it is typed: a hint about the name, and whether the face can be used."""

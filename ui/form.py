@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
@@ -9,8 +10,12 @@ from typing import Any
 import gradio as gr
 
 from celeb_core import SCHEDULERS, Models, SampleConfig
+from celeb_core.checks import choice, number, shown, text
+from celeb_core.prompt import MAX_TEXT
+from celeb_core.sampling import MOST_STEPS, check_config
+from ui.widgets import Slider
 
-MAX_SEED = 2**31 - 1
+MAX_SEED = 2**32 - 1  # as in A1111, whose settings can be taken over
 MAX_STRENGTH = 1.5
 SHAPES: dict[str, tuple[float, float] | None] = {
     "Automatic": None,
@@ -28,6 +33,8 @@ KINDS: dict[str, Any] = {
     "strength": int | float,
 }
 """Settings of an image that are loaded back as they are, and what type each must have."""
+RANGES = {"steps": (1, 100), "guidance": (1.0, 20.0), "strength": (0.0, MAX_STRENGTH)}
+"""Those that are brought into the range of their slider."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,17 +49,24 @@ class Form:
     fast: bool = False  # half the steps
 
     def config(self, models: Models, seed: int) -> SampleConfig:
-        """Convert them for the core."""
-        times = SHAPES[self.shape]
-        return SampleConfig(
+        """Convert them for the core.
+
+        Raises:
+            SettingsError: A value is none that its widget can have.
+        """
+        times = SHAPES[choice(self.shape, "Shape", SHAPES)]
+        steps = number(self.steps, "Steps", 1, MOST_STEPS)
+        config = SampleConfig(
             seed=seed,
-            steps=-(-int(self.steps) // 2) if self.fast else int(self.steps),
-            guidance_scale=float(self.guidance_scale),
-            negative_prompt=self.negative_prompt.strip(),
-            scheduler=self.scheduler or None,
+            steps=-(-steps // 2) if self.fast else steps,
+            guidance_scale=number(self.guidance_scale, "Guidance scale", 0, 100, whole=False),
+            negative_prompt=text(self.negative_prompt, "Negative prompt", MAX_TEXT).strip(),
+            scheduler=choice(self.scheduler or "", "Scheduler", ("", *SCHEDULERS)) or None,
             width=round(models.width * times[0]) if times else None,
             height=round(models.height * times[1]) if times else None,
         )
+        check_config(config, models)
+        return config
 
 
 class Advanced:
@@ -65,20 +79,20 @@ class Advanced:
         """Lay them out."""
         self.negative_prompt = gr.Textbox(
             "", label="Negative prompt", max_lines=2, elem_id="compose-negative",
-            placeholder="sunglasses, hat",
+            placeholder="sunglasses, hat", max_length=MAX_TEXT,
         )  # fmt: skip
-        self.strength = gr.Slider(
+        self.strength = Slider(
             0, MAX_STRENGTH, 1, step=0.05, label="Identity strength",
             elem_id="compose-strength",
             info="1: the person as trained. Lower: nearer to the average person, and a little "
             "nearer to the prompt. Higher: more of the person.",
         )  # fmt: skip
         with gr.Row():
-            self.steps = gr.Slider(
+            self.steps = Slider(
                 1, 100, self.models.steps, step=1, label="Steps", min_width=150,
                 info="More: finer, and slower.",
             )  # fmt: skip
-            self.guidance_scale = gr.Slider(
+            self.guidance_scale = Slider(
                 1, 20, self.models.guidance_scale, step=0.5, label="Guidance scale",
                 min_width=150, info="How literally the prompt is taken.",
             )  # fmt: skip
@@ -107,22 +121,44 @@ def from_settings(settings: Mapping[str, Any], models: Models) -> dict[str, Any]
     What is missing, or of a wrong type, is left out; the grid's people, fast mode and a fresh seed
     are switched off, because the settings have their results.
     """
-    fitting = {
-        name: settings[name] for name, kind in KINDS.items() if isinstance(settings.get(name), kind)
-    }
+    found = {name: (settings.get(name), kind) for name, kind in KINDS.items()}
+    fitting: dict[str, Any] = {name: pair[0] for name, pair in found.items() if fits(*pair)}
+    if not 0 <= fitting.get("seed", 0) <= MAX_SEED:
+        del fitting["seed"]
+    for name, (low, high) in RANGES.items():
+        if name in fitting:
+            fitting[name] = min(max(fitting[name], low), high)
     scheduler = settings.get("scheduler")
-    own = scheduler not in SCHEDULERS or scheduler == models.scheduler_name
-    size = (settings.get("width"), settings.get("height"))
-    shapes: dict[Any, str] = {
-        (round(models.width * times[0]), round(models.height * times[1])): label
-        for label, times in SHAPES.items()
-        if times
-    }
+    known = isinstance(scheduler, str) and scheduler in SCHEDULERS
     return {
         **fitting,
-        "scheduler": "" if own else scheduler,
-        "shape": shapes.get(size, "Automatic"),
+        "scheduler": scheduler if known and scheduler != models.scheduler_name else "",
+        "shape": nearest_shape(settings.get("width"), settings.get("height"), models),
         "grid_people": [],
         "fast": False,
-        "new_seed": False,
+        "new_seed": "seed" not in fitting,
     }
+
+
+def fits(value: Any, kind: Any) -> bool:
+    """Return whether a value is of a type, not too long and finite."""
+    if isinstance(value, bool) or not isinstance(value, kind):
+        return False
+    return len(value) <= MAX_TEXT if isinstance(value, str) else abs(value) < 2**64
+
+
+def nearest_shape(width: Any, height: Any, models: Models) -> str:
+    """Return the shape that is nearest to the proportions of an image."""
+    if not all(fits(side, int) and side > 0 for side in (width, height)):
+        return "Automatic"
+    wide = math.log(width / height * models.height / models.width)
+    shapes = {label: math.log(times[0] / times[1]) for label, times in SHAPES.items() if times}
+    return min(shapes, key=lambda label: abs(shapes[label] - wide))
+
+
+def unknown_scheduler(settings: Mapping[str, Any], models: Models) -> str:
+    """Say that settings have a scheduler that cannot be taken over; "" if they have none."""
+    name = settings.get("scheduler")
+    if not isinstance(name, str) or name in (*SCHEDULERS, models.scheduler_name, "default", ""):
+        return ""
+    return f"There is no scheduler {shown(name)} here: the model's own is chosen."

@@ -6,6 +6,7 @@ from typing import Any
 
 import gradio as gr
 
+from celeb_core.prompt import MAX_TEXT
 from ui.animation import Animation
 from ui.components import Components
 from ui.form import MAX_SEED
@@ -14,7 +15,7 @@ from ui.mixtures import choices, refilled
 from ui.square import Square
 from ui.strip import Strip
 from ui.studio import Shared
-from ui.widgets import Updates
+from ui.widgets import Number, Updates
 
 
 class InterpolateTab:
@@ -44,9 +45,9 @@ class InterpolateTab:
         with gr.Row():
             self.prompt = gr.Textbox(
                 "a photo of {}", label="Prompt", info="{} stands for the person.", max_lines=3,
-                elem_id="interpolate-prompt", scale=5, min_width=220,
+                elem_id="interpolate-prompt", scale=5, min_width=220, max_length=MAX_TEXT,
             )  # fmt: skip
-            self.seed = gr.Number(
+            self.seed = Number(
                 0, label="Seed", info="One for all images.", precision=0, minimum=0,
                 maximum=MAX_SEED, min_width=110, elem_id="interpolate-seed",
             )  # fmt: skip

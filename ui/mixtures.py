@@ -8,10 +8,12 @@ from typing import Any
 import gradio as gr
 from torch import Tensor
 
-from celeb_core import CelebError, Identity, SampleConfig, parse_prompt
+from celeb_core import CelebError, Identity, SampleConfig, checks, parse_prompt
+from celeb_core.errors import UnknownName
 from celeb_core.files import check_writable
-from celeb_core.prompt import encode_prompt
+from celeb_core.prompt import MAX_TEXT, encode_prompt, readable
 from ui.errors import explain, notice
+from ui.form import MAX_SEED
 from ui.generation_job import GenerateJob, ImageRequest
 from ui.studio import Shared
 from ui.workspace import Workspace
@@ -51,23 +53,25 @@ def find_person(choice: str, workspace: Workspace) -> str | Identity:
     Raises:
         UnknownName: The library has no such person.
     """
+    choice = checks.text(choice, "The person", MAX_TEXT)
     if not choice.startswith("<"):
         return choice
-    identities = parse_prompt(choice, workspace.people()).identities
-    person = next(iter(identities.values()))
-    assert isinstance(person, Identity)
-    return person
+    for person in parse_prompt(choice, workspace.people()).identities.values():
+        assert isinstance(person, Identity)
+        return person
+    raise UnknownName(choice)
 
 
 def check_prompt(text: str) -> str:
-    """Return the prompt without spaces around it.
+    """Return the prompt as it is read and stored.
 
     Raises:
-        CelebError: It has no {} for the person.
+        CelebError: It is too long, or has no {} for the person.
     """
+    text = readable(checks.text(text, "The prompt", MAX_TEXT))
     if "{}" not in text:
         raise CelebError("Write {} where the person should be, as in “a photo of {}”.")
-    return text.strip()
+    return text
 
 
 def request_mixture(
@@ -75,9 +79,8 @@ def request_mixture(
 ) -> ImageRequest:
     """Request an image of the person with these token embeddings (k, d)."""
     prompt = parse_prompt(text.replace("{}", f"<{MIX}>"), {MIX: embeddings})
-    return ImageRequest(
-        prompt, SampleConfig(seed=int(seed or 0)), label, {"prompt": text, **settings}
-    )
+    config = SampleConfig(seed=0 if seed is None else checks.number(seed, "Seed", 0, MAX_SEED))
+    return ImageRequest(prompt, config, label, {"prompt": text, **settings})
 
 
 def submit(

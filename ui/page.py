@@ -8,6 +8,7 @@ from typing import Any
 import gradio as gr
 
 from ui.about import AboutTab
+from ui.blocks import StudioBlocks
 from ui.compose import ComposeTab
 from ui.errors import safe
 from ui.faces import FacesTab
@@ -77,7 +78,7 @@ class Page:
 
     def build(self) -> gr.Blocks:
         """Lay out everything."""
-        page = gr.Blocks(
+        page = StudioBlocks(
             title="Celeb Basis Studio", analytics_enabled=False, delete_cache=(3600, 86400)
         )
         with page:

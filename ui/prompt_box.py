@@ -6,10 +6,11 @@ import json
 
 import gradio as gr
 
-from celeb_core import placeholders
+from celeb_core import checks, placeholders
 from celeb_core.prompt import known_names
 from ui import ideas
 from ui.insert import insert, insert_chosen
+from ui.parameters import MAX_CHARACTERS
 from ui.studio import PRIVATE, Shared
 from ui.widgets import Updates, signal
 
@@ -30,6 +31,7 @@ class PromptBox:
 
     def fill_in(self, people: list[str], text: str) -> str:
         """Return a first prompt about people who were just trained; a text that is there stays."""
+        text = checks.text(text, "The prompt", MAX_CHARACTERS)
         if text.strip() or not people:
             return text
         return "a photo of " + " and ".join(f"<{name}>" for name in people[:2])
@@ -41,6 +43,7 @@ class PromptBox:
         """
         if not template:
             return {self.ideas: None}
+        text = checks.text(text, "The prompt", MAX_CHARACTERS)
         known = self.shared.workspace(session).people()
         chosen = [name for name in placeholders(text) if name in known]
         people = [f"<{name}>" for name in dict.fromkeys([*chosen, *known])]
@@ -65,6 +68,11 @@ class PromptBox:
             "", label="Prompt", lines=3, max_lines=8, elem_id="compose-prompt",
             placeholder="<ada> playing the guitar with <bob> on the beach",
             info="Type < for your people. Several prompts: one per line.",
+            max_length=MAX_CHARACTERS,
+        )  # fmt: skip
+        self.apart = gr.Button(
+            "Take it apart: prompt, negative prompt, settings", visible=False, size="sm",
+            elem_id="compose-apart",
         )  # fmt: skip
 
         gr.render(inputs=self.people, triggers=[self.people.change])(self._chips)

@@ -9,6 +9,7 @@ from typing import Literal
 import gradio as gr
 
 from celeb_core import CelebError, mix
+from celeb_core.checks import number
 from ui.errors import safe
 from ui.gallery import Displayed, Results
 from ui.generation_job import GenerateJob, ImageRequest
@@ -17,7 +18,7 @@ from ui.jobs import SavedImage
 from ui.mixtures import check_prompt, find_person, percent, request_mixture, submit
 from ui.sheet import Cell, sheet
 from ui.studio import PRIVATE, Shared
-from ui.widgets import Updates, message
+from ui.widgets import Slider, Updates, message
 from ui.workspace import Workspace
 
 CORNERS = ("Upper left", "Upper right", "Lower left", "Lower right")
@@ -95,7 +96,8 @@ class Square:
         workspace = self.shared.workspace(session)
 
         def make_requests() -> list[ImageRequest]:
-            return self._requests(workspace, (a, b, c, d), check_prompt(text), int(side), seed)
+            images = number(side, "Images per side", MIN_SIDE, MAX_SIDE)
+            return self._requests(workspace, (a, b, c, d), check_prompt(text), images, seed)
 
         return submit(SquareJob, self.shared, workspace, make_requests)
 
@@ -147,7 +149,7 @@ class Square:
                     self.people.append(
                         gr.Dropdown([], label=label, interactive=True, min_width=150, elem_id=id)
                     )
-        self.side = gr.Slider(
+        self.side = Slider(
             MIN_SIDE, MAX_SIDE, 4, step=1, label="Images per side", elem_id="square-side",
             info="4 means 4 x 4 images. Each mixes all four people, the nearest corner most.",
         )  # fmt: skip

@@ -7,11 +7,12 @@ from typing import Any
 import gradio as gr
 
 from celeb_core import CelebError, interpolate
+from celeb_core.checks import number
 from ui.gallery import Results
 from ui.generation_job import GenerateJob, ImageRequest
 from ui.mixtures import check_prompt, find_person, request_mixture, submit
 from ui.studio import PRIVATE, Shared
-from ui.widgets import message
+from ui.widgets import Slider, message
 from ui.workspace import Workspace
 
 MAX_IMAGES = 17
@@ -37,13 +38,16 @@ class Strip:
         workspace = self.shared.workspace(session)
 
         def make_requests() -> list[ImageRequest]:
-            return self._requests(workspace, a, b, lam, check_prompt(text), int(count), seed)
+            images = number(count, "Images", 1, MAX_IMAGES)
+            return self._requests(
+                workspace, a, b, check_lambda(lam), check_prompt(text), images, seed
+            )
 
         return submit(StripJob, self.shared, workspace, make_requests)
 
     def nearest(self, lam: float, session: str) -> Any:
         """Update the large image: the one of the strip that is nearest to the slider."""
-        job = self.results.job(session)
+        job, lam = self.results.job(session), check_lambda(lam)
         if job is None or not job.images:
             return gr.skip()
         images, requests = list(job.images), job.requests
@@ -113,11 +117,17 @@ class Strip:
                                  elem_id="interpolate-a")  # fmt: skip
             self.b = gr.Dropdown([], label="To", interactive=True, min_width=180,
                                  elem_id="interpolate-b")  # fmt: skip
-        self.lam = gr.Slider(
+        self.lam = Slider(
             0, 1, 0.5, step=0.01, label="Mixture λ", elem_id="interpolate-lambda",
             info="0 is From, 1 is To. Move it to see the strip go by.",
         )  # fmt: skip
-        self.count = gr.Slider(
+        self.count = Slider(
             1, MAX_IMAGES, 5, step=1, label="Images", info="1: only the one at λ.",
             elem_id="interpolate-count",
         )  # fmt: skip
+
+
+def check_lambda(lam: Any) -> float:
+    """Return where a mixture is between two people, or raise SettingsError."""
+    share: float = number(lam, "Mixture λ", 0, 1, whole=False)
+    return share

@@ -7,15 +7,17 @@ from typing import Any, Literal
 
 import gradio as gr
 
-from celeb_core import CelebError, recipe
+from celeb_core import PRESETS, CelebError, TrainConfig, checks, recipe
 from celeb_core.files import check_writable
+from celeb_core.identity import MAX_NAME
 from ui.cards import Cards
 from ui.curve import COLOURS, curve, legend
 from ui.errors import explain, notice, safe
+from ui.form import MAX_SEED
 from ui.prepare import PrepareCard
 from ui.progress import bar, duration, joined, time_left
 from ui.studio import PRIVATE, TICK, Shared
-from ui.train_form import TrainForm
+from ui.train_form import MAX_STEPS, TrainForm
 from ui.training_job import TrainJob, interrupted
 from ui.widgets import Updates, colour_key, gallery, gallery_of, message
 
@@ -43,18 +45,16 @@ class TrainTab:
     def start(self, chosen: list[str], preset: str, steps: int, seed: int, session: str) -> Updates:
         """Queue a training, or say what is wrong."""
         workspace = self.shared.workspace(session)
-        trainees = [workspace.trainees[id] for id in chosen or [] if id in workspace.trainees]
-        if not trainees:
-            text = "Choose at least one person. New faces come from the Faces tab."
-            return {self.problem: notice(text)}
         try:
+            known = checks.texts(chosen, "The choice of people", MAX_NAME)
+            trainees = [workspace.trainees[id] for id in known if id in workspace.trainees]
+            if not trainees:
+                raise CelebError("Choose at least one person. New faces come from the Faces tab.")
+            config = self._config(preset, steps, seed)
             for folder in (workspace.library, workspace.images):
                 check_writable(folder)
         except CelebError as error:
             return {self.problem: notice(explain(error))}
-        config = recipe(preset, self.shared.core.calibration).changed(seed=int(seed or 0))
-        if steps and config.steps:
-            config = config.changed(steps=int(steps))
         job = TrainJob(
             owner=workspace.id,
             core=self.shared.core,
@@ -66,6 +66,15 @@ class TrainTab:
         )
         self.shared.runner.submit(job)
         return {self.problem: ""}
+
+    def _config(self, preset: str, steps: int | None, seed: int | None) -> TrainConfig:
+        """Return the recipe with the steps and the seed of the form, or raise SettingsError."""
+        config = recipe(checks.choice(preset, "Recipe", PRESETS), self.shared.core.calibration)
+        if seed is not None:
+            config = config.changed(seed=checks.number(seed, "Seed", 0, MAX_SEED))
+        if steps and config.steps:
+            config = config.changed(steps=checks.number(steps, "Steps", 1, MAX_STEPS))
+        return config
 
     def stop(self, session: str) -> None:
         """Stop after the step under way; the state is stored."""

@@ -8,9 +8,10 @@ import gradio as gr
 
 from celeb_core import recipe
 from celeb_core.name_regression import NAMES
+from ui.form import MAX_SEED
 from ui.progress import about, joined
 from ui.studio import PRIVATE, Shared
-from ui.widgets import Updates, gallery
+from ui.widgets import Number, Updates, gallery
 
 RECIPES = {
     "instant": "Instant: closed-form initialisation, no training",
@@ -18,6 +19,7 @@ RECIPES = {
     "best": "Best: {steps} steps",
     "paper": "Paper: the published recipe, {steps} steps",
 }
+MAX_STEPS = 5000
 INFO = "More steps: a higher identity score."
 UNPREPARED = (
     "This model is not prepared yet. Fast and Best first predict the photo's noise with each of "
@@ -97,11 +99,11 @@ class TrainForm:
             info=recipes["info"],
         )  # fmt: skip
         with gr.Accordion("Advanced", open=False):
-            self.steps = gr.Number(
+            self.steps = Number(
                 None, label="Steps", info="Empty: as many as the recipe says.", precision=0,
-                minimum=1, maximum=5000, elem_id="train-steps",
+                minimum=1, maximum=MAX_STEPS, elem_id="train-steps",
             )  # fmt: skip
-            self.seed = gr.Number(0, label="Seed", precision=0, minimum=0)
+            self.seed = Number(0, label="Seed", precision=0, minimum=0, maximum=MAX_SEED)
         self.outputs = [self.faces, self.chosen, self.nobody, self.preset]
         clicked = [self.chosen, session]
         self.faces.select(self.toggle, clicked, [self.faces, self.chosen], **PRIVATE)

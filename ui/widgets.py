@@ -7,6 +7,7 @@ from typing import Any, Literal, TypeAlias
 
 import gradio as gr
 
+from celeb_core import checks
 from ui.errors import safe
 from ui.jobs import SavedImage
 
@@ -15,6 +16,34 @@ Updates: TypeAlias = dict[Any, Any]
 
 Gradio takes no empty dict: where nothing changes, one component gets `gr.skip()`.
 """
+
+
+class Number(gr.Number):
+    """A number field. Requests need not come from it: gradio's own check lets NaN through."""
+
+    def preprocess(self, payload: Any) -> float | int | None:
+        """Return the number, or None for an empty field; raises SettingsError."""
+        return None if payload is None else checked(payload, self, self.precision == 0)
+
+
+class Slider(gr.Slider):
+    """A slider, checked as `Number` is."""
+
+    def preprocess(self, payload: Any) -> float | int:
+        """Return the number; raises SettingsError."""
+        return checked(payload, self, self.step == 1)
+
+
+def checked(value: Any, widget: Number | Slider, whole: bool) -> float | int:
+    """Return the number of a request if it is one that the widget can have.
+
+    Raises:
+        SettingsError: It is not; the message has the widget's label and range.
+    """
+    low, high = widget.minimum, widget.maximum
+    assert low is not None and high is not None  # every widget of ours has a range
+    number: float | int = checks.number(value, str(widget.label), low, high, whole=whole)
+    return number
 
 
 def gallery(

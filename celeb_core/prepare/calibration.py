@@ -108,7 +108,8 @@ def load_people(plan: PortraitPlan, studio: Studio, folder: Path) -> GeneratedFa
     if len(stored) < len(batches):
         raise FeatureMissing(
             f"{len(stored)} of {len(batches)} batches of portraits are in {folder}. "
-            "Run “celeb-basis prepare” again to generate the rest."
+            "Prepare the model again to generate the rest.",
+            option="celeb-basis prepare",
         )
     embeddings = [person_embeddings(name, studio.basis, studio.models) for name in plan.names]
     coefficients = torch.stack([project(studio.basis, person) for person in embeddings])
@@ -160,7 +161,8 @@ def fit_initialisation(
     if len(faces) < MIN_FACES:
         raise FeatureMissing(
             f"A face was found in only {len(faces)} of the model's images; {MIN_FACES} are needed. "
-            "Prepare at the level “full”, or with names that the model knows (--names FILE)."
+            "Prepare at the level “full”, or with names that the model knows.",
+            option="--names FILE",
         )
     states = encode_people(compose(basis, coefficients), models)
     # Regression 1, and the principal axes (r, t) of what it predicts.

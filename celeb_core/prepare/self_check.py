@@ -146,7 +146,8 @@ def build_stand_ins(
             found.append((alike, name, faces[0], mean_embedding(embeddings[1:])))
     if not found:
         what = f"None of {len(names)} celebrities has a face in all of {PORTRAITS} portraits"
-        raise FeatureMissing(f"{what}. Prepare with names that the model knows: --names FILE.")
+        advice = "Prepare with names that the model knows."
+        raise FeatureMissing(f"{what}. {advice}", option="--names FILE")
     best = sorted(found, key=lambda one: -one[0])[:count]
     stand_ins = []
     for _, name, face, reference in best:
