@@ -169,3 +169,19 @@ def test_unreadable_basis_and_too_few_names(tmp_path, models):
         load_basis(tmp_path / "basis.pt")
     with pytest.raises(ModelError, match="longer list"):
         build_basis(celebrity_names()[:2], models)
+
+
+def test_a_damaged_basis(basis, tmp_path):
+    path = tmp_path / "basis.pt"
+    changes = [
+        {"mean": basis.mean[:, 1:]}, {"std": basis.std * torch.nan}, {"widths": (1,)},
+        {"components": basis.components[:1]}, {"extra": 1}, {"std": torch.zeros(3)}, {"mean": 3},
+    ]  # fmt: skip
+    for change in changes:
+        torch.save({**vars(basis), "format": "celeb-basis 1", **change}, path)
+        with pytest.raises(ModelNotFound, match="no celeb basis that can be read .*: celeb-"):
+            load_basis(path)
+    for content in ([], {"format": "celeb-basis 1"}, {"a": torch.zeros(1).expand(10**9)}):
+        torch.save(content, path)
+        with pytest.raises(ModelNotFound):
+            load_basis(path)

@@ -121,7 +121,7 @@ def test_export_and_import(run, basis, capsys):
 @pytest.mark.toonville
 def test_the_samples_come_with_the_bundled_model(run, capsys):
     assert run("export", "<ada>", model="toonville") == 0
-    assert Path(capsys.readouterr().out.splitlines()[0]).name == "ada.safetensors"
+    assert Path(capsys.readouterr().out.splitlines()[0]).name == "ada-person.safetensors"
     assert run("export", "<ada>") == 1  # the tiny world is another model
 
 
