@@ -20,7 +20,8 @@ from celeb_core import evaluation, face_packs, files, identity, mapper, sampling
 from celeb_core.basis import find_basis, interpolate, save_basis
 from celeb_core.doctor import examine
 from celeb_core.errors import BadName, CelebError, FeatureMissing
-from celeb_core.faces import find_face, largest_face, load_photo
+from celeb_core.faces import find_face, largest_face
+from celeb_core.image_file import load_photo
 from celeb_core.models import Models, load_models
 from celeb_core.prepare import names
 from celeb_core.prepare.preparation import prepare_model

@@ -26,6 +26,7 @@ picture portrait depiction image close up two people reads book next to smiling 
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--full", action="store_true", help="of mutated files: all of them, minutes")
     parser.addoption("--tiny", action="store_true", help="-m gpu: shrunk models, on the CPU")
 
 

@@ -1,6 +1,6 @@
 """Damaged files of people, embeddings and models give a CelebError, soon and in little memory.
 
-`--full` tries 1,000 of each family and prints what came of them.
+`--full -s` tries 1,000 of each family and prints what came of them.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def hold(request, tmp_path):
     """Reads mutated seeds: `read` may raise nothing but a CelebError."""
 
     def hold(family: str, seeds: dict[str, bytes], read, small: int) -> None:
-        full = request.config.getoption("--full", default=False)
+        full = request.config.getoption("--full")
         outcomes, slowest, largest = Counter(), 0.0, 0
         for seed in seeds.values():
             (tmp_path / "file").write_bytes(seed)
