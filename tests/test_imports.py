@@ -15,8 +15,8 @@ CORE = Path(celeb_core.__file__).parent
 LAYERS = """types errors files saved_config precision text_encoder device image_parts
 image_file tensor_file face_packs faces downloads checkpoint_file loading models basis mapper
 prompt identity embedding_file textual_inversion augmentation denoising_loss name_regression
-sampling scoring training studio prepare.calibration prepare.refinement prepare.names prepare.self_check
-prepare.preparation evaluation doctor cli""".split()
+sampling scoring training studio prepare.calibration prepare.refinement prepare.names
+prepare.self_check prepare.preparation evaluation doctor cli""".split()
 PACKAGES = ("__init__", "__main__", "prepare.__init__")  # on top; no module imports them
 
 
