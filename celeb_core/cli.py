@@ -297,7 +297,7 @@ def _calibration(studio: Studio) -> Calibration:
 def _library(options: Namespace, basis: CelebBasis) -> dict[str, Identity]:
     """Load the user's people, and the samples that come with the bundled model."""
     samples = identity.list_identities(identity.SAMPLES, identity.SAMPLE_SUFFIX)
-    own = identity.list_identities(options.identities)
+    own = identity.list_identities(options.identities, basis=basis)
     return {name: one for name, one in samples.items() if one.basis_id == basis.id} | own
 
 

@@ -162,6 +162,8 @@ def _text(settings: Mapping[str, Any]) -> str:
 
 def is_identity_file(path: Path) -> bool:
     """Return whether a file is an identity, or was one before it was damaged."""
+    if not path.is_file():  # opening a pipe would never end
+        return False
     try:
         with open(path, "rb") as file:
             return KIND.encode() in file.read(MAX_READ)

@@ -98,8 +98,6 @@ def parsing() -> Iterator[None]:
     """Within the block, whatever a parser of a damaged file throws becomes a ValueError."""
     try:
         yield
-    except OSError:
-        raise
     except Exception as error:
         reason = quote(str(error).partition("\n")[0])
         named = isinstance(error, CelebError) or type(error) is ValueError

@@ -269,10 +269,9 @@ def restore(training: Training, path: Path) -> None:
         _check_numbers(tensors, training)
         _put_back(training, tensors, metadata)
     except (OSError, LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
-        raise ResumeMismatch(
-            f"{path} is no training checkpoint that can be read ({quote(str(error))}). "
-            "Start the training anew."
-        ) from error
+        reason = quote(" ".join(str(error).split()))  # PyTorch's has several lines
+        what = f"{path} is no training checkpoint that can be read ({reason})"
+        raise ResumeMismatch(f"{what}. Start the training anew.") from error
 
 
 def _put_back(training: Training, tensors: Mapping[str, Tensor], metadata: dict[str, str]) -> None:
@@ -311,10 +310,15 @@ def _check_numbers(tensors: Mapping[str, Tensor], training: Training) -> None:
     expected = {"kept": training.kept}
     if (nuisance := training.loss.nuisance_tokens) is not None:
         expected["nuisance_tokens"] = nuisance.offsets
-    wrong = [key for key, own in expected.items() if tensors[key].shape != own.shape]
-    wrong += [key for key, tensor in tensors.items() if not tensor.isfinite().all()]
-    if wrong:
-        raise ValueError(f"{', '.join(wrong)}: of a wrong shape or not finite")
+    wrong = [
+        key
+        for key, own in expected.items()
+        if (tensors[key].shape, tensors[key].dtype) != (own.shape, own.dtype)
+    ]
+    numbers = {key: tensor for key, tensor in tensors.items() if key != "generator"}
+    wrong += [key for key, tensor in numbers.items() if not tensor.is_floating_point()]
+    if wrong or not all(bool(tensor.isfinite().all()) for tensor in numbers.values()):
+        raise ValueError(f"{', '.join(wrong) or 'its numbers'}: of a wrong shape, or not finite")
 
 
 def _read(path: Path, training: Training) -> Checkpoint:

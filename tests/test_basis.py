@@ -181,3 +181,19 @@ def test_a_cache_that_is_damaged_or_cannot_be_written_costs_time_alone(models, t
     (tmp_path / "file").write_text("")
     assert find_basis(models, names, tmp_path / "file").id == built.id
     assert "Could not write" in caplog.text
+
+
+def test_a_damaged_basis(basis, tmp_path):
+    path = tmp_path / "basis.pt"
+    changes = [
+        {"mean": basis.mean[:, 1:]}, {"std": basis.std * torch.nan}, {"widths": (1,)},
+        {"components": basis.components[:1]}, {"extra": 1}, {"std": torch.zeros(3)}, {"mean": 3},
+    ]  # fmt: skip
+    for change in changes:
+        torch.save({**vars(basis), "format": "celeb-basis 1", **change}, path)
+        with pytest.raises(ModelNotFound, match="no celeb basis that can be read .*: celeb-"):
+            load_basis(path)
+    for content in ([], {"format": "celeb-basis 1"}, {"a": torch.zeros(1).expand(10**9)}):
+        torch.save(content, path)
+        with pytest.raises(ModelNotFound):
+            load_basis(path)

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+from collections import Counter
+
 import pytest
 import torch
 from safetensors.torch import save, save_file
 
-from celeb_core.checkpoint_file import checkpoint_kind, read_weights
+from celeb_core.checkpoint_file import UNET_IN, checkpoint_kind, read_weights
 from celeb_core.errors import ModelNotFound, ModelUnsupported
 
 TENSORS = {"weight": torch.arange(3.0)}
@@ -76,3 +78,35 @@ def test_names_of_old_merges(tmp_path):
         weights = read_weights(tmp_path / "x.safetensors")
         assert list(weights) == [new + name]
         assert checkpoint_kind(tmp_path / "x.safetensors", weights) == "sd1"
+
+
+def test_damaged_files(tmp_path):
+    path, whole = tmp_path / "model.safetensors", save(TENSORS)
+    for content in (whole[:-1], whole.replace(b"F32", b"F33"), whole.replace(b"[3]", b"[4]")):
+        path.write_bytes(content)
+        with pytest.raises(ModelNotFound, match="damaged or was downloaded in part .*get it again"):
+            read_weights(path)
+    wrong = [[TENSORS], {"a": torch.zeros(1).expand(10**6, 10**6)}, {"state_dict": Counter()}]
+    for content in wrong:
+        torch.save(content, path)
+        with pytest.raises(ModelUnsupported, match="damaged or holds more than tensors") as caught:
+            read_weights(path, allow_pickle=True)
+        assert "weights_only" not in str(caught.value)
+
+
+def test_weights_are_mapped_and_not_copied(tmp_path):
+    """A model of gigabytes is not read into memory at once; it can be written to all the same."""
+    for zipped in (True, False):
+        path = tmp_path / f"model-{zipped}.ckpt"
+        torch.save(TENSORS, path, _use_new_zipfile_serialization=zipped)
+        before = path.read_bytes()
+        weight = read_weights(path, allow_pickle=True)["weight"]
+        weight += 1
+        assert weight.tolist() == [1, 2, 3] and path.read_bytes() == before
+
+
+def test_a_unet_of_no_convolution(tmp_path):
+    text = "cond_stage_model.transformer.text_model.embeddings.position_embedding.weight"
+    weights = {text: torch.zeros(1), UNET_IN: torch.zeros(4)}
+    with pytest.raises(ModelUnsupported, match="1 channels"):
+        checkpoint_kind(tmp_path / "x", weights)

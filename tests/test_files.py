@@ -78,14 +78,22 @@ def test_a_missing_file_is_none_without_a_word(tmp_path, caplog):
         (CONTENT[:-4], "damaged"),
         (CONTENT.replace(b"test 2", b"test 1"), "another version"),
         (save({"x": torch.zeros(1)}), "another version"),
+        (CONTENT.replace(b"I64", b"F44"), "damaged"),
+        (save({"x": torch.zeros(1)}, {"format": "test 2", "names": "x" * 2_000_000}), "metadata"),
     ],
-    ids=["empty", "text", "truncated", "older", "plain"],
+    ids=["empty", "text", "truncated", "older", "plain", "dtype", "long"],
 )
 def test_what_is_of_no_use_is_none_with_a_warning(content, message, tmp_path, caplog):
     (tmp_path / "file").write_bytes(content)
     assert read_tensors(tmp_path / "file", "test 2") is None
     (record,) = caplog.records
     assert f"{tmp_path / 'file'} is" in record.getMessage() and message in record.getMessage()
+
+
+def test_a_huge_file_is_not_read(tmp_path, caplog):
+    with open(tmp_path / "file", "wb") as file:
+        file.truncate(2_000_000_000)
+    assert read_tensors(tmp_path / "file", "test 2") is None and "at most" in caplog.text
 
 
 def test_processes_divide_work_by_files(tmp_path, caplog):

@@ -173,6 +173,15 @@ def rewritten(path: Path, tensors: dict, **metadata: str) -> Path:
         ({}, {"names": "[]"}),
         ({}, {"names": "no json"}),
         ({}, {"framing": '{"side": 2.0, "z": 1.0}'}),
+        ({}, {"framing": '{"side": "2"}'}),
+        ({}, {"framing": "[" * 100_000}),
+        ({}, {"report": "[]"}),
+        ({}, {"settings": "[]"}),
+        ({}, {"settings": '{"steps": "many"}'}),
+        ({}, {"settings": '{"steps": Infinity}'}),
+        ({}, {"settings": '{"learning_rate": [1]}'}),
+        ({"directions": torch.zeros(1024, 0)}, {}),
+        ({"directions": torch.zeros(0, 100_000)}, {}),  # whose correction would be of 40 GB
     ],
 )
 def test_a_calibration_of_a_stranger_is_checked(tensors, metadata, calibration, tmp_path):
@@ -181,6 +190,22 @@ def test_a_calibration_of_a_stranger_is_checked(tensors, metadata, calibration, 
     read_calibration(tmp_path / "file", *fits)
     with pytest.raises(CalibrationUnusable, match="file is no calibration to use"):
         read_calibration(rewritten(tmp_path / "file", tensors, **metadata), *fits)
+
+
+def test_the_settings_of_a_calibration_may_be_infinite(calibration, tmp_path):
+    """The self-check may choose the whole range of noise."""
+    settings = {"min_log_snr": -math.inf, "steps": 30, "templates": "paper", "max_seconds": 9}
+    save_calibration(replace(calibration, settings=settings), tmp_path / "file")
+    fits = (calibration.recogniser, calibration.basis_id)
+    assert read_calibration(tmp_path / "file", *fits).settings == settings
+
+
+def test_a_calibration_with_too_few_coefficients_for_its_basis(calibration, basis, tmp_path):
+    parts = {name: getattr(calibration, name)[:-2] for name in ("up", "bias", "directions")}
+    save_calibration(replace(calibration, **parts), tmp_path / "file")
+    short = read_calibration(tmp_path / "file", calibration.recogniser, calibration.basis_id)
+    with pytest.raises(CalibrationUnusable, match="file is damaged: it has .* coefficients"):
+        build_mapper(basis, MapperConfig(), short, 0)
 
 
 def test_a_calibration_of_before_there_were_corrections(calibration, tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import pickletools
 import re
 import shutil
@@ -347,6 +348,9 @@ def test_damaged_and_foreign_files(basis, tmp_path, monkeypatch):
     for path in sorted(tmp_path.iterdir()):
         with pytest.raises(IdentityUnreadable, match="known kind"):
             import_identities(path, basis)
+    os.mkfifo(tmp_path / "pipe.pt")
+    with pytest.raises(IdentityNotFound, match="no file .*pipe.pt"):
+        import_identities(tmp_path / "pipe.pt", basis)
     with pytest.raises(IdentityNotFound, match="no learned_embeds.safetensors in"):
         import_identities(tmp_path, basis)
     save_file({"<" + "n" * 70 + ">": torch.zeros(2, 48)}, tmp_path / "long.safetensors")

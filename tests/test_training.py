@@ -399,6 +399,48 @@ def test_what_is_no_checkpoint_cannot_resume(person, models, basis, tmp_path):
         next(fit_identities([person], models, basis, FAST, resume=tmp_path / "missing"))
 
 
+@pytest.mark.parametrize(
+    ("tensors", "metadata"),
+    [
+        ({"kept": torch.zeros(2, 2, 3)}, {}),
+        ({"kept": torch.zeros(1, 2, 37).long()}, {}),
+        ({"kept": torch.full((1, 2, 37), torch.nan)}, {}),
+        ({"nuisance_tokens": torch.zeros(1)}, {}),
+        ({"generator": torch.zeros(3)}, {}),
+        ({"generator": torch.zeros(5056, dtype=torch.uint8)}, {}),
+        ({"mapper.linear.bias": torch.zeros(5)}, {}),
+        ({"mapper.directions": torch.zeros(5, 2)}, {}),
+        ({"optimizer.0.exp_avg": torch.zeros(5)}, {}),
+        ({"optimizer.0.exp_avg": torch.tensor(1.0)}, {}),
+        ({"optimizer.9.step": torch.tensor(1.0)}, {}),
+        ({"optimizer.0.other": torch.tensor(1.0)}, {}),
+        ({"optimizer": torch.tensor(1.0)}, {"run": "[" * 5000}),
+        ({"optimizer.x": torch.tensor(1.0)}, {}),
+        ({}, {"step": "-1"}),
+        ({}, {"step": "1e9"}),
+        ({}, {"seconds": "nan"}),
+        ({}, {"scaler": "[1]"}),
+        ({}, {"scaler": '{"scale": NaN}'}),
+        ({}, {"run": "5"}),
+        ({}, {"run": '[["ada"], 1, 2, 3]'}),
+    ],
+)
+def test_a_checkpoint_of_a_stranger_is_checked(tensors, metadata, person, models, basis, tmp_path):
+    path = tmp_path / "run"
+    stopped_at(2, path, [person], models, basis)
+    with safe_open(path, framework="pt") as file:
+        old, about = {name: file.get_tensor(name) for name in file.keys()}, file.metadata()
+    assert "optimizer.0.exp_avg" in old and "nuisance_tokens" in old
+    save_file(old | tensors, path, about | metadata)
+    with pytest.raises(ResumeMismatch, match="no training checkpoint .* anew"):
+        next(fit_identities([person], models, basis, FAST, resume=path))
+    save_file(
+        {"kept": old["kept"] * torch.nan} | old | {"kept": old["kept"] * torch.nan}, path, about
+    )
+    with pytest.raises(ResumeMismatch, match="not finite"):
+        next(fit_identities([person], models, basis, FAST, resume=path))
+
+
 def test_a_step_of_no_training_has_no_checkpoint(tmp_path):
     with pytest.raises(ValueError, match="no training"):
         save_checkpoint(TrainStep(0, 1, {}, 0.0, None), tmp_path / "run")

@@ -194,7 +194,7 @@ class Workspace:
 
     def people(self) -> dict[str, Identity]:
         """Return the people of this model by name."""
-        found = list_identities(self.library)
+        found = list_identities(self.library, basis=self.basis)
         return {name: who for name, who in found.items() if who.basis_id == self.basis.id}
 
     def save_person(self, identity: Identity) -> None:
