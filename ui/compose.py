@@ -161,7 +161,7 @@ class ComposeTab:
     def load(self, file: str) -> Updates:
         """Fill in the settings of an image file."""
         try:
-            settings = read_settings(Path(file))
+            settings = read_settings(Path(checks.text(file, "The file", MAX_TEXT)))
         except CelebError as error:
             return {self.problem: notice(explain(error))}
         return self._filled(settings, "Settings loaded from the image.")
