@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import logging
 import os
 import secrets
 import signal
+import socket
 import sys
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
-os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # read by gradio when it is imported
+from celeb_core.files import private_folder
 
-from celeb_core import CelebError, load_studio  # noqa: E402
+os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # read by gradio when it is imported
+os.environ["GRADIO_TEMP_DIR"] = str(private_folder() / "gradio")  # too; later see PageFiles
+
+from celeb_core import CelebError, command_line, load_studio  # noqa: E402
+from celeb_core import option_values as value  # noqa: E402
 from celeb_core.device import DTYPES, MODES  # noqa: E402
+from celeb_core.errors import UsageError, quote  # noqa: E402
 from celeb_core.identity import add_samples  # noqa: E402
 from ui.page import Page  # noqa: E402
 from ui.studio import Shared  # noqa: E402
@@ -23,9 +29,13 @@ from ui.theme import CSS, SCRIPT, THEME  # noqa: E402
 from ui.time_estimate import EstimateJob  # noqa: E402
 from ui.workspace import PRIVATE_FOLDER  # noqa: E402
 
-CACHE = Path("~/.cache/celeb-basis-studio").expanduser()
 LIBRARY = Path("identities")  # in the folder where the app is started
 LOCAL_HOSTS = ("127.0.0.1", "localhost", "::1")
+CHECKS = {
+    "identities": value.check_out_folder,
+    "names": value.check_file,
+    "cache": value.check_may_be_folder,
+}
 LARGEST_UPLOAD = "100mb"
 
 
@@ -38,32 +48,33 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         The exit code.
     """
-    options = parser().parse_args(arguments)
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
-    for noisy in ("httpx", "httpx2", "transformers", "diffusers"):
-        logging.getLogger(noisy).setLevel(logging.ERROR)
-    warnings.simplefilter("ignore", FutureWarning)
-    warnings.filterwarnings("ignore", "The `local_dir_use_symlinks`")  # of diffusers, to the hub
-    try:
-        core = load_studio(
-            options.model,
-            device=options.device,
-            dtype=options.dtype,
-            memory=options.memory,
-            compiled=options.compile,
-            face_pack=options.face_pack,
-            names=options.names,
-            cache=options.cache,
-            calibration=options.calibration,
-            require_faces=False,
-            vae=options.vae,
-            allow_pickle=options.allow_pickle,
-        )
-        if options.identities == LIBRARY:
-            add_samples(LIBRARY)
-    except CelebError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+    return command_line.run(lambda: serve(parser().parse_args(arguments)))
+
+
+def serve(options: argparse.Namespace) -> None:
+    """Load the models and serve the page until interrupted.
+
+    Raises:
+        CelebError: The model or the page cannot be used as the options say.
+    """
+    value.check_options(options, CHECKS)
+    check_address(options.host, options.port)  # before a model is loaded
+    core = load_studio(
+        options.model,
+        device=options.device,
+        dtype=options.dtype,
+        memory=options.memory,
+        compiled=options.compile,
+        face_pack=options.face_pack,
+        names=options.names,
+        cache=options.cache or command_line.cache_folder(),
+        calibration=options.calibration,
+        require_faces=False,
+        vae=options.vae,
+        allow_pickle=options.allow_pickle,
+    )
+    if options.identities == LIBRARY:
+        add_samples(LIBRARY)
     logging.info(core.models.note)
     if not core.faces.ready:
         logging.warning("There is no face pack yet: the page's Faces tab says how to get one.")
@@ -72,13 +83,43 @@ def main(arguments: Sequence[str] | None = None) -> int:
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: store, then exit
     try:
         launch(shared, options)
+    except OSError as error:  # gradio's: an address that was taken meanwhile, a folder
+        raise CelebError(
+            f"The page cannot be served ({error}). Choose another --port or --host, and check that "
+            "the system's temporary folder can be written."
+        ) from error
     finally:
         shared.close()
-    return 0
+
+
+def check_address(host: str, port: int | None) -> None:
+    """Bind an address, so that one that cannot be used is found before anything is loaded.
+
+    Raises:
+        UsageError: The port is taken, or the host is none of this machine.
+    """
+    try:
+        found = socket.getaddrinfo(host.strip("[]"), port or 0, type=socket.SOCK_STREAM)
+        family, kind, protocol, _, address = found[0]
+        with socket.socket(family, kind, protocol) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address)
+    except (OSError, UnicodeError) as error:
+        reason = getattr(error, "strerror", None) or error
+        if isinstance(error, socket.gaierror | UnicodeError) or error.errno == errno.EADDRNOTAVAIL:
+            raise UsageError(
+                f"--host {quote(host)} is no address of this machine ({reason}). Choose 127.0.0.1 "
+                "for this machine alone, 0.0.0.0 for the whole network."
+            ) from error
+        raise UsageError(
+            f"Port {port} of {host} cannot be used ({reason}). Choose another --port, or leave it "
+            "out for the next one that is free."
+        ) from error
 
 
 def launch(shared: Shared, options: argparse.Namespace) -> None:
     """Serve the page. Unless it is local, every browser session is isolated."""
+    os.environ["GRADIO_TEMP_DIR"] = str(shared.files.cache)  # private, and deleted in the end
     if not shared.estimates.measured:
         shared.runner.submit(EstimateJob(owner="", estimates=shared.estimates))
     Page(shared).build().queue(max_size=32, api_open=False).launch(
@@ -111,7 +152,7 @@ def outside(folders: Sequence[Path]) -> list[str]:
 def credentials(options: argparse.Namespace) -> tuple[str, str] | None:
     """Return name and password; a share link is open to the world, so it never goes without."""
     if options.auth:
-        name, _, password = options.auth.partition(":")
+        name, password = options.auth
         return name, password
     if not options.share:
         return None
@@ -122,28 +163,55 @@ def credentials(options: argparse.Namespace) -> tuple[str, str] | None:
 
 def parser() -> argparse.ArgumentParser:
     """Return the parser of the options."""
-    options = argparse.ArgumentParser(description=__doc__)
+    options = command_line.Parser(description=__doc__)
     options.add_argument(
-        "--model", default="auto", help="auto, toonville, sd15, sdxl, folder, file, hub id"
+        "--model",
+        type=value.source,
+        default="auto",
+        help="auto, toonville, sd15, sdxl, folder, file, hub id",
     )
-    options.add_argument("--vae", help="in place of the model's, or a tiny one to decode images")
+    options.add_argument(
+        "--vae", type=value.source, help="in place of the model's, or a tiny one to decode images"
+    )
     options.add_argument(
         "--allow-pickle", action="store_true", help="read pickled weights' tensors"
     )
-    options.add_argument("--host", default="127.0.0.1", help="0.0.0.0: for the whole network")
-    options.add_argument("--port", type=int, help="7860 or the next free one by default")
+    options.add_argument(
+        "--host", type=value.word, default="127.0.0.1", help="0.0.0.0: for the whole network"
+    )
+    options.add_argument(
+        "--port", type=value.whole(1, 65535), help="7860 or the next free one by default"
+    )
     options.add_argument("--share", action="store_true", help="a public link, with a password")
-    options.add_argument("--auth", metavar="NAME:PASSWORD", help="ask for these")
-    options.add_argument("--identities", type=Path, default=LIBRARY, help="folder of your people")
-    options.add_argument("--face-pack", help="insightface pack: a name or a folder")
-    options.add_argument("--names", type=Path, help="text file with one celebrity per line")
-    options.add_argument("--calibration", help="file, or hub id; the one that fits by default")
-    options.add_argument("--cache", type=Path, default=CACHE, help="folder for what is made once")
-    options.add_argument("--device", help="cuda, mps or cpu; the best there is by default")
+    options.add_argument(
+        "--auth", type=name_and_password, metavar="NAME:PASSWORD", help="ask for these"
+    )
+    options.add_argument(
+        "--identities", type=value.path, default=LIBRARY, help="folder of your people"
+    )
+    options.add_argument(
+        "--face-pack", type=value.source, help="insightface pack: a name or a folder"
+    )
+    options.add_argument("--names", type=value.path, help="text file with one celebrity per line")
+    options.add_argument(
+        "--calibration", type=value.source, help="file, or hub id; the one that fits by default"
+    )
+    options.add_argument("--cache", type=value.path, help="folder for what is made once")
+    options.add_argument(
+        "--device", type=value.device_name, help="cuda, mps or cpu; the best there is by default"
+    )
     options.add_argument("--dtype", choices=DTYPES, help="of the UNet; the device's by default")
     options.add_argument("--memory", choices=MODES, help="how lean; by the free memory by default")
     options.add_argument("--compile", action="store_true", help="compile the UNet's blocks")
     return options
+
+
+def name_and_password(text: str) -> tuple[str, str]:
+    """Parse “name:password”, both of which are needed."""
+    name, _, password = value.line(text).partition(":")
+    if not name.strip() or not password:
+        raise argparse.ArgumentTypeError("write NAME:PASSWORD, both of at least one character")
+    return name, password
 
 
 if __name__ == "__main__":

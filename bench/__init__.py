@@ -9,4 +9,5 @@ python -m bench.paper_ablation       the official recipe, changed one part at a 
 python -m bench.claims               joint training and interpolation between celebrities
 python -m bench.guidance_correction  learn what guidance adds to the result of every training
 python -m bench.dlib_judge           compare photographs by a second face network
+python -m bench.kills                SIGKILL at random moments of a server that works
 """

@@ -21,7 +21,7 @@ from celeb_core.basis import (
     save_basis,
 )
 from celeb_core.errors import CelebError
-from celeb_core.faces import FaceModel, find_face, find_faces, load_face_model, load_photo
+from celeb_core.faces import FaceModel, find_face, find_faces, load_face_model
 from celeb_core.identity import (
     find_identity,
     list_identities,
@@ -29,6 +29,7 @@ from celeb_core.identity import (
     rename_identity,
     save_identity,
 )
+from celeb_core.image_file import load_photo
 from celeb_core.mapper import load_calibration, save_calibration
 from celeb_core.models import Models, load_models
 from celeb_core.prompt import encode_prompt, parse_prompt, placeholders

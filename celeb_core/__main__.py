@@ -4,102 +4,201 @@ Exit codes: 0 done, 1 with a message that says what to do, 2 wrong usage, 130 in
 """
 
 import argparse
-import logging
 import sys
-import warnings
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
-import diffusers.utils.logging
-import transformers.utils.logging
-
-from celeb_core import cli, device, face_packs, prompt, sampling, types
-from celeb_core.errors import CelebError
+from celeb_core import cli, command_line, device, face_packs, prompt, sampling, types
+from celeb_core import option_values as value
+from celeb_core.basis import MAX_P
 from celeb_core.evaluation import ROWS
 from celeb_core.prepare.preparation import LEVELS
 from celeb_core.textual_inversion import FORMATS
 
-CACHE = Path("~/.cache/celeb-basis-studio").expanduser()
-
-
-def shard(text: str) -> tuple[int, int]:
-    """Parse “1/4”, the first of four."""
-    index, count = map(int, text.split("/"))
-    return range(1, count + 1).index(index), count  # ValueError unless 1 <= index <= count
-
-
 ARGUMENTS: dict[str, dict[str, Any]] = {
-    "ends": {"nargs": 2, "metavar": "PERSON", "help": "celebrity, or <name> of your library"},
-    "file": {"type": Path, "help": "textual-inversion file"},
-    "folder": {"type": Path, "help": "of photos, one of each person, thousands"},
-    "images": {"type": Path, "nargs": "+", "help": "generated, or other photos"},
-    "pack": {"help": ", ".join(face_packs.PACKS)},
-    "person": {"help": "a name of your library, or an identity file"},
-    "photo": {"type": Path, "help": "of the person"},
-    "photos": {"type": Path, "nargs": "+", "help": "of one person, or one of each person"},
-    "prompt": {"help": "<name> in it stands for a person of your library"},
+    "ends": {
+        "type": value.word,
+        "nargs": 2,
+        "metavar": "PERSON",
+        "help": "celebrity, or <name> of your library",
+    },
+    "file": {"type": value.path, "check": value.check_exists, "help": "textual-inversion file"},
+    "folder": {
+        "type": value.path,
+        "check": value.check_folder,
+        "help": "of photos, one of each person, thousands",
+    },
+    "images": {
+        "type": value.path,
+        "check": value.check_file,
+        "nargs": "+",
+        "help": "generated, or other photos",
+    },
+    "pack": {"type": value.word, "help": ", ".join(face_packs.PACKS)},
+    "person": {
+        "type": value.person,
+        "check": value.check_file,
+        "help": "a name of your library, or an identity file",
+    },
+    "photo": {"type": value.path, "check": value.check_file, "help": "of the person"},
+    "photos": {
+        "type": value.path,
+        "check": value.check_file,
+        "nargs": "+",
+        "help": "of one person, or one of each person",
+    },
+    "prompt": {"type": value.line, "help": "<name> in it stands for a person of your library"},
     "--allow-pickle": {"action": "store_true", "help": "read pickles' tensors (and no code), too"},
-    "--batch-size": {"type": int, "help": "photos per step"},
-    "--cache": {"type": Path, "default": CACHE, "help": "folder for bases and calibrations"},
-    "--calibration": {"help": "file, or hub id; the one that fits by default"},
-    "--checkpoint": {"type": Path, "help": "file for the state, to go on later"},
+    "--batch-size": {"type": value.whole(1, 1024), "help": "photos per step"},
+    "--cache": {
+        "type": value.path,
+        "check": value.check_may_be_folder,
+        "help": "folder for bases and calibrations (~/.cache/celeb-basis-studio by default)",
+    },
+    "--calibration": {
+        "type": value.source,
+        "help": "file, or hub id; the one that fits by default",
+    },
+    "--checkpoint": {
+        "type": value.path,
+        "check": value.check_out_file,
+        "help": "file for the state, to go on later",
+    },
     "--compile": {"action": "store_true", "dest": "compiled", "help": "compile the UNet's blocks"},
-    "--components": {"type": int, "default": 512, "help": "most per token embedding"},
-    "--device": {"help": "cuda, mps or cpu; the best there is by default"},
+    "--components": {
+        "type": value.whole(1, MAX_P),
+        "default": MAX_P,
+        "help": "most per token embedding",
+    },
+    "--device": {
+        "type": value.device_name,
+        "help": "cuda, mps or cpu; the best there is by default",
+    },
     "--dtype": {"choices": device.DTYPES, "help": "of the UNet; the device's by default"},
-    "--face": {"type": int, "help": "which face of a photo, 1 is the leftmost"},
-    "--face-pack": {"help": "insightface pack: a name or a folder"},
-    "--fast-lora": {"help": "lcm, or an LCM or Turbo LoRA's file or hub id; sets steps etc."},
+    "--face": {"type": value.whole(1, 1000), "help": "which face of a photo, 1 is the leftmost"},
+    "--face-pack": {"type": value.source, "help": "insightface pack: a name or a folder"},
+    "--fast-lora": {
+        "type": value.source,
+        "help": "lcm, or an LCM or Turbo LoRA's file or hub id; sets steps etc.",
+    },
     "--format": {"choices": FORMATS, "help": "; ".join(map(": ".join, FORMATS.items()))},
-    "--guidance-scale": {"type": float, "help": "the model's by default"},
-    "--identities": {"type": Path, "default": "identities", "help": "folder of your people"},
-    "--json": {"type": Path, "help": "file for the numbers"},
+    "--guidance-scale": {"type": value.real(0, 100), "help": "the model's by default"},
+    "--identities": {
+        "type": value.path,
+        "check": value.check_may_be_folder,
+        "default": "identities",
+        "help": "folder of your people",
+    },
+    "--json": {"type": value.path, "check": value.check_out_file, "help": "file for the numbers"},
     "--level": {"choices": LEVELS, "default": "quick", "help": "how thorough: minutes, or an hour"},
-    "--made-by": {"default": "", "help": "your name, for the file's report"},
-    "--max-seconds": {"type": float, "help": "no step is begun that would pass it"},
+    "--made-by": {"type": value.line, "default": "", "help": "your name, for the file's report"},
+    "--max-seconds": {"type": value.real(0), "help": "no step is begun that would pass it"},
     "--memory": {"choices": device.MODES, "help": "how lean; by the free memory by default"},
-    "--min-explained": {"type": float, "help": "least share, 0 to 1, within the celeb basis"},
-    "--model": {"default": "auto", "help": "auto, toonville, sd15, sdxl, folder, file or hub id"},
-    "--name": {"action": "append", "required": True, "help": "of one person, or once per photo"},
-    "--names": {"type": Path, "help": "text file with one celebrity per line"},
-    "--negative-prompt": {"help": "what should not be in the image"},
-    "--num-images": {"type": int, "help": "of the prompt (1), on the way (9), or of a name (4)"},
-    "--out": {"type": Path, "help": "folder or file for the result (default: %(default)s)"},
-    "--people": {"type": int, "default": 20, "help": "how many of the evaluation set"},
+    "--min-explained": {
+        "type": value.real(0, 1),
+        "help": "least share, 0 to 1, within the celeb basis",
+    },
+    "--model": {
+        "type": value.source,
+        "default": "auto",
+        "help": "auto, toonville, sd15, sdxl, folder, file or hub id",
+    },
+    "--name": {
+        "type": value.person_name,
+        "action": "append",
+        "required": True,
+        "help": "of one person, or once per photo",
+    },
+    "--name of a file": {"type": value.person_name, "help": "of the person; the file's by default"},
+    "--names": {
+        "type": value.path,
+        "check": value.check_file,
+        "help": "text file with one celebrity per line",
+    },
+    "--negative-prompt": {"type": value.line, "help": "what should not be in the image"},
+    "--num-images": {
+        "type": value.whole(1, 10_000),
+        "help": "of the prompt (1), on the way (9), or of a name (4)",
+    },
+    "--out": {
+        "type": value.path,
+        "check": value.check_out_folder,
+        "help": "folder for the result (default: %(default)s)",
+    },
+    "--out as a file": {
+        "type": value.path,
+        "check": value.check_out_file,
+        "help": "file for the result",
+    },
+    "--people": {
+        "type": value.whole(2, 1000),
+        "default": 20,
+        "help": "how many of the evaluation set",
+    },
     "--preset": {"choices": types.PRESETS, "default": "best", "help": "kind of training"},
     "--quick": {"action": "store_true", "help": "no effect: the table is all that there is"},
-    "--resume": {"type": Path, "help": "go on from a file of --checkpoint"},
-    "--root": {"type": Path, "help": "folder whose models/PACK it goes to"},
+    "--replace": {
+        "action": "store_true",
+        "help": "replace a person of that name, who goes to the page's bin, or a file",
+    },
+    "--resume": {
+        "type": value.path,
+        "check": value.check_file,
+        "help": "go on from a file of --checkpoint",
+    },
+    "--root": {
+        "type": value.path,
+        "check": value.check_out_folder,
+        "help": "folder whose models/PACK it goes to",
+    },
     "--rows": {"nargs": "+", "choices": ROWS, "default": ROWS, "help": "of the table"},
     "--scheduler": {"choices": sampling.SCHEDULERS, "help": "the model's by default"},
-    "--seed": {"type": int, "default": 0, "help": "of everything random"},
-    "--shard": {"type": shard, "help": "1/4: the first of four shards of the names"},
-    "--steps": {"type": int, "help": "of the training, or of sampling"},
-    "--template": {"default": prompt.PORTRAIT, "help": "prompt; {} is the person"},
-    "--token": {"help": "trigger word and file name; the person's name by default"},
-    "--vae": {"help": "file, folder or hub id; an AutoencoderTiny (or “tiny”) only decodes images"},
+    "--seed": {"type": value.seed, "default": 0, "help": "of everything random"},
+    "--shard": {"type": value.shard, "help": "1/4: the first of four shards of the names"},
+    "--steps": {"type": value.whole(1, 1000), "help": "of sampling; the model's by default"},
+    "--steps of refinement": {"type": value.whole(1, 10**6), "help": "of the refinement"},
+    "--steps of training": {"type": value.whole(0, 10**6), "help": "of the training"},
+    "--template": {
+        "type": value.template,
+        "default": prompt.PORTRAIT,
+        "help": "prompt; {} is the person",
+    },
+    "--token": {
+        "type": value.word,
+        "help": "trigger word and file name; the person's name by default",
+    },
+    "--vae": {
+        "type": value.source,
+        "help": "file, folder or hub id; an AutoencoderTiny (or “tiny”) only decodes images",
+    },
 }
-"""Positional argument or option -> what argparse has to know; they are alike in all commands."""
+"""Positional argument or option -> what argparse has to know, and the check of a path.
+
+What follows the first word of a key tells options of one name apart, of different commands.
+"""
 
 MODEL = ("--model", "--allow-pickle", "--device", "--dtype", "--memory", "--names", "--cache")
-FILES = (*MODEL, "--out")
 STUDIO = ("--seed", *MODEL, "--vae", "--compile", "--face-pack", "--calibration")
-STEPS = ("--steps", *STUDIO, "--out")
-TRAIN = ("--name", "--face", "--preset", "--max-seconds", "--checkpoint", "--resume", *STEPS)
-SAMPLING = ("--guidance-scale", "--negative-prompt", "--scheduler", "--fast-lora", *STEPS)
-SAMPLE = ("--num-images", "--identities", *SAMPLING)
+PEOPLE = ("--replace", "--out")
+TRAINING = ("--preset", "--steps of training", "--max-seconds", "--checkpoint", "--resume")
+TRAIN = ("--name", "--face", *TRAINING, *STUDIO, *PEOPLE)
+REFINE = ("--batch-size", "--steps of refinement", *STUDIO, "--out as a file")
+SAMPLING = ("--guidance-scale", "--negative-prompt", "--scheduler", "--fast-lora", "--steps")
+SAMPLE = ("--num-images", "--identities", *SAMPLING, *STUDIO, "--out")
+EXPORT = ("--format", "--token", "--identities", *MODEL, *PEOPLE)
+IMPORT = ("--min-explained", "--name of a file", *MODEL, *PEOPLE)
+NAMES = ("--num-images", "--shard", "--steps", *STUDIO, "--out")
 COMMANDS: dict[str, tuple[Any, ...]] = {
     "train": (cli.train, "identities", "photos", *TRAIN),
     "generate": (cli.generate, "images", "prompt", *SAMPLE),
     "interpolate": (cli.interpolate_people, "images", "ends", "--template", *SAMPLE),
-    "export": (cli.export, "embeddings", "person", "--format", "--token", "--identities", *FILES),
-    "import": (cli.import_file, "identities", "file", "--min-explained", *FILES),
+    "export": (cli.export, "embeddings", "person", *EXPORT),
+    "import": (cli.import_file, "identities", "file", *IMPORT),
     "score": (cli.score, None, "photo", "images", "--face", *STUDIO),
-    "basis": (cli.basis, None, "--components", *FILES),
-    "prepare": (cli.prepare, None, "--level", "--made-by", *STUDIO, "--out"),
-    "refine": (cli.refine, None, "folder", "--batch-size", *STEPS),
-    "filter-names": (cli.find_known_names, "names", "--num-images", "--shard", *STEPS),
+    "basis": (cli.basis, None, "--components", *MODEL, "--out as a file"),
+    "prepare": (cli.prepare, None, "--level", "--made-by", *STUDIO, "--out as a file"),
+    "refine": (cli.refine, None, "folder", *REFINE),
+    "filter-names": (cli.find_known_names, "names", *NAMES),
     "pack": (cli.pack, None, "pack", "--root"),
     "doctor": (cli.doctor, None, "--json", "--face-pack", *MODEL),
     "evaluate": (cli.evaluate, None, "--quick", "--people", "--rows", "--json", *STUDIO),
@@ -109,39 +208,30 @@ COMMANDS: dict[str, tuple[Any, ...]] = {
 
 def build_parser() -> argparse.ArgumentParser:
     """Build the parser of all commands; the function of the one that was given is `run`."""
-    parser = argparse.ArgumentParser(prog="celeb-basis", description=__doc__)
+    parser = command_line.Parser(prog="celeb-basis", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     for name, (run, out, *arguments) in COMMANDS.items():
         command = commands.add_parser(name, help=run.__doc__, description=run.__doc__)
+        checks: dict[str, Any] = {}
         for argument in arguments:
-            command.add_argument(argument, **ARGUMENTS[argument])
-        command.set_defaults(run=run, out=out)
-    # Here it is one name, and need not be given.
-    commands.choices["import"].add_argument("--name", help="of the person; the file's by default")
+            about = dict(ARGUMENTS[argument])
+            check = about.pop("check", None)
+            dest = command.add_argument(argument.split()[0], **about).dest
+            checks |= {dest: check} if check else {}
+        command.set_defaults(run=run, out=out, checks=checks)
     return parser
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return the exit code."""
-    options = build_parser().parse_args(arguments)
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
-    # Libraries' notices and bars of their own would hide ours.
-    for library in (transformers.utils.logging, diffusers.utils.logging):
-        library.set_verbosity_error()
-        library.disable_progress_bar()
-    for client in ("httpx", "httpx2"):  # the hub's, by its version
-        logging.getLogger(client).setLevel(logging.ERROR)
-    warnings.simplefilter("ignore", FutureWarning)
-    warnings.filterwarnings("ignore", "The `local_dir_use_symlinks`")  # of diffusers, to the hub
-    try:
+
+    def run() -> None:
+        options = build_parser().parse_args(arguments)
+        value.check_options(options, options.checks)
+        options.cache = vars(options).get("cache") or command_line.cache_folder()
         options.run(options)
-    except CelebError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        return 130
-    return 0
+
+    return command_line.run(run)
 
 
 if __name__ == "__main__":

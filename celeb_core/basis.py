@@ -11,10 +11,19 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from celeb_core.errors import BasisMismatch, FeatureMissing, ModelError, ModelNotFound, UnknownName
+from celeb_core.errors import (
+    BasisMismatch,
+    FeatureMissing,
+    IdentityUnreadable,
+    ModelError,
+    ModelNotFound,
+    SaveFailed,
+    UnknownName,
+)
 from celeb_core.files import write_atomically
 from celeb_core.loading import ASSETS
 from celeb_core.models import Models, read_names
+from celeb_core.tensor_file import read_tensor_file
 from celeb_core.text_encoder import TextEncoder
 from celeb_core.types import CelebBasis, Identity
 
@@ -23,6 +32,8 @@ Subject: TypeAlias = str | Identity | Tensor  # celebrity's name, identity, or e
 K = 2  # token embeddings per name: the first two
 MAX_P = 512
 FORMAT = "celeb-basis 1"
+
+log = logging.getLogger(__name__)
 
 
 def find_basis(
@@ -48,14 +59,22 @@ def find_basis(
         listed = read_names(path)
     wanted = basis_id(listed, models, p)
     paths = [folder / "basis.pt" for folder in (ASSETS, models.folder) if folder]
-    paths += [cache / f"basis-{wanted}.pt"] if cache else []
     for path in paths:
         if path.is_file() and (basis := load_basis(path)).id == wanted:
             return basis
-    logging.getLogger(__name__).info("building the celeb basis of %d names", len(listed))
+    stored = cache / f"basis-{wanted}.pt" if cache else None
+    try:
+        if stored and stored.is_file() and (basis := load_basis(stored)).id == wanted:
+            return basis
+    except (ModelNotFound, OSError) as error:
+        log.warning("made anew: %s", error)
+    log.info("building the celeb basis of %d names", len(listed))
     basis = build_basis(listed, models, p)
-    if cache:
-        save_basis(basis, paths[-1])
+    try:
+        if stored:
+            save_basis(basis, stored)
+    except SaveFailed as error:  # it is built again next time
+        log.warning("%s", error)
     return basis
 
 
@@ -118,15 +137,21 @@ def save_basis(basis: CelebBasis, path: Path) -> None:
 def load_basis(path: Path) -> CelebBasis:
     """Load what `save_basis` wrote, or raise ModelNotFound if it cannot be read."""
     try:
-        content = torch.load(path, weights_only=True)
+        content = read_tensor_file(path)
         if content.pop("format") != FORMAT:
-            raise ValueError("another format")
+            raise ValueError("it has another format")
         # Files of one text encoder did not have its width at first.
         content.setdefault("widths", (content["mean"].shape[1],))
-        return CelebBasis(**content)
-    except Exception as error:
+        basis = CelebBasis(**content)
+        (k, p), d = basis.std.shape, sum(basis.widths)
+        shapes = (basis.mean.shape, basis.components.shape) == ((k, d), (k, p, d))
+        tensors = (basis.mean, basis.components, basis.std)
+        if not shapes or not all(bool(part.isfinite().all()) for part in tensors):
+            raise ValueError("its tensors have wrong shapes, or are not finite")
+        return basis
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
         raise ModelNotFound(
-            f"{path} is no celeb basis that can be read. Build one: celeb-basis basis."
+            f"{path} is no celeb basis that can be read ({error}). Build one: celeb-basis basis."
         ) from error
 
 
@@ -159,14 +184,13 @@ def person_embeddings(person: Subject, basis: CelebBasis, models: Models) -> Ten
     Of a name the first k tokens count; a one-token name gets the mean second embedding.
 
     Raises:
-        BasisMismatch: The identity belongs to another basis.
+        BasisMismatch, IdentityUnreadable: The identity does not belong to the basis.
         UnknownName: The name is empty.
     """
     if isinstance(person, Tensor):
         return person.float()
     if isinstance(person, Identity):
-        if person.basis_id != basis.id:
-            raise BasisMismatch(person.name, basis.id, person.basis_id, person.base_model)
+        check_identity(person, basis)
         return compose(basis, person.coefficients.float())
     embeddings = basis.mean.clone()
     for encoder in models.encoders:
@@ -175,6 +199,22 @@ def person_embeddings(person: Subject, basis: CelebBasis, models: Models) -> Ten
             raise UnknownName(person, (), len(basis.names))
         embeddings[: len(ids), encoder.columns] = encoder.embed(ids)
     return embeddings
+
+
+def check_identity(identity: Identity, basis: CelebBasis) -> None:
+    """Check that an identity belongs to a basis.
+
+    Raises:
+        BasisMismatch: It is of another one.
+        IdentityUnreadable: It says that it does, and has another number of coefficients.
+    """
+    if identity.basis_id != basis.id:
+        raise BasisMismatch(identity.name, basis.id, identity.basis_id, identity.base_model)
+    if identity.coefficients.shape != (shape := basis.std.shape):
+        raise IdentityUnreadable(
+            f"The file of <{identity.name}> is damaged: it has {tuple(identity.coefficients.shape)}"
+            f" coefficients, its basis {tuple(shape)}. Train again, or restore a backup."
+        )
 
 
 def interpolate(a: Subject, b: Subject, lam: float, basis: CelebBasis, models: Models) -> Tensor:

@@ -1,6 +1,5 @@
 """Single file of weights -> its kind and the components of a diffusers pipeline."""
 
-import pickle
 import re
 from collections.abc import Collection
 from pathlib import Path
@@ -17,8 +16,15 @@ from safetensors.torch import load_file
 from torch import Tensor
 from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
-from celeb_core.downloads import NETWORK_ERRORS, PICKLED, STABLE_DIFFUSION, download
+from celeb_core.downloads import (
+    NETWORK_ERRORS,
+    PICKLED,
+    STABLE_DIFFUSION,
+    USE_BUNDLED,
+    download,
+)
 from celeb_core.errors import ModelNotFound, ModelUnsupported
+from celeb_core.tensor_file import PICKLE, ZIP, map_pickle, parsing
 
 SUPPORTED = (
     "Supported are Stable Diffusion 1.x, 2.x, SDXL and their fine-tunes, as a diffusers folder or "
@@ -57,16 +63,15 @@ STRANGERS = {  # how a file begins, or its suffix -> what it is
     "<": "a web page, perhaps of a site that wanted a login: download the model again",
     ".onnx": "an ONNX file",
 }
-PICKLES = (b"PK\x03\x04", b"\x80")  # a zip, as torch.save writes it, and what it wrote before
 
 
 def read_weights(path: Path, allow_pickle: bool = False) -> dict[str, Tensor]:
-    """Read a file of weights, memory-mapped where it can be, under the names of today.
+    """Read a file of weights, memory-mapped, under the names of today.
 
     Raises:
-        ModelNotFound: It is a part of a download.
+        ModelNotFound: It is damaged, or a part of a download.
         ModelUnsupported: It is of another format, or pickled and `allow_pickle` is false.
-        OSError, SafetensorError: It cannot be read, or is damaged.
+        OSError: It cannot be read.
     """
     with open(path, "rb") as file:
         begin = file.read(32)
@@ -74,12 +79,10 @@ def read_weights(path: Path, allow_pickle: bool = False) -> dict[str, Tensor]:
         raise ModelNotFound(f"{path} is an unfinished download. Let it end, or begin it anew.")
     suffix, marks = path.suffix.lower(), STRANGERS.items()
     known = [what for m, what in marks if begin.startswith(m.encode()) or suffix == m]
-    if begin[8:9] == b"{":
-        weights = load_file(path)
-    elif begin.startswith(PICKLES):
-        weights = _read_pickle(path, allow_pickle, mmap=begin.startswith(PICKLES[0]))
-    elif suffix == ".safetensors" and not known:
-        weights = load_file(path)  # which says what is wrong with it
+    if begin.startswith((ZIP, PICKLE)) and begin[8:9] != b"{":
+        weights = _read_pickle(path, allow_pickle)
+    elif begin[8:9] == b"{" or (suffix == ".safetensors" and not known):
+        weights = _read_safetensors(path)
     else:
         raise ModelUnsupported(f"{path} is {[*known, 'no file of weights'][0]}. {SUPPORTED}")
     # Old merges lack “text_model.”; some files were saved with what was around the weights.
@@ -87,17 +90,28 @@ def read_weights(path: Path, allow_pickle: bool = False) -> dict[str, Tensor]:
     return {OLD_TEXT.sub(r"\1text_model.", key): value for key, value in weights.items()}
 
 
-def _read_pickle(path: Path, allow_pickle: bool, mmap: bool) -> dict[str, Tensor]:
+def _read_safetensors(path: Path) -> dict[str, Tensor]:
+    try:
+        with parsing():
+            return load_file(path)  # type: ignore[no-any-return]
+    except ValueError as error:
+        what = f"{path} is damaged or was downloaded in part ({error}): get it again"
+        raise ModelNotFound(f"{what}, {USE_BUNDLED}") from error
+
+
+def _read_pickle(path: Path, allow_pickle: bool) -> dict[str, Tensor]:
     if not allow_pickle:
         raise ModelUnsupported(f"{path} {PICKLED}")
     try:
-        weights = torch.load(path, "cpu", weights_only=True, mmap=mmap)
-    except (pickle.UnpicklingError, EOFError, RuntimeError) as error:
-        what = f"{path} is damaged or holds more than tensors, and is not read"
+        weights = map_pickle(path)
+        if not isinstance(weights, dict):
+            raise ValueError(f"it holds a {type(weights).__name__}, not weights by name")
+    except ValueError as error:
+        what = f"{path} is damaged or holds more than tensors, and is not read ({error})"
         raise ModelUnsupported(f"{what}. Get the model as .safetensors. {SUPPORTED}") from error
     while isinstance(weights.get("state_dict"), dict):
         weights = weights["state_dict"]
-    return {key: value for key, value in weights.items() if isinstance(value, Tensor)}
+    return {str(key): value for key, value in weights.items() if isinstance(value, Tensor)}
 
 
 def checkpoint_kind(path: Path, weights: dict[str, Tensor]) -> str:
@@ -108,7 +122,7 @@ def checkpoint_kind(path: Path, weights: dict[str, Tensor]) -> str:
     """
     kinds = (kind for part, kind in KINDS.items() if any(part in key for key in weights))
     kind = next(kinds, "of an unknown kind")
-    channels = weights[UNET_IN].shape[1] if UNET_IN in weights else 4
+    channels = weights[UNET_IN].shape[1:2].numel() if UNET_IN in weights else 4
     if channels != 4:
         kind = f"a checkpoint for inpainting or editing ({channels} channels)"
     if kind not in ("sd1", "sdxl"):

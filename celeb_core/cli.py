@@ -1,10 +1,10 @@
 """The commands of `celeb-basis`; their options are in `celeb_core.__main__`."""
 
-import io
 import json
 import logging
 import re
 import sys
+import tempfile
 from argparse import Namespace
 from dataclasses import replace
 from functools import partial
@@ -13,14 +13,14 @@ from typing import Any
 
 import torch
 from accelerate import PartialState
-from PIL import Image
 from tqdm import tqdm
 
-from celeb_core import evaluation, face_packs, files, identity, mapper, sampling
+from celeb_core import evaluation, face_packs, files, identity, mapper, outputs, sampling
 from celeb_core.basis import find_basis, interpolate, save_basis
 from celeb_core.doctor import examine
-from celeb_core.errors import BadName, CelebError, FeatureMissing
-from celeb_core.faces import find_face, largest_face, load_photo
+from celeb_core.errors import CelebError, FeatureMissing, SaveFailed, UsageError
+from celeb_core.faces import find_face, largest_face
+from celeb_core.image_file import load_photo
 from celeb_core.models import Models, load_models
 from celeb_core.prepare import names
 from celeb_core.prepare.preparation import prepare_model
@@ -35,14 +35,18 @@ from celeb_core.types import Calibration, CelebBasis, Face, Identity, Person, Sa
 
 def train(options: Namespace) -> None:
     """Train people on their photos and write identity files."""
-    if len(options.name) not in (1, len(options.photos)):
-        raise CelebError(
-            f"{len(options.name)} names, {len(options.photos)} photos: give one, or one per photo."
-        )
+    names, photos = options.name, options.photos
+    if len(names) not in (1, len(photos)):
+        raise UsageError(f"{len(names)} names, {len(photos)} photos: give one, or one per photo.")
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise UsageError(f"Two people are called “{twice[0]}”. Give each a name of their own.")
+    outputs.check_checkpoint(options)
+    options.replace |= options.resume is not None  # the person whom this training made before
+    outputs.check_free(names, options)
     studio = _studio(options)
-    faces = [find_face(photo, studio.faces, options.face) for photo in options.photos]
-    each = [faces] if len(options.name) == 1 else [[face] for face in faces]
-    people = [Person(name, tuple(own)) for name, own in zip(options.name, each, strict=True)]
+    faces = [find_face(photo, studio.faces, options.face) for photo in photos]
+    each = [faces] if len(names) == 1 else [[face] for face in faces]
+    people = [Person(name, tuple(own)) for name, own in zip(names, each, strict=True)]
     given = _given(options, "seed", "steps", "max_seconds")
     config = recipe(options.preset, studio.calibration).changed(**given)
     fit = partial(fit_identities, calibration=studio.calibration, recogniser=studio.faces.id)
@@ -51,23 +55,31 @@ def train(options: Namespace) -> None:
             _advance(bar, step.step, step.steps, *step.losses.values())
             due = step.checkpoint and (step.step % 10 == 0 or step.step == step.steps)
             if options.checkpoint and due:
-                save_checkpoint(step, options.checkpoint)
-    for person in step.people:
-        print(identity.save_identity(person, options.out))
+                try:
+                    save_checkpoint(step, options.checkpoint)
+                except SaveFailed as error:  # the training is worth more than its checkpoint
+                    tqdm.write(f"warning: {error}", file=sys.stderr)
+    print(*outputs.save_new_people(step.people, options), sep="\n")
 
 
 def generate(options: Namespace) -> None:
     """Generate images from a prompt."""
     studio, library, config = _sampling(options)
-    prompt = parse_prompt(options.prompt, library)
+    prompt, count = parse_prompt(options.prompt, library), config.num_images
     for hint in hints(prompt, studio.models.names):
         logging.warning("hint: %s", hint)
-    with tqdm(desc="generating", unit="step") as bar:
-        on_step = partial(_advance, bar)
-        images = sampling.generate(prompt, studio.models, studio.basis, config, on_step=on_step)
     slug = re.sub(r"[^a-z0-9]+", "-", options.prompt.lower()).strip("-")[:60] or "image"
-    for seed, image in enumerate(images, start=config.seed):
-        _save_image(image, options.out / f"{slug}-{seed}.png")
+    with tqdm(desc="generating", unit="step") as bar:
+        for done in range(0, count, config.batch_size):  # what is done is kept, whatever follows
+            size = min(config.batch_size, count - done)
+            batch = replace(config, num_images=size, seed=config.seed + done)
+
+            def on_step(step: int, steps: int, done: int = done, size: int = size) -> None:
+                _advance(bar, step + done * steps // size, count * steps // size)
+
+            images = sampling.generate(prompt, studio.models, studio.basis, batch, on_step=on_step)
+            for seed, image in enumerate(images, start=batch.seed):
+                outputs.save_image(image, options.out / f"{slug}-{seed}.png")
 
 
 def interpolate_people(options: Namespace) -> None:
@@ -80,34 +92,41 @@ def interpolate_people(options: Namespace) -> None:
     for index in tqdm(range(count), "interpolating", unit="image"):
         lam = index / max(1, count - 1)
         mixture = interpolate(b, a, lam, studio.basis, studio.models)
-        text = options.template.format("<mix>")
+        text = options.template.replace("{}", "<mix>")
         prompt = parse_prompt(text, {**library, "mix": mixture})
         (image,) = sampling.generate(prompt, studio.models, studio.basis, config)
-        _save_image(image, options.out / f"mix-{index:02}.png")
+        outputs.save_image(image, options.out / f"mix-{index:02}.png")
 
 
 def export(options: Namespace) -> None:
     """Write an identity as a textual-inversion file for other tools."""
+    files.check_writable(options.out)
     models = _models(options)
     basis = find_basis(models, options.names, options.cache)
-    name, library = options.person.strip("<> "), _library(options, basis)
-    if Path(options.person).is_file():
-        person = identity.load_identity(Path(options.person), basis)
+    if isinstance(options.person, Path):
+        person = identity.load_identity(options.person, basis)
     else:
-        person = library.get(name) or identity.find_identity(name, options.identities, basis)
-    path = export_identity(person, basis, models, options.out, **_given(options, "format", "token"))
-    print(path, *(f"  {tool}: {note}" for tool, note in usage_notes(path).items()), sep="\n")
+        own = _library(options, basis).get(options.person)
+        person = own or identity.find_identity(options.person, options.identities, basis)
+    given = _given(options, "format", "token")
+    with tempfile.TemporaryDirectory() as folder:
+        first = export_identity(person, basis, models, Path(folder), **given).relative_to(folder)
+        made = [path for path in Path(folder).rglob("*") if path.is_file()]
+        new = {options.out / path.relative_to(folder): path.read_bytes() for path in made}
+    outputs.save_files(new, options.replace)
+    notes = usage_notes(path := options.out / first)
+    print(path, *(f"  {tool}: {note}" for tool, note in notes.items()), sep="\n")
 
 
 def import_file(options: Namespace) -> None:
     """Turn a textual-inversion file of another tool into identity files."""
+    files.check_writable(options.out)
     models = _models(options)
     basis = find_basis(models, options.names, options.cache)
     found = import_identities(options.file, basis, **_given(options, "name", "min_explained"))
-    if taken := {one.identity.name for one in found} & set(identity.list_identities(options.out)):
-        raise BadName(f"“{min(taken)}” is taken in {options.out}. Give another --name.")
-    for one in found:
-        path = identity.save_identity(one.identity, options.out)
+    outputs.check_free([one.identity.name for one in found], options)
+    saved = outputs.save_new_people([one.identity for one in found], options)
+    for one, path in zip(found, saved, strict=True):
         print(f"{path}: <{one.identity.name}>, {one.explained:.1%} within the celeb basis")
 
 
@@ -125,6 +144,7 @@ def score(options: Namespace) -> None:
 
 def basis(options: Namespace) -> None:
     """Build the model's celeb basis from names."""
+    files.check_writable(options.out.parent if options.out else options.cache)
     models = _models(options)
     built = find_basis(models, options.names, options.cache, options.components)
     if options.out:
@@ -137,6 +157,7 @@ def prepare(options: Namespace) -> None:
     shard = _processes(options)
     studio = _studio(options)
     out = options.out or calibration_path(studio.models, studio.faces, options.cache)
+    files.check_writable(out.parent)
     chosen = {"seed": options.seed, "made_by": options.made_by, "shard": shard}
     with tqdm(desc="preparing", unit="latent") as bar:
         note = ""
@@ -155,8 +176,7 @@ def refine(options: Namespace) -> None:
     studio, folder = _studio(options), options.folder
     models, initial = studio.models, _calibration(studio)
     out = options.out or calibration_path(models, studio.faces, options.cache)
-    if not folder.is_dir():
-        raise FeatureMissing(f"{folder} is no folder. Name one with photos, one of each person.")
+    files.check_writable(out.parent)
     photos: list[Face] = []
     for path in tqdm(sorted(folder.iterdir()), "finding faces", unit="photo"):
         try:
@@ -176,6 +196,7 @@ def refine(options: Namespace) -> None:
 
 def find_known_names(options: Namespace) -> None:
     """Find the names that the model knows, and write a report with their images."""
+    files.check_writable(options.out)
     shard = _processes(options)
     studio, stored = _studio(options), options.out / "faces"
     people = names.candidates(studio.basis.names)
@@ -211,6 +232,8 @@ def pack(options: Namespace) -> None:
 
 def evaluate(options: Namespace) -> None:
     """Print how good new people are, beside celebrities by name."""
+    if options.json:
+        files.check_writable(options.json.parent)
     result = evaluation.evaluate(_studio(options), options.seed, options.people, options.rows)
     print(evaluation.format_table(result))
     if options.json:
@@ -219,6 +242,8 @@ def evaluate(options: Namespace) -> None:
 
 def doctor(options: Namespace) -> None:
     """Check packages, devices, disk and a model; exit code 1 if something will not work."""
+    if options.json:
+        files.check_writable(options.json.parent)
     checks, known = [], "model device dtype memory face_pack names cache".split()
     for check in examine(**_given(options, *known)):
         checks.append(check)
@@ -278,20 +303,13 @@ def _library(options: Namespace, basis: CelebBasis) -> dict[str, Identity]:
 
 def _sampling(options: Namespace) -> tuple[Studio, dict[str, Identity], SampleConfig]:
     """Load the studio, its people, and how to sample; a fast LoRA has defaults of its own."""
+    files.check_writable(options.out)
     studio = _studio(options, faces=False)
     if options.fast_lora:
         sampling.add_fast_lora(studio.models, options.fast_lora)
-    options.steps = options.steps or None  # as many as usual
     fields = "num_images seed steps guidance_scale negative_prompt scheduler".split()
     usual = sampling.FAST if options.fast_lora else SampleConfig()
     return studio, _library(options, studio.basis), replace(usual, **_given(options, *fields))
-
-
-def _save_image(image: Image.Image, path: Path) -> None:
-    buffer = io.BytesIO()
-    image.save(buffer, format="PNG")
-    files.write_atomically(path, buffer.getvalue())
-    print(path)
 
 
 def _advance(bar: Any, done: int, total: int, *losses: float) -> None:

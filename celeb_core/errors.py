@@ -161,3 +161,7 @@ class ResumeMismatch(CelebError):
 
 class SaveFailed(CelebError):
     """A file could not be written; what was there before is intact."""
+
+
+class UsageError(CelebError):
+    """An option or argument that cannot be used as it was given; exit code 2."""

@@ -19,7 +19,7 @@ from PIL import Image
 from safetensors.torch import load_file
 from torch import Tensor
 
-from celeb_core.errors import FeatureMissing
+from celeb_core.errors import FeatureMissing, UsageError
 from celeb_core.faces import find_face, largest_face
 from celeb_core.prompt import PORTRAIT, parse_prompt
 from celeb_core.sampling import generate_each
@@ -62,6 +62,8 @@ def load_evaluation_set(studio: Studio, seed: int, people: int) -> EvaluationSet
         )
     tensors = {name: t.float() for name, t in load_file(files / "people.safetensors").items()}
     gallery, names = tensors["judge_embedding"], studio.models.names
+    if people > len(names):
+        raise UsageError(f"There are {len(names)} celebrities, not {people}. Evaluate fewer.")
     grid = Image.open(files / "people.png").convert("RGB")
     rng, index = random.Random(seed), list(range(len(gallery)))
     rng.shuffle(index)

@@ -1,10 +1,9 @@
-"""Image file -> Face: decode, detect, align, embed, quality."""
+"""Photo -> Face: detect, align, embed, quality."""
 
-import io
 import logging
-import warnings
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -15,23 +14,26 @@ import torch
 from insightface.app import FaceAnalysis
 from insightface.utils.face_align import norm_crop
 from onnxruntime.capi import onnxruntime_pybind11_state as onnx_errors
-from PIL import Image, ImageOps
-from pillow_heif import register_heif_opener
+from PIL import Image
 from torch import Tensor
 from torch.nn import functional
 
 from celeb_core import errors, face_packs
 from celeb_core.files import sha256
+from celeb_core.image_file import PhotoSource, load_photo
 from celeb_core.types import Box, Face, Framing
 
-PhotoSource: TypeAlias = str | Path | bytes | Image.Image
 Pixels: TypeAlias = npt.NDArray[np.uint8]
 
-MAX_PIXELS = 150_000_000  # of a file; more is taken for a decompression bomb
-MAX_SIDE = 2048  # of the decoded photo, in pixels
-MIN_SIDE = 16  # pixels
-
 TASKS = ["detection", "recognition"]  # of a pack, which may hold more
+CROPS = (1.4, 2.0, 2.8, 4.0)  # around a face whose orientation is asked for, in sides of its box
+# Of the evidence for an orientation, a sum of log odds. Many a detector is nearly as confident of
+# faces that are upside down, or more; over four crops the right orientation won by 2.4 or more.
+SURE = 3.0  # more than all others, of the photo itself: no crops are needed
+TURN = 1.0  # more than for the photo as it is, of the crops, and at least FOUND: it is turned
+FOUND = 4.0
+UNFOUND = 0.25  # the score where a detector finds no face
+CROP = 320  # pixels
 SHIFT = 2  # pixels of an aligned crop, about the error of a detector's landmarks
 OFFSETS = ((1, 1), (0, 1), (2, 1), (1, 0), (1, 2))  # rows, columns, in SHIFTs
 
@@ -67,11 +69,9 @@ class FaceModel:
 
     def find(self, photo: Image.Image) -> list[Face]:
         """Find all faces of an upright RGB photo, left to right; empty if there are none."""
-        if not self.ready:
-            raise errors.FacePackMissing(self.note)
         rgb = np.asarray(photo.convert("RGB"))
         faces = []
-        for found in self.analysis.get(np.ascontiguousarray(rgb[:, :, ::-1])):  # it takes BGR
+        for found in self._analysis().get(np.ascontiguousarray(rgb[:, :, ::-1])):  # it takes BGR
             if not np.isfinite(found.embedding).all():
                 continue  # coinciding landmarks: the alignment has no solution
             aligned = np.asarray(norm_crop(rgb, found.kps, 112))
@@ -81,6 +81,26 @@ class FaceModel:
             score = float(found.det_score)
             faces.append(Face(photo.crop(crop), aligned, embedding, box, crop, landmarks, score))
         return sorted(faces, key=lambda face: face.box[0] + face.box[2])
+
+    def detect(self, photo: Image.Image) -> list[tuple[float, Box, int]]:
+        """Find the faces of an RGB photo, whatever their orientation.
+
+        Returns:
+            The detector's confidence, the box, and by how many quarters, counter-clockwise, the
+            landmarks have to be turned to be upright, of each.
+        """
+        bgr = np.ascontiguousarray(np.asarray(photo)[:, :, ::-1])
+        found = []
+        for (*box, score), points in zip(*self._analysis().det_model.detect(bgr), strict=True):
+            up_x, up_y = points[:2].mean(0) - points[3:].mean(0)  # from the mouth to the eyes
+            turns = round(math.atan2(up_x, -up_y) / (math.pi / 2)) % 4
+            found.append((float(score), tuple(box), turns))
+        return found
+
+    def _analysis(self) -> Any:
+        if not self.ready:
+            raise errors.FacePackMissing(self.note)
+        return self.analysis
 
     def embed(self, aligned: Pixels) -> Tensor:
         """Embed an aligned crop (112, 112, 3) RGB -> (512,) float32 of unit norm.
@@ -143,73 +163,33 @@ def load_face_model(
     return model
 
 
-def load_photo(source: PhotoSource) -> Image.Image:
-    """Decode an image file (JPEG, PNG, WebP, HEIC, ..., of any mode) or convert an image.
+@dataclass(frozen=True, eq=False)
+class FoundFaces:
+    """The faces of a photo, at least one, left to right."""
 
-    It becomes upright 8-bit RGB, on white where transparent, the longer side at most MAX_SIDE.
-
-    Raises:
-        PhotoUnreadable: No image, a part of one, or too few pixels.
-        PhotoTooLarge: More than MAX_PIXELS.
-    """
-    name = str(source) if isinstance(source, str | Path) else "the image"
-    try:
-        photo = source if isinstance(source, Image.Image) else _open(source)
-        if photo.width * photo.height > MAX_PIXELS:
-            raise Image.DecompressionBombError
-        if min(photo.size) < MIN_SIDE:
-            raise errors.PhotoUnreadable(
-                f"{name} has only {photo.width} x {photo.height} pixels. "
-                "Use a photo of at least 128 x 128."
-            )
-        photo = _to_rgb(ImageOps.exif_transpose(photo))  # a copy: the caller's image stays
-        photo.thumbnail((MAX_SIDE, MAX_SIDE), reducing_gap=2.0)
-        return photo
-    except Image.DecompressionBombError as error:
-        raise errors.PhotoTooLarge(
-            f"{name} has more than {MAX_PIXELS // 1_000_000} million pixels. "
-            "Save a smaller copy and use that."
-        ) from error
-    except FileNotFoundError as error:
-        raise errors.PhotoUnreadable(f"There is no file {name}.") from error
-    except (OSError, SyntaxError, ValueError, EOFError) as error:  # all that PIL raises
-        raise errors.PhotoUnreadable(
-            f"{name} is no image that can be read, or only a part of one. "
-            "Save it again as JPEG or PNG."
-        ) from error
+    photo: Image.Image  # to which their boxes refer: turned upright
+    faces: list[Face]
 
 
-def _open(source: str | Path | bytes) -> Image.Image:
-    register_heif_opener()
-    with warnings.catch_warnings():  # MAX_PIXELS takes the place of PIL's own limit
-        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-        photo = Image.open(io.BytesIO(source) if isinstance(source, bytes) else source)
-    photo.draft("RGB", (MAX_SIDE, MAX_SIDE))  # JPEG: decode at a fraction of the size
-    return photo
-
-
-def _to_rgb(photo: Image.Image) -> Image.Image:
-    if photo.mode.startswith("I") or photo.mode == "F":  # 16 bits and more: convert() would clip
-        values = np.asarray(photo, dtype=np.float32)
-        top = 65535.0 if values.max() > 255 else 255.0
-        photo = Image.fromarray((values / top * 255).clip(0, 255).astype(np.uint8))
-    elif "A" in photo.getbands() or "transparency" in photo.info:
-        white = Image.new("RGBA", photo.size, "white")
-        photo = Image.alpha_composite(white, photo.convert("RGBA"))
-    return photo.convert("RGB")
-
-
-def find_faces(source: PhotoSource, model: FaceModel) -> list[Face]:
-    """Find all faces of a photo, left to right.
+def examine_photo(source: PhotoSource, model: FaceModel) -> FoundFaces:
+    """Find all faces of a photo, which is turned if they are upside down or on their sides.
 
     Raises:
         PhotoError: See `load_photo`; NoFaceFound if there is none.
     """
-    faces = model.find(load_photo(source))
+    photo = load_photo(source)
+    if turns := _turns(photo, model):
+        photo = photo.rotate(90 * turns, expand=True)
+    faces = [replace(face, turned=90 * turns) for face in model.find(photo)]
     if not faces:
         advice = "Try a photo where the face fills more of the frame, looks at the camera, is lit."
         raise errors.NoFaceFound(f"No face found. {advice} {model.note}".rstrip())
-    return faces
+    return FoundFaces(photo, faces)
+
+
+def find_faces(source: PhotoSource, model: FaceModel) -> list[Face]:
+    """Find all faces of a photo as `examine_photo` does, left to right."""
+    return examine_photo(source, model).faces
 
 
 def find_face(source: PhotoSource, model: FaceModel, choose: int | None = None) -> Face:
@@ -224,6 +204,41 @@ def find_face(source: PhotoSource, model: FaceModel, choose: int | None = None) 
     if choose is None or not 1 <= choose <= len(faces):
         raise errors.SeveralFaces(faces)
     return faces[choose - 1]
+
+
+def _turns(photo: Image.Image, model: FaceModel) -> int:
+    """Return by how many quarters, counter-clockwise, a photo is turned for its faces' sake."""
+    evidence, views = np.zeros(4), [photo.rotate(90 * turns, expand=True) for turns in range(4)]
+    found = [(*face, turns) for turns, view in enumerate(views) for face in model.detect(view)]
+    if not found:
+        return 0
+    for score, _, turns_left, turns in found:
+        evidence[(turns + turns_left) % 4] += _log_odds(score)
+    if evidence[0] - evidence[1:].max() > SURE:
+        return 0
+    _, box, _, turns = max(found, key=lambda face: face[0])
+    evidence = _crop_evidence(views[turns], box, turns, model)
+    best = int(evidence.argmax())
+    return best if evidence[best] > max(FOUND, evidence[0] + TURN) else 0
+
+
+def _crop_evidence(view: Image.Image, box: Box, turns: int, model: FaceModel) -> npt.NDArray[Any]:
+    """Find a face in crops of a turned photo; return the evidence for each orientation, (4,)."""
+    evidence, (left, top, right, bottom) = np.zeros(4), box
+    x, y, longer = (left + right) / 2, (top + bottom) / 2, max(right - left, bottom - top)
+    for half in (scale * longer / 2 for scale in CROPS):
+        extent = (x - half, y - half, x + half, y + half)
+        crop = view.transform((CROP, CROP), Image.Transform.EXTENT, extent, fillcolor="grey")
+        for more in range(4):
+            if faces := model.detect(crop.rotate(90 * more)):
+                score, _, turns_left = max(faces, key=lambda face: face[0])
+                weight = _log_odds(score) - _log_odds(UNFOUND)
+                evidence[(turns + more + turns_left) % 4] += weight
+    return evidence
+
+
+def _log_odds(score: float) -> float:
+    return math.log(max(score, 1e-3) / (1.0005 - score))
 
 
 def largest_face(faces: Sequence[Face]) -> Face:
@@ -255,6 +270,9 @@ def quality_notes(face: Face, side: int) -> list[str]:
     eyes, score = right_eye - left_eye, face.score
     turn = abs((nose - (left_eye + right_eye) / 2) @ eyes / max(float(eyes @ eyes), 1e-6))
     notes = {
+        f"The photo was turned upright by {face.turned} degrees: its faces were "
+        f"{'upside down' if face.turned == 180 else 'on their sides'}. "
+        "Use another photo if that is wrong.": face.turned > 0,
         f"Small: the face is {high} pixels high. Use a photo with {need:.0f} or more.": high < need,
         "Blurred: fine traits will be missed. Use a sharper photo.": sharpness < BLURRED,
         "Dark: colours will be off. Use a photo with light on the face.": light < DARK,

@@ -1,24 +1,31 @@
 """Atomic writes, reads of files that may be anything, and work that processes divide by files."""
 
 import hashlib
+import itertools
 import json
 import logging
 import math
 import os
 import shutil
+import stat
+import tempfile
+import time
 import uuid
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError, safe_open
+import psutil
+from safetensors import safe_open
 from torch import Tensor
 
 from celeb_core.errors import SaveFailed
 
-MAX_JSON = 1_000_000  # bytes
+MAX_JSON = 10_000_000  # bytes
 MAX_DEPTH = 16  # of nested JSON
+IDLE = 10.0  # seconds without a write after which a temporary file may be a leftover
+MAX_TENSORS = 100_000_000  # bytes of a file of tensors that this program wrote
 SPARE = 20_000_000  # bytes that must be free before work begins whose result is to be saved
 
 log = logging.getLogger(__name__)
@@ -32,7 +39,7 @@ def write_atomically(path: Path, content: bytes) -> Path:
     Raises:
         SaveFailed: Full disk, no permission, ...
     """
-    temporary = path.with_name(f".{uuid.uuid4().hex}.tmp")
+    temporary = temporary_path(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with open(temporary, "xb") as file:
@@ -50,13 +57,114 @@ def write_atomically(path: Path, content: bytes) -> Path:
         ) from error
 
 
+@contextmanager
+def changing(path: Path) -> Iterator[None]:
+    """Within the block, files are moved or deleted; what the system refuses is a SaveFailed."""
+    try:
+        yield
+    except OSError as error:
+        raise SaveFailed(
+            f"Could not change {path}: {error.strerror or error}. Check the permissions of its "
+            "folder."
+        ) from error
+
+
+def temporary_path(path: Path) -> Path:
+    """Return a hidden path beside `path`, with its suffix, for what is to be renamed to it.
+
+    `delete_leftovers` finds it if this process dies.
+    """
+    return path.with_name(f".{this_process()}-{uuid.uuid4().hex}.tmp{path.suffix}")
+
+
+def this_process() -> str:
+    """Return a name for this process that no other one of this machine had or will have."""
+    process = psutil.Process()
+    return f"{process.pid}-{process.create_time():.0f}"
+
+
+def is_alive(process: str) -> bool:
+    """Return whether a process of that name, see `this_process`, runs on this machine."""
+    number, _, created = process.partition("-")
+    try:
+        return f"{psutil.Process(int(number)).create_time():.0f}" == created
+    except (psutil.Error, ValueError, OverflowError):
+        return False
+
+
+def write_new(path: Path, content: bytes) -> Path:
+    """Write a file like `write_atomically`, but never in the place of another one.
+
+    Its name is the first of x, x-2, x-3, ... that is free, whatever other processes do meanwhile.
+
+    Raises:
+        SaveFailed: Full disk, no permission, ...
+    """
+    temporary = write_atomically(temporary_path(path), content)
+    try:
+        names = (path.with_stem(f"{path.stem}-{number}") for number in itertools.count(2))
+        return next(free for free in itertools.chain([path], names) if _claim(free, temporary))
+    except OSError as error:
+        raise SaveFailed(
+            f"Could not write {path}: {error.strerror or error}. Free some space or choose "
+            "another folder."
+        ) from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _claim(path: Path, temporary: Path) -> bool:
+    """Give a file a second name or, where a file system has no such, another one; if it is free."""
+    try:
+        os.link(temporary, path)
+    except FileExistsError:
+        return False
+    except OSError:
+        try:
+            path.open("xb").close()
+        except FileExistsError:
+            return False
+        os.replace(temporary, path)
+    return True
+
+
+def private_folder() -> Path:
+    """Return the user's folder within the system's temporary one, which nobody else can read.
+
+    If somebody else has taken its name, it is a new one for this time only.
+    """
+    user = os.getuid() if hasattr(os, "getuid") else 0  # Windows has a temporary folder per user
+    folder = Path(tempfile.gettempdir(), f"celeb-basis-{user}")
+    with suppress(OSError):
+        folder.mkdir(mode=0o700, exist_ok=True)
+        found = folder.lstat()
+        if stat.S_ISDIR(found.st_mode) and found.st_uid == user:
+            folder.chmod(0o700)
+            return folder
+    log.warning("%s belongs to somebody else: temporary files are of this process alone", folder)
+    return Path(tempfile.mkdtemp(prefix="celeb-basis-"))
+
+
+def delete_leftovers(folder: Path) -> None:
+    """Delete temporary files and folders of processes that died, in a folder and those within."""
+    for path in list(folder.glob("**/.*-*-*.tmp*")):
+        with suppress(OSError):  # another process deletes it, too
+            idle = time.time() - path.lstat().st_mtime
+            if idle <= IDLE or is_alive(path.name[1:].rpartition("-")[0]):
+                continue
+            if path.is_dir():
+                shutil.rmtree(path)
+            else:
+                path.unlink()
+
+
 def check_writable(folder: Path) -> None:
     """Write and delete a file in a folder, so that work whose result cannot be saved is not begun.
 
     Raises:
         SaveFailed: It is read-only, not a folder, or nearly full.
     """
-    probe = folder / f".{uuid.uuid4().hex}.tmp"
+    probe = folder / ".writable"
     write_atomically(probe, b"")
     probe.unlink(missing_ok=True)
     if (free := shutil.disk_usage(folder).free) < SPARE:
@@ -82,20 +190,48 @@ def read_bytes(path: Path, most: int) -> bytes:
     return content
 
 
-def parse_json(text: str | bytes) -> Any:
+def parse_json(text: str | bytes, finite: bool = True) -> Any:
     """Parse JSON that may be anything, nested at most MAX_DEPTH times.
 
     Raises:
-        ValueError: It is no JSON, too long, nested too deeply, or has numbers that are not finite.
+        ValueError: It is no JSON, too long, nested too deeply, or has a number that is not finite
+            although it must be.
     """
     if len(text) > MAX_JSON:
         raise ValueError(f"{len(text):,} bytes of JSON; at most {MAX_JSON:,} are read")
     try:
-        value = json.loads(text, parse_constant=_finite, parse_float=_finite)
+        parse = _finite if finite else float
+        value = json.loads(text, parse_constant=parse, parse_float=parse)
         _check_depth(value, MAX_DEPTH)
     except RecursionError as error:
         raise ValueError("JSON that is nested too deeply") from error
     return value
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON object; infinities are numbers.
+
+    It is empty for a file that is not there or, with a warning, holds something else.
+    """
+    if not path.exists():
+        return {}
+    try:
+        value = parse_json(read_bytes(path, MAX_JSON), finite=False)
+        if not isinstance(value, dict):
+            raise ValueError(f"it holds a {type(value).__name__}, not an object")
+        return value
+    except (OSError, ValueError) as error:
+        log.warning("skipped: %s (%s)", path, error)
+        return {}
+
+
+def oldest_first(paths: Iterable[Path]) -> list[Path]:
+    """Sort files by the time of their last change; those that vanish meanwhile are left out."""
+    found = []
+    for path in paths:
+        with suppress(OSError):
+            found.append((path.stat().st_mtime, path))
+    return [path for _, path in sorted(found)]
 
 
 def _finite(number: str) -> float:
@@ -116,16 +252,20 @@ def read_tensors(path: Path, wanted: str) -> tuple[dict[str, Tensor], dict[str, 
     """Read a safetensors file of the `wanted` format (the metadata's "format").
 
     Returns:
-        Its tensors and metadata; None, with a warning, for a file that is damaged or of another
-        format; None for one that is not there.
+        Its tensors and metadata; None, with a warning, for a file that is damaged, larger than
+        MAX_TENSORS or of another format; None for one that is not there.
     """
-    if not path.is_file():
-        return None
     try:
+        if not path.is_file():
+            return None
+        if (size := path.stat().st_size) > MAX_TENSORS:
+            raise ValueError(f"{size:,} bytes; at most {MAX_TENSORS:,} are read")
         with safe_open(path, framework="pt") as file:
             metadata: dict[str, str] = file.metadata() or {}
+            if (size := sum(map(len, metadata.values()))) > MAX_JSON:
+                raise ValueError(f"{size:,} bytes of metadata; at most {MAX_JSON:,} are read")
             tensors = {name: file.get_tensor(name) for name in file.keys()}
-    except (SafetensorError, OSError) as error:
+    except Exception as error:  # safetensors throws what not, for a dtype that PyTorch lacks, too
         log.warning("ignored: %s is damaged (%s); make it again", path, error)
         return None
     if metadata.get("format") != wanted:

@@ -6,23 +6,36 @@ import json
 import logging
 import re
 import unicodedata
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
-from celeb_core.errors import BadName, BasisMismatch, IdentityNotFound, IdentityUnreadable
-from celeb_core.files import write_atomically
+from celeb_core.basis import K, check_identity
+from celeb_core.errors import (
+    BadName,
+    IdentityError,
+    IdentityNotFound,
+    IdentityUnreadable,
+    SaveFailed,
+    quote,
+)
+from celeb_core.files import read_bytes, write_atomically
 from celeb_core.loading import ASSETS
+from celeb_core.tensor_file import parse_safetensors
 from celeb_core.text_encoder import normal_name
 from celeb_core.types import CelebBasis, Identity
 
-FORMAT = "celeb-identity 1"
+KIND = "celeb-identity"
+FORMAT = f"{KIND} 1"
 SUFFIX, SAMPLE_SUFFIX = ".safetensors", ".sample.safetensors"  # a user's own goes first
 SAMPLES = ASSETS.parent / "identities"  # their folder, in a checkout and in an installed package
 MAX_NAME = 64
 MAX_BYTES = 3072  # of a model with one text encoder; two encoders have twice as many numbers
+MAX_READ = 16 * MAX_BYTES  # of a file that another program wrote, with numbers in float64
+MAX_SETTINGS = 600  # characters
 
 log = logging.getLogger(__name__)
 
@@ -53,19 +66,41 @@ def file_name(name: str) -> str:
 
 
 def save_identity(identity: Identity, folder: Path) -> Path:
-    """Write the identity atomically, in at most 3 KB (SDXL's 5 KB), and return the file.
+    """Write the identity atomically, in about 3 KB (SDXL's 5 KB), and return the file.
 
     Raises:
-        BadName, SaveFailed: The name is not allowed, or the file cannot be written.
+        BadName, SaveFailed: The name is not allowed; the file cannot be written, or not be read.
     """
+    return save_identities([identity], folder)[0]
+
+
+def save_identities(identities: Sequence[Identity], folder: Path) -> list[Path]:
+    """Write identities as `save_identity` does, and return the files; on an error, no new ones."""
+    files = {folder / file_name(check_name(one.name)): _serialised(one) for one in identities}
+    new = [path for path in files if not path.exists()]
+    try:
+        return [write_atomically(path, content) for path, content in files.items()]
+    except SaveFailed:
+        for path in new:
+            path.unlink(missing_ok=True)
+        raise
+
+
+def _serialised(identity: Identity) -> bytes:
     metadata = {"format": FORMAT, "name": check_name(identity.name), "basis_id": identity.basis_id}
     metadata |= {"base_model": identity.base_model[:200], "recogniser": identity.recogniser[:60]}
-    metadata["settings"] = json.dumps(dict(identity.settings), separators=(",", ":"))
+    metadata["settings"] = _text(identity.settings)
+    if len(metadata["settings"]) > MAX_SETTINGS:
+        raise ValueError(f"{len(metadata['settings'])} characters: the settings are too long")
     numbers = identity.coefficients.detach().cpu().half().contiguous()
-    content = save({"coefficients": numbers}, metadata=metadata)
-    if len(content) > max(MAX_BYTES, numbers.nbytes + 1024):
-        raise ValueError(f"identity file of {len(content)} bytes: its settings are too long")
-    return write_atomically(folder / file_name(metadata["name"]), content)
+    content: bytes = save({"coefficients": numbers}, metadata=metadata)
+    try:
+        _parsed(content)
+    except ValueError as error:
+        raise SaveFailed(
+            f"<{identity.name}> cannot be saved: {error}. Train again, or import another file."
+        ) from error
+    return content
 
 
 def load_identity(path: Path, basis: CelebBasis | None = None) -> Identity:
@@ -75,35 +110,81 @@ def load_identity(path: Path, basis: CelebBasis | None = None) -> Identity:
         IdentityNotFound, IdentityUnreadable: It is not there; it is damaged or of another kind.
         BasisMismatch: It belongs to another basis.
     """
-    if not path.is_file():
-        raise IdentityNotFound(f"There is no identity file {path}. Look into its folder.")
     try:
-        with safe_open(path, framework="pt") as file:
-            meta = {"base_model": "", "recogniser": "", "settings": "{}", **(file.metadata() or {})}
-            if meta.get("format") != FORMAT:
-                raise ValueError(f"its format is {meta.get('format')!r}, not {FORMAT!r}")
-            numbers = file.get_tensor("coefficients").float()
-        if numbers.ndim != 2 or not numbers.isfinite().all():
-            raise ValueError(f"its numbers are {tuple(numbers.shape)} or not finite")
-        ids = meta["basis_id"], meta["base_model"], meta["recogniser"]
-        identity = Identity(check_name(meta["name"]), numbers, *ids, json.loads(meta["settings"]))
-    except (SafetensorError, BadName, KeyError, ValueError, OSError) as error:
-        raise IdentityUnreadable(
-            f"{path} is no identity file, or damaged ({error}). Train again, or restore a backup."
+        identity = _parsed(read_bytes(path, MAX_READ))
+    except FileNotFoundError as error:
+        raise IdentityNotFound(
+            f"There is no identity file {path}. Look into its folder."
         ) from error
-    if basis is not None and identity.basis_id != basis.id:
-        raise BasisMismatch(identity.name, basis.id, identity.basis_id, identity.base_model)
+    except (BadName, KeyError, TypeError, ValueError, AttributeError, OSError) as error:
+        raise IdentityUnreadable(
+            f"{path} is no identity file, or damaged ({quote(str(error))}). "
+            "Train again, or restore a backup."
+        ) from error
+    if basis is not None:
+        check_identity(identity, basis)
     return identity
 
 
-def list_identities(folder: Path, suffix: str = SUFFIX) -> dict[str, Identity]:
-    """Return all readable identities of a folder by name, sorted; others are logged."""
+def _parsed(content: bytes) -> Identity:
+    """Parse an identity file and check all of it, so that whoever has an identity can save it.
+
+    Raises:
+        ValueError, BadName: Something is wrong with it.
+    """
+    tensors, stored = parse_safetensors(content)
+    meta = {"name": "", "basis_id": "", "base_model": "", "recogniser": "", "settings": "{}"}
+    meta |= stored
+    if meta.get("format") != FORMAT:
+        raise ValueError(f"its format is {meta.get('format')!r}, not {FORMAT!r}")
+    if list(tensors) != ["coefficients"]:
+        raise ValueError(f"it has the tensors {sorted(tensors)[:5]}, not coefficients alone")
+    numbers = tensors["coefficients"]
+    shape = tuple(numbers.shape)
+    if not numbers.is_floating_point() or len(shape) != 2 or shape[0] != K or not shape[1]:
+        raise ValueError(f"its coefficients are {shape} of {numbers.dtype}, not ({K}, …) floats")
+    if not numbers.half().isfinite().all():
+        raise ValueError("its coefficients are not finite in float16")
+    if len(meta["settings"]) > MAX_SETTINGS or len(meta["basis_id"]) > MAX_NAME:
+        raise ValueError("its settings, or the id of its basis, are too long")
+    settings, kinds = json.loads(meta["settings"]), (str, int, float)
+    if not isinstance(settings, dict) or not all(isinstance(x, kinds) for x in settings.values()):
+        raise ValueError(f"its settings are {meta['settings']}, not names with texts and numbers")
+    if len(_text(settings)) > MAX_SETTINGS:
+        raise ValueError("its settings are too long")
+    ids = meta["basis_id"], meta["base_model"][:200], meta["recogniser"][:60]
+    return Identity(check_name(meta["name"]), numbers.float(), *ids, settings)
+
+
+def _text(settings: Mapping[str, Any]) -> str:
+    return json.dumps(dict(settings), separators=(",", ":"))
+
+
+def is_identity_file(path: Path) -> bool:
+    """Return whether a file is an identity, or was one before it was damaged."""
+    try:
+        with open(path, "rb") as file:
+            return KIND.encode() in file.read(MAX_READ)
+    except OSError:
+        return False
+
+
+def list_identities(
+    folder: Path, suffix: str = SUFFIX, basis: CelebBasis | None = None
+) -> dict[str, Identity]:
+    """Return all readable identities of a folder by name, sorted; others are logged.
+
+    With a basis, those that say that they belong to it and do not are left out as well.
+    """
     people: list[Identity] = []
     for path in sorted(folder.glob(f"*{suffix}"), key=lambda p: (SAMPLE_SUFFIX not in p.name, p)):
         try:
-            people.append(load_identity(path))
-        except IdentityUnreadable as error:
-            log.warning("skipped: %s", error)
+            identity = load_identity(path)
+            if basis is not None and identity.basis_id == basis.id:
+                check_identity(identity, basis)
+            people.append(identity)
+        except IdentityError as error:
+            log.warning("skipped: %s", " ".join(str(error).split()))  # names may have several lines
     return {person.name: person for person in sorted(people, key=lambda person: person.name)}
 
 

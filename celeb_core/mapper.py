@@ -6,7 +6,7 @@ and saved.
 
 import json
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from celeb_core.basis import over_std
-from celeb_core.errors import BasisMismatch, CalibrationUnusable, TrainingDiverged
+from celeb_core.errors import BasisMismatch, CalibrationUnusable, TrainingDiverged, quote
 from celeb_core.files import read_tensors, write_atomically
 from celeb_core.types import (
     Calibration,
@@ -33,6 +33,7 @@ MIN_SCALE = 1.0  # of a float16 loss; gradients that overflow below it are no ma
 LABELS = ("basis_id", "base_model", "recogniser")
 CALIBRATED = ("down", "up", "bias", "directions", "correction")  # tensors of a Calibration
 FORMAT = "celeb-calibration 3"
+MAKE_AGAIN = "make it again with “celeb-basis prepare”, or name another one"
 
 log = logging.getLogger(__name__)
 
@@ -142,9 +143,12 @@ def build_mapper(
 
 
 def check_basis(calibration: Calibration, basis: CelebBasis) -> None:
-    """Raise BasisMismatch if the calibration is of another basis."""
+    """Raise BasisMismatch or CalibrationUnusable if the calibration is not of this basis."""
     if calibration.basis_id != basis.id:
         raise BasisMismatch("calibration", basis.id, calibration.basis_id, calibration.base_model)
+    if (count := len(calibration.bias)) != basis.std.numel():
+        what = f"it has {count} coefficients, its basis {basis.std.numel()}"
+        raise CalibrationUnusable(f"{calibration.source} is damaged: {what}; {MAKE_AGAIN}")
 
 
 def zero_correction(directions: Tensor) -> Tensor:
@@ -189,28 +193,46 @@ def read_calibration(path: Path, recogniser: str, basis_id: str) -> Calibration:
         if (metadata["recogniser"], metadata["basis_id"]) != (recogniser, basis_id):
             what = "recogniser" if metadata["recogniser"] != recogniser else "celeb basis"
             raise ValueError(f"made with another {what} for {metadata['base_model']}")
+        if not 0 < tensors["directions"].shape[1] <= FACE_WIDTH:
+            raise ValueError("it has no directions, or too many")
         tensors.setdefault("correction", zero_correction(tensors["directions"]))
         names, framing = (json.loads(metadata[name]) for name in ("names", "framing"))
         settings, report = (json.loads(metadata.get(name, "{}")) for name in ("settings", "report"))
         TrainConfig().changed(**settings)  # raises TypeError for what is no setting
         numbers = [report.get("seconds", 0), *report.get("identity_over_by_name", [])]
-        if not all(isinstance(number, int | float) for number in numbers):
-            raise ValueError("its report is damaged")
-        rank, count, q = len(tensors["down"]), len(tensors["bias"]), len(tensors["correction"])
-        sizes = (rank, FACE_WIDTH), (count, rank), (count,), (count, q), (q, q + 1)
-        shapes = dict(zip(CALIBRATED, sizes, strict=True), face_embeddings=(len(names), FACE_WIDTH))
-        finite = all(bool(tensor.isfinite().all()) for tensor in tensors.values())
-        if not finite or {name: x.shape for name, x in tensors.items()} != shapes:
-            raise ValueError("its tensors have wrong shapes or are not finite")
+        if not all(isinstance(number, int | float) for number in [*numbers, *framing.values()]):
+            raise ValueError("its report or framing is damaged")
+        usual = TrainConfig().flat()
+        if not all(_is_like(value, usual[name]) for name, value in settings.items()):
+            raise ValueError("its settings are damaged")
+        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+            raise ValueError("its names are damaged")
+        check_calibrated(tensors, len(tensors["bias"]))
+        if tensors["face_embeddings"].shape != (len(names), FACE_WIDTH) or len(tensors) != 6:
+            raise ValueError("it has other tensors than those of its names")
         tensors["face_embeddings"] = functional.normalize(tensors["face_embeddings"], dim=1)
         values: dict[str, Any] = tensors | {name: metadata[name] for name in LABELS}
         values |= {"settings": settings, "report": report, "source": str(path)}
         return Calibration(tuple(names), framing=Framing(**framing), **values)
-    except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
-        advice = "Prepare the model again, or name another one."
-        raise CalibrationUnusable(
-            f"{path} is no calibration to use: {error}. {advice}", option="celeb-basis prepare"
-        ) from error
+    except (ValueError, LookupError, TypeError, AttributeError, RuntimeError) as error:
+        what = f"{path} is no calibration to use: {quote(str(error))}; {MAKE_AGAIN}"
+        raise CalibrationUnusable(what) from error
+
+
+def _is_like(value: Any, usual: Any) -> bool:
+    """Return whether a setting has the type of its usual value; None is that of a number."""
+    kinds = type(usual) if isinstance(usual, int | str) else (int, float)
+    return isinstance(value, kinds)
+
+
+def check_calibrated(tensors: Mapping[str, Tensor], count: int) -> None:
+    """Raise ValueError if CALIBRATED tensors, of that many coefficients, do not fit together."""
+    rank, q = len(tensors["down"]), tensors["directions"].shape[1]
+    sizes = (rank, FACE_WIDTH), (count, rank), (count,), (count, q), (q, q + 1)
+    wrong = [n for n, size in zip(CALIBRATED, sizes, strict=True) if tensors[n].shape != size]
+    wrong += [name for name, tensor in tensors.items() if not tensor.isfinite().all()]
+    if wrong or not 0 < q <= FACE_WIDTH:
+        raise ValueError(f"its tensors {wrong} have wrong shapes or are not finite")
 
 
 def build_optimiser(
@@ -235,6 +257,22 @@ def build_optimiser(
             group = {"params": list(part.parameters()), "lr": lr, "initial_lr": lr}
             groups.append({**group, "per_tensor": part is mapper})
     return TensorAdam(groups) if calibrated else torch.optim.AdamW(groups)
+
+
+def check_state(
+    optimiser: torch.optim.Optimizer, state: Mapping[int, Mapping[str, Tensor]]
+) -> None:
+    """Raise ValueError if a stored state, by number of the parameter, is not of this optimiser."""
+    shapes: dict[int, dict[str, torch.Size]] = {}
+    for group in optimiser.param_groups:
+        averaged = isinstance(optimiser, TensorAdam) and group["per_tensor"]
+        for parameter in group["params"]:
+            square = torch.Size() if averaged else parameter.shape
+            sizes = {"step": torch.Size(), "exp_avg": parameter.shape, "exp_avg_sq": square}
+            shapes[len(shapes)] = sizes
+    for index, tensors in state.items():
+        if {name: tensor.shape for name, tensor in tensors.items()} != shapes.get(index):
+            raise ValueError(f"the optimiser's state of parameter {index} does not fit")
 
 
 class TensorAdam(torch.optim.Optimizer):

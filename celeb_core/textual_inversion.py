@@ -1,19 +1,28 @@
 """Textual-inversion files of other tools, out and in."""
 
 import io
-from dataclasses import dataclass
+import logging
+from dataclasses import dataclass, replace
+from itertools import chain, count
 from pathlib import Path
-from typing import Any
 
 import torch
-from safetensors.torch import load_file, save
-from torch import Tensor, nn
+from safetensors.torch import save
+from torch import Tensor
 
 from celeb_core.basis import compose, person_embeddings, project
-from celeb_core.errors import BadName, EmbeddingUnusable, IdentityNotFound, IdentityUnreadable
+from celeb_core.embedding_file import LEARNED, LEARNED_2, SDXL_KEYS, read_embeddings
+from celeb_core.errors import (
+    BadName,
+    EmbeddingUnusable,
+    IdentityNotFound,
+    IdentityUnreadable,
+    quote,
+)
 from celeb_core.files import write_atomically
-from celeb_core.identity import SUFFIX, check_name, file_name
+from celeb_core.identity import SUFFIX, check_name, file_name, is_identity_file, load_identity
 from celeb_core.models import Models
+from celeb_core.tensor_file import MAX_BYTES, read_tensor_file
 from celeb_core.types import CelebBasis, Identity
 
 FORMATS = {  # name of an export format -> what is written
@@ -21,12 +30,10 @@ FORMATS = {  # name of an export format -> what is written
     "a1111": "TOKEN.pt for A1111",
     "diffusers": "TOKEN/learned_embeds.safetensors, which brings its token along",
 }
-SDXL_KEYS = ("clip_l", "clip_g")  # its two text encoders
-GENERIC_KEYS = ("emb_params", *SDXL_KEYS, "*")  # they name no person: the file's name does
 FAMILIES = {768: "SD 1.x", 1024: "SD 2.x", 1280: "SDXL's second encoder alone", 2048: "SDXL"}
 READERS = {SUFFIX: "safetensors.torch import load_file", ".pt": "torch import load"}
-LEARNED, LEARNED_2 = "learned_embeds.safetensors", "learned_embeds_2.safetensors"  # diffusers'
-MAX_BYTES = 50_000_000
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,7 +55,8 @@ def export_identity(
     """Write the token embeddings of an identity of the basis as a textual-inversion file.
 
     `format` is one of FORMATS. `token`, trigger word and file name, is by default the identity's
-    name, made safe. Returns the file, 6 KB (SDXL's 16 KB); of diffusers' two for SDXL the first.
+    name, made safe, and “-person” where that is a token of the model. Returns the file, 6 KB
+    (SDXL's 16 KB); of diffusers' two for SDXL the first.
 
     Raises:
         BasisMismatch, BadName: The identity is of another basis; some tool would misread the token.
@@ -63,7 +71,12 @@ def export_identity(
         raise BadName(
             f"“{token}” is no trigger word for all tools. Use up to 40 of a-z, 0-9, single hyphens."
         )
-    token = token or file_name(identity.name).removesuffix(SUFFIX)
+    if token and _is_known(token, models):
+        log.warning(
+            "“%s” is a token of the model already: kohya sd-scripts refuses such a file, SD.Next "
+            "leaves it out. Another --token is read by all tools.", token
+        )  # fmt: skip
+    token = token or _free_token(file_name(identity.name).removesuffix(SUFFIX), models)
     about = {"format": "pt", "name": identity.name, "basis_id": basis.id}
     about["base_model"] = identity.base_model
     parts = zip((LEARNED, LEARNED_2), tensors.values(), strict=False)
@@ -75,18 +88,33 @@ def export_identity(
     return [write_atomically(folder / name, file) for name, file in files[format].items()][0]
 
 
+def _free_token(slug: str, models: Models) -> str:
+    """Return a trigger word, made of a name, that is no token of the model."""
+    words = chain([slug, f"{slug}-person"], (f"{slug}-person-{number}" for number in count(2)))
+    return next(word for word in words if not _is_known(word, models))
+
+
+def _is_known(token: str, models: Models) -> bool:
+    """Return whether the model has such a token, alone or with what tools add for the second."""
+    words = {f"{token}{second}{end}" for second in ("", "1", "_1") for end in ("", "</w>")}
+    return any(words & encoder.tokenizer.get_vocab().keys() for encoder in models.encoders)
+
+
 def _as_a1111(tensors: dict[str, Tensor], token: str, identity: Identity) -> bytes:
     """Serialise for A1111, diffusers (`name`, key `*`) and InvokeAI (`string_to_token`)."""
+    trained = identity.settings.get("trained")
     content = {
         "string_to_token": {"*": 265},  # the id of “*” in CLIP's vocabulary
         "string_to_param": {"*": next(iter(tensors.values()))},
         "name": token,
-        "step": int(identity.settings.get("trained", 0)),
+        "step": trained if isinstance(trained, int) else 0,
         "sd_checkpoint": None,
         "sd_checkpoint_name": identity.base_model or None,
     }
     buffer = io.BytesIO()
-    torch.save(content if len(tensors) == 1 else tensors, buffer)  # SDXL's are bare tensors
+    # SDXL's are bare tensors. In a zip, torch.save writes members that A1111 takes for an attack.
+    whole = content if len(tensors) == 1 else tensors
+    torch.save(whole, buffer, _use_new_zipfile_serialization=False)
     return buffer.getvalue()
 
 
@@ -97,7 +125,7 @@ def usage_notes(path: Path) -> dict[str, str]:
     calls, sources = [], [f'"{path}"']
     if file == LEARNED and second.is_file():
         sources.append(f'"{second}"')
-    elif SDXL_KEYS[1] in _content(path):
+    elif SDXL_KEYS[1] in read_tensor_file(path):
         calls.append(f"from {READERS[path.suffix]} as read")
         sources = [f'read("{path}")["{key}"]' for key in SDXL_KEYS]
     for source, suffix in zip(sources, ("", "_2"), strict=False):
@@ -122,36 +150,36 @@ def usage_notes(path: Path) -> dict[str, str]:
 def import_identities(
     path: Path, basis: CelebBasis, name: str | None = None, min_explained: float = 0.9
 ) -> list[Imported]:
-    """Read the person of a textual-inversion file, or all people of an official Celeb Basis `.pt`.
+    """Read the people of an identity file, another tool's embedding, or an official `.pt`.
 
     Token embeddings are projected on the basis, which must be of the model that they were made
-    for; a single one is taken for the first, with the mean second one. `name` None is the file's
-    own; several people are numbered. `min_explained` is the least `Imported.explained`, 0 to 1.
+    for; a single one is taken for the first, with the mean second one. `path` may be diffusers'
+    folder. `name` None is the file's own; several people are numbered. `min_explained` is the least
+    `Imported.explained`, 0 to 1.
 
     Raises:
         IdentityNotFound, IdentityUnreadable: It is not there; it is damaged or of an unknown kind.
-        BadName: The name is not allowed.
+        BasisMismatch, BadName: The identity is of another basis; the name is not allowed.
         EmbeddingUnusable: The embeddings are too wide, too many or too far from the basis.
     """
-    if not path.is_file():
-        raise IdentityNotFound(f"There is no file {path}. Name an embedding file.")
-    if (size := path.stat().st_size) > MAX_BYTES:
-        raise EmbeddingUnusable(
-            f"{path} has {size / 1e6:.0f} MB: a model, no embedding. Start with it as the model.",
-            option="--model FILE",
-        )
+    if is_identity_file(path):
+        identity = load_identity(path, basis)
+        return [Imported(replace(identity, name=check_name(name or identity.name)), 1.0)]
     try:
-        own, found = _layout(_content(path), path.stem)
-        people = [torch.atleast_2d(rows.detach().float()) for rows in found]
-        if not all(rows.ndim == 2 and rows.isfinite().all() for rows in people):
-            raise ValueError("vectors that are not finite, or not in a table")
-    except EmbeddingUnusable:
-        raise
-    except Exception as error:  # a parser of foreign files may raise anything
-        reason = f"{type(error).__name__}: {error}".partition("\n")[0]
+        if path.is_file() and (size := path.stat().st_size) > MAX_BYTES:
+            raise EmbeddingUnusable(
+                f"{path} has {size / 1e6:.0f} MB: a model, no embedding. Start with it as the model.",
+                option="--model FILE",
+            )
+        own, people = read_embeddings(path, basis.widths)
+    except FileNotFoundError as error:
+        what = f"There is no {LEARNED} in" if path.is_dir() else "There is no file"
+        raise IdentityNotFound(f"{what} {path}. Name an embedding file.") from error
+    except (OSError, ValueError) as error:
         raise IdentityUnreadable(
-            f"{path} is no embedding file of a known kind, or a damaged one ({reason}). Known are "
-            "textual-inversion files (.safetensors, .pt, .bin) and the official Celeb Basis .pt."
+            f"{path} is no embedding file of a known kind, or a damaged one ({quote(str(error))}). "
+            "Known are textual-inversion files (.safetensors, .pt, .bin, .png), diffusers’ folders "
+            "and the official Celeb Basis .pt."
         ) from error
     name, several = (name or own).strip("<>"), len(people) > 1
     named = [(f"{name}-{i}" if several else name, rows) for i, rows in enumerate(people, 1)]
@@ -173,12 +201,17 @@ def _project(name: str, vectors: Tensor, basis: CelebBasis, min_explained: float
     embeddings = basis.mean.clone()
     embeddings[:count] = vectors
     coefficients = project(basis, embeddings)
+    if not coefficients.half().isfinite().all():
+        raise EmbeddingUnusable(
+            f"“{name}” is no person: its numbers, up to {vectors.abs().max():.0e}, are far beyond "
+            f"those of the celebrities of “{basis.base_model}”."
+        )
     away, lost = (
-        torch.stack([part.square().sum() for part in difference.split(basis.widths, -1)])
+        torch.stack([part.double().square().sum() for part in difference.split(basis.widths, -1)])
         for difference in (embeddings - basis.mean, embeddings - compose(basis, coefficients))
     )
     explained = 1 - float((lost / away.clamp_min(torch.finfo(away.dtype).tiny)).max())
-    if explained < min_explained:
+    if not explained >= min_explained:
         raise EmbeddingUnusable(
             f"Only {explained:.0%} of “{name}” lies among the celebrities of “{basis.base_model}”, "
             f"{min_explained:.0%} are asked for: the person would be lost. Train on a photo, or "
@@ -187,36 +220,3 @@ def _project(name: str, vectors: Tensor, basis: CelebBasis, min_explained: float
         )
     about = (basis.id, basis.base_model, "", {"imported": round(explained, 4)})
     return Imported(Identity(name, coefficients, *about), explained)
-
-
-def _content(path: Path) -> Any:
-    """Read a file, or diffusers' two of a person for SDXL: tensors and plain containers only."""
-    if path.suffix != ".safetensors":
-        with torch.serialization.safe_globals([nn.ParameterDict]):  # the first textual inversion's
-            return torch.load(path, map_location="cpu", weights_only=True)
-    content, second = load_file(path), path.with_name(LEARNED_2)
-    if path.name == LEARNED and second.is_file():
-        other = load_file(second)
-        return {key: torch.cat([part, other[key]], -1) for key, part in content.items()}
-    return content
-
-
-def _layout(content: Any, stem: str) -> tuple[str, list[Tensor]]:
-    """Tell the layouts of docs/textual_inversion.md apart: a name, and the embeddings of each."""
-    if isinstance(content, Tensor):
-        return stem, [content]
-    if "string_to_param" in content:  # A1111; the first textual inversion's has no name
-        return content.get("name") or stem, [*dict(content["string_to_param"]).values()][:1]
-    if "id_embeddings" in content:  # the official code: one entry per person, zeros unused
-        return stem, [rows.flatten(0, -2) for rows in content["id_embeddings"] if rows.any()]
-    if "id_coefficients" in content or "meta_id_net" in content:
-        raise EmbeddingUnusable(
-            f"{stem} holds {', '.join(content)}, useless without the official code's basis. Write "
-            "it there again with test_mode “embedding”, or train the person from the photo."
-        )
-    if all(key in content for key in SDXL_KEYS):
-        return stem, [torch.cat([content[key] for key in SDXL_KEYS], -1)]
-    if len(content) != 1:
-        raise ValueError(f"keys {list(content)[:5]}")
-    key, vectors = next(iter(content.items()))
-    return stem if key in GENERIC_KEYS else key, [vectors]

@@ -4,6 +4,7 @@ One mapper serves all people; `DenoisingLoss` sends gradients to it (Celeb Basis
 """
 
 import json
+import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -12,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 from torch.nn import functional
@@ -22,8 +22,8 @@ from celeb_core.basis import compose
 from celeb_core.checks import MOST, SEEDS, number
 from celeb_core.denoising_loss import DenoisingLoss, NuisanceTokens
 from celeb_core.device import loss_scaler, within_memory
-from celeb_core.errors import BadName, FeatureMissing, ResumeMismatch
-from celeb_core.files import write_atomically
+from celeb_core.errors import BadName, FeatureMissing, ResumeMismatch, quote
+from celeb_core.files import MAX_TENSORS, read_bytes, write_atomically
 from celeb_core.identity import check_name
 from celeb_core.mapper import (
     CalibratedMapper,
@@ -31,6 +31,8 @@ from celeb_core.mapper import (
     Mapper,
     build_mapper,
     build_optimiser,
+    check_calibrated,
+    check_state,
     linear_decay,
     optimiser_step,
     paper_noise,
@@ -38,6 +40,7 @@ from celeb_core.mapper import (
 from celeb_core.models import Models
 from celeb_core.name_regression import regress_on_names
 from celeb_core.saved_config import config_from_dict
+from celeb_core.tensor_file import parse_safetensors
 from celeb_core.types import (
     Calibration,
     CelebBasis,
@@ -261,11 +264,23 @@ def restore(training: Training, path: Path) -> None:
     Raises:
         ResumeMismatch: It cannot be read, or is of other people, models or settings.
     """
-    tensors, metadata = _read(path, training)
+    try:
+        tensors, metadata = _read(path, training)
+        _check_numbers(tensors, training)
+        _put_back(training, tensors, metadata)
+    except (OSError, LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+        raise ResumeMismatch(
+            f"{path} is no training checkpoint that can be read ({quote(str(error))}). "
+            "Start the training anew."
+        ) from error
+
+
+def _put_back(training: Training, tensors: Mapping[str, Tensor], metadata: dict[str, str]) -> None:
     saved = {key[7:]: t for key, t in tensors.items() if key.startswith("mapper.")}
     mapper: Mapper = CoefficientMapper(training.basis, training.config.mapper.norm)
     if "directions" in saved:  # of the calibration that there was, not of today's
         shape = (training.basis.k, training.basis.p)
+        check_calibrated(saved, math.prod(shape))
         mapper = CalibratedMapper(shape, saved, training.config.mapper.shrink)
     mapper.load_state_dict(saved)
     training.use(mapper)
@@ -274,33 +289,44 @@ def restore(training: Training, path: Path) -> None:
         if key.startswith("optimizer."):
             _, index, name = key.split(".")
             state.setdefault(int(index), {})[name] = value
+    check_state(training.optimiser, state)
     training.optimiser.load_state_dict({**training.optimiser.state_dict(), "state": state})
     training.kept = tensors["kept"].to(training.models.device)
     if (nuisance := training.loss.nuisance_tokens) is not None:
         nuisance.offsets.data.copy_(tensors["nuisance_tokens"])
     training.generator.set_state(tensors["generator"])
     if scaler := json.loads(metadata.get("scaler", "{}")):
+        kinds = {key: type(value) for key, value in training.scaler.state_dict().items()}
+        known = {key: type(value) for key, value in scaler.items()} == kinds
+        if not known or not all(map(math.isfinite, scaler.values())):
+            raise ValueError(f"the scale {scaler}")
         training.scaler.load_state_dict(scaler)
     training.step, training.seconds_before = int(metadata["step"]), float(metadata["seconds"])
+    if training.step < 0 or not 0 <= training.seconds_before < math.inf:
+        raise ValueError(f"step {training.step} after {training.seconds_before} seconds")
+
+
+def _check_numbers(tensors: Mapping[str, Tensor], training: Training) -> None:
+    """Raise ValueError if coefficients or nuisance tokens do not fit, or a number is not finite."""
+    expected = {"kept": training.kept}
+    if (nuisance := training.loss.nuisance_tokens) is not None:
+        expected["nuisance_tokens"] = nuisance.offsets
+    wrong = [key for key, own in expected.items() if tensors[key].shape != own.shape]
+    wrong += [key for key, tensor in tensors.items() if not tensor.isfinite().all()]
+    if wrong:
+        raise ValueError(f"{', '.join(wrong)}: of a wrong shape or not finite")
 
 
 def _read(path: Path, training: Training) -> Checkpoint:
-    try:
-        with safe_open(path, framework="pt") as file:
-            metadata: dict[str, str] = file.metadata() or {}
-            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-        *run, stored = json.loads(metadata["run"])
-        if metadata["format"] not in FORMATS or not tensors.keys() >= {"kept", "generator"}:
-            raise ValueError("not of a known format, or a part of one")
-        if metadata["format"] == FORMATS[1]:
-            run = run[1:]  # it began with the format
-            tensors["nuisance_tokens"] = tensors.pop("photo_words", torch.zeros(0))
-            tensors.pop("mapper.radius", None)
-        run.append(_run(training, config_from_dict(dict(stored)))[-1])
-    except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
-        raise ResumeMismatch(
-            f"{path} is no training checkpoint that can be read. Start the training anew."
-        ) from error
+    tensors, metadata = parse_safetensors(read_bytes(path, MAX_TENSORS))
+    *run, stored = json.loads(metadata["run"])
+    if metadata["format"] not in FORMATS or not tensors.keys() >= {"kept", "generator"}:
+        raise ValueError("not of a known format, or a part of one")
+    if metadata["format"] == FORMATS[1]:
+        run = run[1:]  # it began with the format
+        tensors["nuisance_tokens"] = tensors.pop("photo_words", torch.zeros(0))
+        tensors.pop("mapper.radius", None)
+    run.append(_run(training, config_from_dict(dict(stored)))[-1])
     if run != (own := _run(training, training.config)):
         raise ResumeMismatch(
             f"{path} belongs to another training: {run}; this one is {own}. "

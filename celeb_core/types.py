@@ -42,6 +42,7 @@ class Face:
     crop: Box  # the part of the photo that `image` shows
     landmarks: npt.NDArray[np.float32]  # (5, 2) eyes, nose tip, mouth corners
     score: float  # the detector's confidence, 0 to 1
+    turned: int = 0  # degrees, counter-clockwise, by which the photo was turned to be upright
 
 
 @dataclass(frozen=True, eq=False)

@@ -16,6 +16,7 @@ from PIL import Image, ImageDraw
 from safetensors.torch import save_file
 
 from celeb_core import Person, build_basis, find_face, load_models, load_studio
+from celeb_core.__main__ import main
 from celeb_core.types import Calibration
 
 torch.set_num_threads(1)
@@ -26,6 +27,7 @@ picture portrait depiction image close up two people reads book next to smiling 
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--full", action="store_true", help="of mutated files: all of them, minutes")
     parser.addoption("--tiny", action="store_true", help="-m gpu: shrunk models, on the CPU")
 
 
@@ -101,6 +103,20 @@ def calibration(models, studio, basis) -> Calibration:
         base_model=models.id,
         recogniser=studio.faces.id,
     )
+
+
+@pytest.fixture
+def run(world, tmp_path, monkeypatch):
+    """Run a command in a folder of its own on the tiny world."""
+    monkeypatch.chdir(tmp_path)
+    portrait(255).save("ada.png")
+    portrait(200).save("bob.png")
+    Image.new("RGB", (128, 128), "blue").save("blank.png")
+
+    def call(*arguments: str, model: Path | str = world) -> int:
+        return main([*arguments, "--model", str(model), "--cache", "cache", "--device", "cpu"])
+
+    return call
 
 
 def initial_coefficients(faces: torch.Tensor, calibration: Calibration, basis) -> torch.Tensor:

@@ -169,3 +169,15 @@ def test_unreadable_basis_and_too_few_names(tmp_path, models):
         load_basis(tmp_path / "basis.pt")
     with pytest.raises(ModelError, match="longer list"):
         build_basis(celebrity_names()[:2], models)
+
+
+def test_a_cache_that_is_damaged_or_cannot_be_written_costs_time_alone(models, tmp_path, caplog):
+    (names := tmp_path / "names.txt").write_text("\n".join(celebrity_names()[:30]))
+    built = find_basis(models, names, tmp_path / "cache")
+    (stored,) = (tmp_path / "cache").iterdir()
+    stored.write_bytes(b"damaged")
+    assert find_basis(models, names, tmp_path / "cache").id == built.id
+    assert "made anew" in caplog.text and load_basis(stored).id == built.id
+    (tmp_path / "file").write_text("")
+    assert find_basis(models, names, tmp_path / "file").id == built.id
+    assert "Could not write" in caplog.text

@@ -1,7 +1,11 @@
 from __future__ import annotations
 
+import errno
 import logging
 import os
+import stat
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 import torch
@@ -12,10 +16,12 @@ from celeb_core.errors import SaveFailed
 from celeb_core.files import (
     check_writable,
     parse_json,
+    private_folder,
     read_bytes,
     read_tensors,
     share_work,
     write_atomically,
+    write_new,
 )
 
 
@@ -135,9 +141,64 @@ def test_json_that_may_be_anything_is_a_value_or_a_value_error():
         "[NaN]",
         "-Infinity",
         "[1e999]",
-        '"' + "x" * 10**6 + '"',
+        '"' + "x" * 10**7 + '"',
         "{",
         b"\xff",
     ):
         with pytest.raises(ValueError):
             parse_json(text)
+
+
+def mode(path):
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+def test_the_users_folder_is_private_and_nobody_elses(tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    own = private_folder()
+    assert own.parent == tmp_path and mode(own) == 0o700
+    own.chmod(0o755)
+    assert private_folder() == own and mode(own) == 0o700
+    somebody = os.getuid() + 1
+    monkeypatch.setattr(os, "getuid", lambda: somebody)
+    own.rename(own.with_name(f"celeb-basis-{somebody}"))  # which is not theirs
+    other = private_folder()
+    assert other.name.startswith("celeb-basis-") and other.name != f"celeb-basis-{somebody}"
+    assert mode(other) == 0o700
+
+
+def test_a_link_in_its_place_is_not_followed(tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / f"celeb-basis-{os.getuid()}").symlink_to(tmp_path / "elsewhere")
+    assert private_folder().name != f"celeb-basis-{os.getuid()}"
+
+
+@pytest.mark.parametrize("links", [True, False])
+def test_a_new_file_never_takes_the_place_of_another(tmp_path, monkeypatch, links):
+    def no_links(*_):
+        raise OSError(errno.EPERM, "Operation not permitted")
+
+    if not links:  # as on FAT
+        monkeypatch.setattr("os.link", no_links)
+    contents = [str(number).encode() for number in range(40)]
+    with ThreadPoolExecutor(8) as pool:
+        paths = list(pool.map(lambda content: write_new(tmp_path / "a.png", content), contents))
+    assert [path.read_bytes() for path in paths] == contents
+    names = {"a.png", *(f"a-{number}.png" for number in range(2, 41))}
+    assert {path.name for path in tmp_path.iterdir()} == names
+
+
+def test_a_new_file_that_cannot_be_written_is_an_error(tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(SaveFailed, match="Could not write"):
+        write_new(tmp_path / "file" / "a.png", b"")
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("os.link", full)
+    monkeypatch.setattr(Path, "open", full)
+    with pytest.raises(SaveFailed, match="No space left on device"):
+        write_new(tmp_path / "a.png", b"")
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]

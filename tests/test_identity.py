@@ -1,11 +1,14 @@
 from __future__ import annotations
 
 import errno
+import json
+import math
 import os
 from dataclasses import replace
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from celeb_core import (
     Identity,
@@ -15,6 +18,7 @@ from celeb_core import (
     rename_identity,
     save_identity,
 )
+from celeb_core.basis import person_embeddings
 from celeb_core.errors import (
     BadName,
     BasisMismatch,
@@ -29,6 +33,7 @@ from celeb_core.identity import (
     check_name,
     file_name,
     identity_path,
+    save_identities,
 )
 
 SETTINGS = {"preset": "best", "trained": 60, "seed": 12345, "learning_rate": 0.0005}
@@ -116,6 +121,125 @@ def test_damaged_and_foreign_files(ada, tmp_path):
     assert list(list_identities(tmp_path)) == ["bob"]
     with pytest.raises(IdentityNotFound):
         load_identity(tmp_path / "nobody.safetensors")
+
+
+def written(folder, numbers=None, **metadata: str):
+    """An identity file with other content than `save_identity` would write."""
+    about = {"format": "celeb-identity 1", "name": "x", "basis_id": "b", "settings": "{}"}
+    numbers = torch.zeros(2, 512) if numbers is None else numbers
+    tensors = numbers if isinstance(numbers, dict) else {"coefficients": numbers}
+    save_file(tensors, folder / "x.safetensors", about | metadata)
+    return folder / "x.safetensors"
+
+
+@pytest.mark.parametrize(
+    ("numbers", "metadata", "message"),
+    [
+        (torch.full((2, 512), 70_000.0), {}, "not finite in float16"),
+        (torch.full((2, 512), torch.nan), {}, "not finite"),
+        (torch.zeros(3, 7), {}, r"coefficients are \(3, 7\) .* not \(2, …\) floats"),
+        (torch.zeros(2, 0), {}, r"coefficients are \(2, 0\)"),
+        (torch.zeros(1, 2, 512), {}, "coefficients are"),
+        (torch.tensor(1.0), {}, "coefficients are"),
+        (torch.zeros(2, 512, dtype=torch.int32), {}, "torch.int32"),
+        (torch.zeros(2, 10_000), {}, "bytes; at most"),
+        ({"other": torch.zeros(2, 512)}, {}, "tensors .'other'., not coefficients"),
+        (
+            {"coefficients": torch.zeros(2, 512), "another": torch.zeros(1)},
+            {},
+            "not coefficients",
+        ),
+        (None, {"settings": "[1]"}, r"settings are \[1\], not names"),
+        (None, {"settings": '{"a": {"b": 1}}'}, "not names with texts and numbers"),
+        (None, {"settings": '{"a": null}'}, "not names with texts"),
+        (None, {"settings": "[" * 500}, "no identity file, or damaged"),
+        (None, {"settings": "{}" + " " * 1000}, "too long"),
+        (None, {"settings": '{"a": "' + "模" * 280 + '"}'}, "too long"),  # as it is written
+        (None, {"basis_id": "b" * 1000}, "too long"),
+        (None, {"format": "celeb-identity 9"}, "its format is 'celeb-identity 9'"),
+        (None, {"name": "a<b"}, "contains '<'"),
+        (None, {"name": "n" * 10_000}, "no identity file, or damaged"),
+    ],
+)
+def test_what_is_wrong_with_an_identity_file(numbers, metadata, message, ada, tmp_path, caplog):
+    path = written(tmp_path, numbers, **metadata)
+    with pytest.raises(IdentityUnreadable, match=message):
+        load_identity(path)
+    save_identity(ada, tmp_path)
+    assert list(list_identities(tmp_path)) == ["ada"]
+    assert [record.message.startswith("skipped: ") for record in caplog.records] == [True]
+
+
+def test_who_can_be_read_can_be_saved(tmp_path):
+    """Under the longest name too, and with all that another program may have written."""
+    long = {"base_model": "模" * 900, "recogniser": "r" * 900, "basis_id": "b" * 64}
+    settings = json.dumps({"a": -math.inf, "b": True, "c": "\\" * 280}, ensure_ascii=False)
+    person = load_identity(written(tmp_path, settings=settings, **long))
+    renamed = rename_identity("x", '"' * 64, tmp_path)
+    again = find_identity(renamed.name, tmp_path)
+    assert dict(again.settings) == dict(person.settings) and again.base_model == "模" * 200
+
+
+def test_odd_entries_of_a_folder_are_skipped(ada, tmp_path, caplog):
+    save_identity(ada, tmp_path)
+    (tmp_path / "folder.safetensors").mkdir()
+    (tmp_path / "dangling.safetensors").symlink_to("nowhere")
+    (tmp_path / "loop.safetensors").symlink_to("loop.safetensors")
+    (tmp_path / "empty.safetensors").touch()
+    (tmp_path / "two\nlines.safetensors").write_text("x")
+    os.mkfifo(tmp_path / "pipe.safetensors")
+    assert list(list_identities(tmp_path)) == ["ada"]
+    assert len(caplog.records) == 6
+    assert not any("\n" in record.message for record in caplog.records)
+    for name in ("folder", "dangling"):  # their places can be taken
+        with pytest.raises(IdentityNotFound):
+            find_identity(name, tmp_path)
+    save_identity(replace(ada, name="dangling"), tmp_path)
+    assert find_identity("dangling", tmp_path).name == "dangling"
+    with pytest.raises(SaveFailed):
+        save_identity(replace(ada, name="folder"), tmp_path)
+    assert not list_identities(tmp_path / "missing") and not list_identities(
+        tmp_path / "ada.safetensors"
+    )
+
+
+@pytest.mark.parametrize("value", [torch.nan, torch.inf, 70_000.0])
+def test_what_could_not_be_read_again_is_not_saved(value, ada, tmp_path):
+    with pytest.raises(SaveFailed, match="<ada> cannot be saved: .* not finite"):
+        save_identity(replace(ada, coefficients=torch.full((2, 512), value)), tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_all_are_saved_or_none(ada, tmp_path):
+    bad = replace(ada, name="bob", coefficients=ada.coefficients * torch.nan)
+    with pytest.raises(SaveFailed):
+        save_identities([ada, bad], tmp_path)
+    assert not list(tmp_path.iterdir())
+    (tmp_path / "bob.safetensors").mkdir()
+    with pytest.raises(SaveFailed):
+        save_identities([ada, replace(ada, name="bob")], tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["bob.safetensors"]
+    earlier = save_identity(ada, tmp_path)
+    with pytest.raises(SaveFailed):
+        save_identities([ada, replace(ada, name="bob")], tmp_path)
+    assert earlier.is_file()  # of before
+    paths = save_identities([ada, replace(ada, name="eve")], tmp_path)
+    assert paths == [earlier, tmp_path / "eve.safetensors"]
+
+
+def test_coefficients_that_do_not_fit_the_basis_that_they_name(basis, models, tmp_path, caplog):
+    numbers = torch.zeros(2, basis.p + 1)
+    odd = Identity("odd", numbers, basis.id)
+    path = save_identity(odd, tmp_path)
+    assert load_identity(path).name == "odd"
+    with pytest.raises(IdentityUnreadable, match="The file of <odd> is damaged: it has"):
+        load_identity(path, basis)
+    with pytest.raises(IdentityUnreadable, match="<odd>"):
+        person_embeddings(odd, basis, models)
+    save_identity(replace(odd, name="other", basis_id="another"), tmp_path)
+    assert list(list_identities(tmp_path)) == ["odd", "other"]
+    assert list(list_identities(tmp_path, basis=basis)) == ["other"]
+    assert "skipped: The file of <odd>" in caplog.text
 
 
 def test_full_disk_keeps_the_old_file(ada, tmp_path, monkeypatch):

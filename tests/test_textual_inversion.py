@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import io
+import pickletools
 import re
 import shutil
+import zipfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -28,6 +31,7 @@ from celeb_core.errors import (
 )
 from celeb_core.prompt import encode_prompt
 from celeb_core.sampling import make_scheduler
+from celeb_core.tensor_file import read_tensor_file
 from celeb_core.textual_inversion import FORMATS, export_identity, import_identities, usage_notes
 
 
@@ -133,6 +137,94 @@ def test_export_refuses_another_basis_and_unknown_formats(ada, models, basis, tm
         export_identity(ada, basis, models, tmp_path, "zip")
 
 
+# --- what the other tools look at, in our words
+
+
+def a1111_refuses(path) -> str:
+    """What its safe unpickler stops at: a member of the zip, or a global of one of the pickles."""
+    content = path.read_bytes()
+    pickles, stream = [], io.BytesIO(content)
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            for name in archive.namelist():
+                if not re.fullmatch(r"[^/]+/(data/\d+|version|data\.pkl)", name):
+                    return name
+                pickles += [archive.read(name)] if name.endswith("data.pkl") else []
+        stream = io.BytesIO(b"".join(pickles))
+    known = {"collections OrderedDict", "torch._utils _rebuild_tensor_v2", "torch FloatStorage"}
+    known |= {"torch._utils _rebuild_parameter", "torch HalfStorage", "torch LongStorage"}
+    for _ in pickles or range(5):
+        for operation, argument, _ in pickletools.genops(stream):
+            assert operation.name not in ("STACK_GLOBAL", "INST", "EXT1")
+            if operation.name == "GLOBAL" and argument not in known:
+                return argument
+    return ""
+
+
+def test_a1111s_safe_unpickler(ada, models, basis, sdxl, sdxl_basis, tmp_path):
+    for person, own, its in ((ada, models, basis), (random_person(sdxl_basis), sdxl, sdxl_basis)):
+        path = export_identity(person, its, own, tmp_path, "a1111")
+        assert not a1111_refuses(path) and torch.load(path, weights_only=True)
+        torch.save(torch.load(path, weights_only=True), path)  # as PyTorch writes it by itself
+        assert "." in a1111_refuses(path)
+
+
+def kohya_refuses(path, tokenizer, vectors: int) -> bool:
+    """It adds the file's name and numbered ones as tokens, and stops if one is there already."""
+    words = {path.stem, *(f"{path.stem}{number}" for number in range(1, vectors))}
+    return len(words - tokenizer.get_vocab().keys()) != vectors
+
+
+def sd_next_drops(path, tokenizer, vectors: int) -> bool:
+    """It takes an embedding with a name or numbered name in the vocabulary for a loaded one."""
+    words = [path.stem, *(f"{path.stem}_{number}" for number in range(1, vectors))]
+    return any(word in tokenizer.get_vocab() for word in words)
+
+
+def test_kohyas_and_sd_nexts_tokens(models, basis, tmp_path, caplog):
+    tokenizer = models.encoders[0].tokenizer
+    vocabulary = [word for word in tokenizer.get_vocab() if re.fullmatch("[a-z]{2,}(</w>)?", word)]
+    for word in vocabulary:
+        name = word.removesuffix("</w>")
+        path = export_identity(random_person(basis, name), basis, models, tmp_path)
+        assert path.stem == f"{name}-person" and not caplog.records
+        assert not kohya_refuses(path, tokenizer, 2) and not sd_next_drops(path, tokenizer, 2)
+    word = next(word for word in vocabulary if not word.endswith("</w>"))
+    path = export_identity(random_person(basis), basis, models, tmp_path, token=word)
+    assert path.stem == word and "is a token of the model" in caplog.text
+    assert kohya_refuses(path, tokenizer, 2) and sd_next_drops(path, tokenizer, 2)
+
+
+def test_a_free_trigger_word_is_looked_for(models, basis, tmp_path, monkeypatch):
+    tokenizer = models.encoders[0].tokenizer
+    taken = tokenizer.get_vocab() | {"eve1": 0, "eve-person_1": 1, "eve-person-2</w>": 2}
+    monkeypatch.setattr(type(tokenizer), "get_vocab", lambda self: taken)
+    path = export_identity(random_person(basis, "eve"), basis, models, tmp_path)
+    assert path.name == "eve-person-3.safetensors"
+    path = export_identity(random_person(basis, "Zoë"), basis, models, tmp_path)
+    assert re.fullmatch(r"zoe-[0-9a-f]{8}", path.stem)
+
+
+@pytest.mark.parametrize("format", ["safetensors", "a1111"])
+def test_invokeais_keys(format, ada, models, basis, sdxl, sdxl_basis, tmp_path):
+    def width(content) -> int:
+        """How wide it takes an embedding to be, by which it tells the models apart."""
+        if "string_to_token" in content:
+            return next(iter(content["string_to_param"].values())).shape[-1]
+        known = [content[key].shape[-1] for key in ("emb_params", "clip_g") if key in content]
+        return [*known, next(iter(content.values())).shape[0]][0]
+
+    path = export_identity(ada, basis, models, tmp_path, format)
+    assert width(read_tensor_file(path)) == 48
+    path = export_identity(random_person(sdxl_basis), sdxl_basis, sdxl, tmp_path, format)
+    assert width(read_tensor_file(path)) == 48  # of the second encoder
+    path = export_identity(ada, basis, models, tmp_path, "diffusers")
+    assert width(load_file(path)) == 2  # which it does not know, see the page
+
+
+# --- and back
+
+
 @pytest.mark.parametrize("format", FORMATS)
 def test_round_trip(format, ada, models, basis, tmp_path):
     (back,) = import_identities(export_identity(ada, basis, models, tmp_path, format), basis)
@@ -207,6 +299,33 @@ def test_embeddings_of_another_kind(vectors, message, basis, tmp_path):
         import_identities(tmp_path / "other.safetensors", basis)
 
 
+def test_numbers_that_no_person_has(basis, tmp_path):
+    """They would be infinite in the identity's file."""
+    path = tmp_path / "huge.safetensors"
+    for factor in (1e9, 1e30):
+        save_file({"emb_params": basis.mean + factor * basis.components[:, 0]}, path)
+        with pytest.raises(EmbeddingUnusable, match="is no person: its numbers"):
+            import_identities(path, basis, min_explained=0.0)
+    save_file({"emb_params": basis.mean}, path)
+    with pytest.raises(EmbeddingUnusable):
+        import_identities(path, basis, min_explained=float("nan"))
+
+
+def test_an_identity_file_is_imported_as_it_is(ada, basis, tmp_path):
+    path = save_identity(ada, tmp_path)
+    (same,) = import_identities(path, basis)
+    assert same.identity.name == "ada" and same.explained == 1
+    assert torch.equal(same.identity.coefficients, ada.coefficients)
+    path = path.rename(tmp_path / "ada.pt")
+    assert import_identities(path, basis, "eve")[0].identity.name == "eve"
+    path.write_bytes(path.read_bytes()[:-9])
+    with pytest.raises(IdentityUnreadable, match="no identity file, or damaged"):
+        import_identities(path, basis)
+    stranger = replace(ada, basis_id="another")
+    with pytest.raises(BasisMismatch):
+        import_identities(save_identity(stranger, tmp_path), basis)
+
+
 class Trap:
     """Runs code when it is unpickled without care."""
 
@@ -228,6 +347,11 @@ def test_damaged_and_foreign_files(basis, tmp_path, monkeypatch):
     for path in sorted(tmp_path.iterdir()):
         with pytest.raises(IdentityUnreadable, match="known kind"):
             import_identities(path, basis)
+    with pytest.raises(IdentityNotFound, match="no learned_embeds.safetensors in"):
+        import_identities(tmp_path, basis)
+    save_file({"<" + "n" * 70 + ">": torch.zeros(2, 48)}, tmp_path / "long.safetensors")
+    with pytest.raises(BadName, match="has 70 characters"):
+        import_identities(tmp_path / "long.safetensors", basis)
     monkeypatch.setattr(module, "MAX_BYTES", 3)
     with pytest.raises(EmbeddingUnusable, match="--model"):
         import_identities(tmp_path / "text.pt", basis)
@@ -310,5 +434,6 @@ def test_the_pages_python_runs(tmp_path, monkeypatch, capsys):
     page = (root / "docs" / "textual_inversion.md").read_text(encoding="utf-8")
     (block,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
     exec(block, {})
-    assert capsys.readouterr().out.split() == [str(Path("embeddings/ada.safetensors")), "100%"]
-    assert Path("embeddings/ada.safetensors").stat().st_size < 7000
+    path = Path("embeddings/ada-person.safetensors")  # “ada” is a token of the model
+    assert capsys.readouterr().out.split() == [str(path), "100%"]
+    assert path.stat().st_size < 7000

@@ -1,15 +1,20 @@
 from __future__ import annotations
 
 import os
+import threading
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
-from conftest import portrait
+import torch
+from conftest import celebrity_names, portrait
+from PIL import Image
 from ui_help import fill_library, finish, make_page, selected
 
 from celeb_core import TrainConfig, export_identity, fit, list_identities, save_identity
-from celeb_core.identity import MAX_BYTES
+from celeb_core.basis import person_embeddings
+from celeb_core.identity import MAX_BYTES, file_name
 from ui.jobs import Job
 from ui.library_files import UNDO_SECONDS
 from ui.portrait_job import PortraitJob
@@ -47,7 +52,7 @@ def test_all_people_are_there_with_a_portrait_once_it_is_generated(page, library
     give_portraits(page)
     polled = library.poll("", "")
     images = [path for path, _ in polled[library.people]["value"]]
-    assert all(path.endswith(".png") and os.path.isfile(path) for path in images)
+    assert all(path.endswith(".webp") and os.path.isfile(path) for path in images)
     assert not polled[library.timer].active and polled[library.status] == ""
     assert not polled[library.portraits_button]["visible"]
 
@@ -186,6 +191,44 @@ def test_a_person_comes_in_from_another_tools_file(page, library, models, basis,
     assert "zoe is in the library" in library.add(str(path), "")[library.problem]
 
 
+@pytest.mark.parametrize("name", ["zoe.pt", "zoe.SAFETENSORS", "zoe"])
+def test_what_a_file_is_its_content_says(name, page, library, models, basis, person, tmp_path):
+    (ada,) = fit([person], models, basis, TrainConfig(steps=0)).values()
+    path = save_identity(replace(ada, name="eve"), tmp_path / "elsewhere")
+    path = path.rename(tmp_path / name)
+    assert "eve is in the library" in library.add(str(path), "")[library.problem]
+    path = export_identity(ada, basis, models, tmp_path / "elsewhere", "a1111")
+    path = path.rename(tmp_path / name)
+    assert "zoe is in the library" in library.add(str(path), "")[library.problem]
+
+
+def test_a_damaged_identity_file_is_called_that(page, library, models, basis, person, tmp_path):
+    (ada,) = fit([person], models, basis, TrainConfig(steps=0)).values()
+    wrong = replace(ada, coefficients=torch.zeros(2, basis.p + 1))
+    for cut in (0, 100):
+        path = save_identity(wrong, tmp_path / "elsewhere")
+        path.write_bytes(path.read_bytes()[: path.stat().st_size - cut])
+        shown = library.add(str(path), "")
+        assert "damaged" in shown[library.problem] and "embedding" not in shown[library.problem]
+        assert names(page) == ["ada", "bob"]
+
+
+def test_several_people_of_a_file_come_in_or_none(page, library, models, basis, tmp_path):
+    stars = [person_embeddings(name, basis, models) for name in celebrity_names()[:3]]
+    path = tmp_path / f"{'n' * 70}.pt"
+    torch.save({"id_embeddings": stars}, path)
+    shown = library.add(str(path), "")
+    added = [f"{'n' * 60}-{number}" for number in (1, 2, 3)]
+    assert shown[library.picked] == added[0] and names(page) == sorted(["ada", "bob", *added])
+    torch.save({"id_embeddings": [*stars, stars[0] * torch.nan]}, path)
+    assert "NaN" in library.add(str(path), "")[library.problem]
+    torch.save({"id_embeddings": stars}, path)
+    kept = page.shared.library / file_name(f"{'n' * 60} 2")
+    kept.write_text("damaged")  # but not to be lost
+    library.add(str(path), "")
+    assert len(names(page)) == 8 and kept.read_text() == "damaged"
+
+
 def test_a_file_that_is_no_person_is_named_and_nothing_changes(page, library, tmp_path):
     path = tmp_path / "odd.safetensors"
     path.write_text("no tensors")
@@ -225,3 +268,103 @@ def test_the_button_to_compose_takes_the_person_along(page):
     prompt = page.use_person("ada", "a photo of <bob> with", "")[text]
     assert prompt == "a photo of <bob> with <ada>"
     assert page.use_person("bob", "a photo of <bob>", "")[text] == "a photo of <bob>"
+
+
+def odd_entries(library: Path) -> None:
+    """What a folder of people should not hold."""
+    (library / "link.safetensors").symlink_to(library / "nowhere.safetensors")
+    (library / "folder.safetensors").mkdir()
+    (library / "empty.safetensors").write_bytes(b"")
+    (library / "text.safetensors").write_text("hello", encoding="utf-8")
+    os.mkfifo(library / "pipe.safetensors")
+    (library / ".studio").mkdir(exist_ok=True)
+    (library / ".studio" / "deleted").write_bytes(b"no folder")
+
+
+def test_odd_entries_of_the_folder_are_skipped(page, library, caplog):
+    odd_entries(page.shared.library)
+    assert names(page) == ["ada", "bob"]
+    assert library.refresh("ada", "")[library.details]["visible"]
+    for name in ("link", "folder", "empty", "text", "pipe"):
+        assert any(f"{name}.safetensors" in line for line in caplog.messages)
+
+
+def test_a_portrait_that_is_a_bomb_is_not_shown(page, library, caplog):
+    bomb = page.shared.library / "ada.png"
+    Image.new("1", (20_000, 20_000)).save(bomb)
+    shown = library.refresh("ada", "")
+    assert shown[library.portrait]["visible"] is False
+    assert isinstance(shown[library.people]["value"][0][0], Image.Image)  # a silhouette
+    assert any("ada.png" in line for line in caplog.messages)
+    bomb.unlink()
+    os.symlink("nowhere", bomb)
+    assert library.refresh("ada", "")[library.portrait]["visible"] is False
+
+
+def test_a_deleted_portrait_is_served_no_more(page, library):
+    give_portraits(page)
+    shown = Path(library.refresh("ada", "")[library.people]["value"][0][0])
+    assert shown.is_file()
+    library.delete("ada", "")
+    assert not shown.exists()
+    library.undo("")
+    again = Path(library.refresh("ada", "")[library.people]["value"][0][0])
+    library.rename("ada", "eve", "")
+    assert not again.exists()
+
+
+def test_an_entry_that_vanishes_while_it_is_listed_is_left_out(page, library, monkeypatch):
+    files = page.shared.workspace("").files
+
+    def vanish(name):
+        raise FileNotFoundError(2, "No such file or directory")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(files, "file", vanish)
+        assert names(page) == []
+    assert names(page) == ["ada", "bob"]
+
+
+def test_a_folder_that_cannot_be_changed_is_told(page, library, monkeypatch):
+    def refuse(*args, **options):
+        raise PermissionError(13, "Permission denied")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "unlink", refuse)
+        assert "Permission denied" in library.delete("ada", "")[library.problem]
+    assert names(page) == ["ada", "bob"]
+    library.delete("ada", "")
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "replace", refuse)
+        assert "Permission denied" in library.undo("")[library.problem]
+    library.undo("")
+    assert names(page) == ["ada", "bob"]
+
+
+def test_two_apps_on_one_folder_lose_nobody(studio, people, tmp_path):
+    """Both replace, rename and list at once; whoever was there is there in the end."""
+    first, second = make_page(studio, tmp_path), make_page(studio, tmp_path)
+    fill_library(first, people)
+    before = list_identities(tmp_path / "identities")
+    failures: list[BaseException] = []
+
+    def work(page, mine):
+        workspace = page.shared.workspace("")
+        try:
+            for _ in range(15):
+                workspace.save_person(workspace.people()[mine])
+                page.library.refresh(mine, "")
+                workspace.rename(workspace.rename(mine, f"{mine} 2"), mine)
+        except BaseException as error:
+            failures.append(error)
+
+    pairs = ((first, "ada"), (second, "bob"))
+    threads = [threading.Thread(target=work, args=pair, daemon=True) for pair in pairs]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert failures == []
+    after = list_identities(tmp_path / "identities")
+    assert set(after) == set(before)
+    assert all(after[name].coefficients.equal(before[name].coefficients) for name in before)

@@ -90,12 +90,11 @@ def test_strangers_get_the_samples_and_not_the_people_of_the_owner(
 
 def test_what_sessions_leave_behind_is_deleted_after_a_day(studio, tmp_path):
     shared = make_shared(studio, tmp_path, isolated=True)
-    old = shared.new_session()
-    shared.workspace(old)
+    old = shared.workspace(shared.new_session()).library.parent
     long_ago = time.time() - FORGET_AFTER - 1
-    os.utime(tmp_path / "sessions" / old / "used", (long_ago, long_ago))
+    os.utime(old / "used", (long_ago, long_ago))
     shared.workspace(shared.new_session())
-    assert not (tmp_path / "sessions" / old).exists()
+    assert not old.exists()
 
 
 def test_the_page_offers_no_public_endpoint(studio, tmp_path):

@@ -38,7 +38,7 @@ def finish(job: Job | None, seconds: float = 60.0) -> Job:
 
 def make_shared(studio: Any, folder: Path, isolated: bool = False) -> Shared:
     """What a page needs, with an empty library of its own."""
-    return Shared(studio, folder / "identities", isolated=isolated, sessions=folder / "sessions")
+    return Shared(studio, folder / "identities", isolated=isolated, temporary=folder / "temporary")
 
 
 def make_page(studio: Any, folder: Path, isolated: bool = False) -> Page:

@@ -17,7 +17,7 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from celeb_core.files import write_atomically
+from celeb_core.files import changing, temporary_path, write_atomically
 
 RATE = 12  # frames per second
 HOLD = 6  # frames for which each end is shown
@@ -96,8 +96,8 @@ def _by_pillow(
 
 def _mp4(frames: Sequence[Image.Image], path: Path, should_stop: Callable[[], bool]) -> bool:
     path.parent.mkdir(parents=True, exist_ok=True)
-    codec = cv2.VideoWriter.fourcc(*"vp09")
-    writer = cv2.VideoWriter(str(path), cv2.CAP_FFMPEG, codec, RATE, frames[0].size)
+    unfinished, codec = temporary_path(path), cv2.VideoWriter.fourcc(*"vp09")
+    writer = cv2.VideoWriter(str(unfinished), cv2.CAP_FFMPEG, codec, RATE, frames[0].size)
     if not writer.isOpened():
         return False
     try:
@@ -105,8 +105,12 @@ def _mp4(frames: Sequence[Image.Image], path: Path, should_stop: Callable[[], bo
             if should_stop():
                 return False
             writer.write(cv2.cvtColor(np.asarray(frame), cv2.COLOR_RGB2BGR))
+        writer.release()
+        with changing(path):
+            unfinished.replace(path)
     finally:
         writer.release()
+        unfinished.unlink(missing_ok=True)
     return True
 
 

@@ -14,9 +14,9 @@ from ui.errors import safe
 from ui.jobs import SavedImage
 from ui.progress import joined
 from ui.studio import Shared
+from ui.trainee_files import Trainee
 from ui.training_job import TrainJob, score_text
 from ui.widgets import gallery, signal
-from ui.workspace import Trainee
 
 SCORE = (
     "Identity score: the face recogniser's cosine similarity between the generated face and the "
@@ -70,9 +70,9 @@ class Cards:
             gr.render(inputs=session, triggers=[self.finished.change])(self._render)
 
     def _render(self, session: str) -> None:
-        results = self.results(session)
+        results, workspace = self.results(session), self.shared.workspace(session)
         for number, result in enumerate(results):
-            before = (result.trainee.faces[0].image, "the photo")
+            before = (workspace.face_file(result.trainee), "the photo")
             after = [(str(i.path), score_text(i.settings["identity"])) for i in result.images]
             with gr.Column(elem_classes="boxed"):
                 name, rows = result.trainee.name, [before, *after]

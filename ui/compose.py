@@ -11,6 +11,7 @@ import gradio as gr
 from gradio.blocks import Block
 
 from celeb_core import CelebError, Identity, Prompt, SampleConfig, checks, parse_prompt
+from celeb_core.files import check_writable
 from celeb_core.prompt import MAX_TEXT, encode_negative, encode_prompt, hints
 from ui.errors import explain, notice
 from ui.form import (
@@ -96,6 +97,7 @@ class ComposeTab:
             crowd = checks.texts(grid_people, "The grid of people", MAX_TEXT)
             count = checks.number(count, "Images per prompt", 1, PER_PROMPT)
             check_number(len(lines), len(crowd), count)
+            check_writable(workspace.images)
             first = chosen_seed(seed, new_seed)
             config = Form(**form).config(self.shared.core.models, first)
             requests = self._requests(lines, crowd, config, strength, workspace.people())

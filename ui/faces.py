@@ -54,7 +54,7 @@ class FacesTab:
             except CelebError as error:
                 problems.append(f"{name}: {explain(error, file, name)}")
             finally:
-                path.unlink(missing_ok=True)  # it holds the camera's metadata
+                self.shared.files.discard(path)  # it holds the camera's metadata
         if len(files) > MAX_UPLOADS:
             problems.append(f"Only the first {MAX_UPLOADS} photos were read. Upload the rest next.")
         view = self.view.show(workspace, first) if first else {}
@@ -134,6 +134,15 @@ class FacesTab:
             **self.training.refresh(session),
         }
 
+    def discard(self, choice: Choice, session: str) -> Updates:
+        """Forget the photo that is shown, and show another one."""
+        workspace = self.shared.workspace(session)
+        workspace.discard_photo(choice.photo)
+        return {
+            self.problem: "",
+            **self.view.show(workspace, next(iter(workspace.photos.values()), None)),
+        }
+
     # --- widgets --------------------------------------------------------------------------------
 
     def build(self, session: gr.BrowserState) -> None:
@@ -158,10 +167,14 @@ class FacesTab:
         with gr.Accordion("Use the camera", open=False, elem_id="faces-webcam"):
             self.camera = gr.Image(
                 sources=["webcam"], type="filepath", format="png", show_label=False, buttons=[],
+                image_mode=None,  # else gradio decodes it, with every decoder that Pillow has
                 webcam_options=gr.WebcamOptions(mirror=False), elem_id="faces-camera",
             )  # fmt: skip
         self.problem = message("faces-problem")
-        examples = self.shared.examples()
+        examples = [
+            (self.shared.files.show("examples", name, image), name)
+            for image, name in self.shared.examples()
+        ]
         self.examples = gallery("faces-examples", "Or take an example face", examples)
         where = (
             "on the server of this page, for a day" if self.shared.isolated else "on this machine"
@@ -192,6 +205,8 @@ class FacesTab:
             trigger_mode="always_last",
             **PRIVATE,
         )
+        shown = [view.choice, session]
+        view.remove_button.click(self.discard, shown, read, **PRIVATE)
         used = gr.on(
             [view.use_button.click, view.name.submit],
             self.use,

@@ -14,6 +14,7 @@ import gradio as gr
 from gradio.blocks import Block
 from PIL import Image
 
+from celeb_core.files import write_atomically
 from ui.generation_job import GenerateJob
 from ui.jobs import SavedImage
 from ui.progress import bar, duration, joined, time_left
@@ -186,11 +187,11 @@ def bundle(id: str, images: list[SavedImage]) -> Path:
     paths = [image.path for image in images]
     if len(paths) == 1:
         return paths[0]
-    archive = paths[0].with_name(f"{id[:8]}.zip")
-    with zipfile.ZipFile(archive, "w", zipfile.ZIP_STORED) as file:  # PNG is compressed
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as file:  # PNG is compressed
         for path in paths:
             file.write(path, path.name)
-    return archive
+    return write_atomically(paths[0].with_name(f"{id[:8]}.zip"), buffer.getvalue())
 
 
 def describe(job: GenerateJob) -> str:

@@ -13,7 +13,8 @@ from PIL import Image, ImageDraw, ImageFont, PngImagePlugin
 
 from celeb_core import Face
 from celeb_core.errors import PhotoUnreadable
-from celeb_core.files import write_atomically
+from celeb_core.files import parse_json, write_atomically
+from celeb_core.image_file import png_text
 
 SHOWN = 720  # longer side of a framed photo on the page
 CHOSEN, OTHER = (79, 70, 229), (255, 255, 255)
@@ -88,11 +89,10 @@ def read_settings(path: Path) -> dict[str, Any]:
         PhotoUnreadable: The file has none.
     """
     try:
-        with Image.open(path) as image:
-            settings = json.loads(getattr(image, "text", {})[METADATA])
+        settings = parse_json(png_text(path, METADATA) or "null", finite=False)
         if not isinstance(settings, dict):
             raise ValueError("no settings")
-    except (OSError, SyntaxError, KeyError, ValueError) as error:
+    except (PhotoUnreadable, ValueError) as error:
         raise PhotoUnreadable(
             "This image carries no settings. Choose a PNG that was downloaded from here."
         ) from error

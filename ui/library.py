@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ import gradio as gr
 
 from celeb_core import export_identity
 from celeb_core.errors import CelebError
+from celeb_core.files import check_writable
 from ui.errors import explain, notice
 from ui.images import silhouette
 from ui.library_files import Entry
@@ -42,8 +42,10 @@ class LibraryTab:
         entries = workspace.files.entries()
         deleted = workspace.files.deleted()
         ours = workspace.basis.id
+        portraits = [workspace.portrait(e.identity.name) for e in entries]
         rows = [
-            (str(e.portrait) if e.portrait else silhouette(), caption(e, ours)) for e in entries
+            (str(portrait) if portrait else silhouette(), caption(e, ours))
+            for e, portrait in zip(entries, portraits, strict=True)
         ]
         entry = next((e for e in entries if e.identity.name == picked), None)
         bare = [e for e in entries if e.identity.basis_id == ours and e.portrait is None]
@@ -77,7 +79,7 @@ class LibraryTab:
         """Delete the picked person; for some days they can be brought back."""
         workspace = self.shared.workspace(session)
         try:
-            workspace.files.delete(picked)
+            workspace.delete(picked)
         except CelebError as error:
             return {self.problem: notice(explain(error)), **self.refresh("", session)}
         photos = " The photos stay in the training list." if workspace.trainee(picked) else ""
@@ -102,7 +104,7 @@ class LibraryTab:
             text = f"{path.name}: {explain(error, file, path.name)}"
             return {self.problem: notice(text)}
         finally:
-            path.unlink(missing_ok=True)
+            self.shared.files.discard(path)
         lines = [f"{person.name} is in the library." for person in people]
         foreign = [p for p in people if p.basis_id != workspace.basis.id]
         lines += [f"{p.name} was made for {p.base_model}: start with that model." for p in foreign]
@@ -114,6 +116,10 @@ class LibraryTab:
     def generate(self, session: str) -> Updates:
         """Queue the missing portraits."""
         workspace = self.shared.workspace(session)
+        try:
+            check_writable(workspace.library)
+        except CelebError as error:
+            return {self.status: notice(explain(error))}
         job = PortraitJob(owner=workspace.id, core=self.shared.core, workspace=workspace)
         self.shared.runner.submit(job)
         return {self.timer: gr.Timer(active=True)}
@@ -132,7 +138,7 @@ class LibraryTab:
         embedding = self._embedding(entry, workspace) if ours else None
         return {
             self.details: gr.update(visible=True),
-            self.portrait: file_update(entry.portrait),
+            self.portrait: file_update(workspace.portrait(entry.identity.name)),
             self.facts: about(entry),
             self.name: entry.identity.name,
             self.export: gr.update(value=str(entry.file)),
@@ -150,7 +156,7 @@ class LibraryTab:
     def _embedding(self, entry: Entry, workspace: Workspace) -> Path | None:
         """Export the person for other tools; None where those cannot use them."""
         core = self.shared.core
-        folder = Path(tempfile.gettempdir(), "celeb-export", workspace.id)  # gradio copies it
+        folder = self.shared.files.folder / "export" / workspace.id  # gradio copies it
         shutil.rmtree(folder, ignore_errors=True)
         try:
             return export_identity(entry.identity, core.basis, core.models, folder)
@@ -181,10 +187,10 @@ class LibraryTab:
         self.status = message("library-status")
         self.problem = message("library-problem")
         with gr.Row(elem_classes="actions"):
+            # Of any suffix: what a file is, its content says.
             self.file = gr.UploadButton(
-                "Import a person", file_types=[".safetensors", ".pt", ".bin"], size="sm",
-                min_width=120, elem_id="library-import",
-            )  # fmt: skip
+                "Import a person", size="sm", min_width=120, elem_id="library-import"
+            )
             self.portraits_button = gr.Button(
                 "Generate missing portraits", size="sm", visible=False, min_width=120,
                 elem_id="library-draw",
@@ -232,7 +238,7 @@ class LibraryTab:
         self.delete_button.click(self.delete, [self.picked, session], outputs, **PRIVATE)
         self.undo_button.click(self.undo, session, outputs, **PRIVATE)
         self.file.upload(self.add, [self.file, session], outputs, **PRIVATE)
-        self.portraits_button.click(self.generate, session, self.timer, **PRIVATE)
+        self.portraits_button.click(self.generate, session, [self.status, self.timer], **PRIVATE)
         polled = [self.status, self.timer, *self.outputs]
         self.timer.tick(self.poll, [self.picked, session], polled, queue=False, **PRIVATE)
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Collection
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -16,14 +18,22 @@ from celeb_core import (
     list_identities,
     load_identity,
     rename_identity,
-    save_identity,
 )
-from celeb_core.errors import BadName, IdentityNotFound, IdentityUnreadable, PhotoUnreadable
-from celeb_core.files import write_atomically
-from celeb_core.identity import MAX_NAME, SAMPLE_SUFFIX, SUFFIX, file_name, identity_path
+from celeb_core.basis import check_identity
+from celeb_core.errors import BadName, IdentityError, IdentityNotFound, PhotoUnreadable
+from celeb_core.files import changing
+from celeb_core.identity import (
+    MAX_NAME,
+    SAMPLE_SUFFIX,
+    SUFFIX,
+    file_name,
+    identity_path,
+    is_identity_file,
+    save_identities,
+)
+from celeb_core.library import bin_folder, copy_to_bin, portrait_path, replace_identity
 from ui.images import read_settings
 
-DELETED = "deleted"  # in the private folder
 UNDO_SECONDS = 7 * 24 * 3600  # for which a deleted person can be brought back
 
 
@@ -51,19 +61,22 @@ class LibraryFiles:
 
     Args:
         library: Its folder.
-        private: A folder inside of it that is never served.
     """
 
-    def __init__(self, library: Path, private: Path) -> None:
-        self.library, self._bin = library, private / DELETED
+    def __init__(self, library: Path) -> None:
+        self.library, self._bin = library, bin_folder(library)
 
     def entries(self) -> list[Entry]:
         """Return all people by name, those of other models too."""
-        return [self._entry(identity) for identity in list_identities(self.library).values()]
+        found = []
+        for identity in list_identities(self.library).values():
+            with suppress(OSError, IdentityNotFound):  # it vanished meanwhile
+                found.append(self._entry(identity))
+        return found
 
     def portrait_path(self, name: str) -> Path:
         """Return where a person's portrait is, or would be."""
-        return self.library / Path(file_name(name)).with_suffix(".png")
+        return portrait_path(name, self.library)
 
     def file(self, name: str) -> Path:
         """Return a person's file.
@@ -85,17 +98,19 @@ class LibraryFiles:
         identity = rename_identity(name, new_name, self.library)
         portrait = self.portrait_path(name)
         if identity.name != name and portrait.is_file():
-            portrait.replace(self.portrait_path(identity.name))
+            with changing(portrait):
+                portrait.replace(self.portrait_path(identity.name))
         return identity.name
 
     def delete(self, name: str) -> None:
         """Move a person to the bin; `restore` brings them back.
 
         Raises:
-            IdentityNotFound: There is no such person.
+            IdentityNotFound, SaveFailed: There is no such person; their files cannot be moved.
         """
-        for path in self._copy_to_bin(name):
-            path.unlink(missing_ok=True)
+        for path in copy_to_bin(name, self.library):
+            with changing(path):
+                path.unlink(missing_ok=True)
 
     def replace(self, identity: Identity) -> None:
         """Save a person; an earlier one of that name goes to the bin.
@@ -103,22 +118,18 @@ class LibraryFiles:
         Raises:
             SaveFailed: The file cannot be written.
         """
-        earlier = self.library / file_name(identity.name)
-        if earlier.is_file():
-            self._copy_to_bin(identity.name)
-        save_identity(identity, self.library)
-        self.portrait_path(identity.name).unlink(missing_ok=True)  # it shows the earlier one
+        replace_identity(identity, self.library)
 
     def deleted(self) -> list[Deleted]:
         """Return who can be brought back, the latest first; delete for good what is too old."""
         found = []
         for file in sorted(self._bin.glob(f"*/*{SUFFIX}"), reverse=True):
-            if time.time() - file.parent.stat().st_mtime > UNDO_SECONDS:
-                shutil.rmtree(file.parent, ignore_errors=True)
-                continue
             try:
-                found.append(Deleted(load_identity(file).name, file))
-            except IdentityUnreadable:
+                if time.time() - file.parent.stat().st_mtime > UNDO_SECONDS:
+                    shutil.rmtree(file.parent, ignore_errors=True)
+                else:
+                    found.append(Deleted(load_identity(file).name, file))
+            except (OSError, IdentityError):  # damaged, or brought back by another process
                 continue
         return found
 
@@ -136,8 +147,10 @@ class LibraryFiles:
             raise BadName(
                 f"“{latest.name}” is taken again. Rename or delete that one first, then undo."
             )
-        for path in latest.file.parent.iterdir():
-            path.replace(self.library / path.name)
+        with changing(latest.file):
+            # The person last: the files are in the bin until all are back.
+            for path in sorted(latest.file.parent.iterdir(), key=lambda path: path == latest.file):
+                path.replace(self.library / path.name)
         shutil.rmtree(latest.file.parent, ignore_errors=True)
         return latest.name
 
@@ -154,16 +167,20 @@ class LibraryFiles:
 
         Raises:
             IdentityError: The file is neither, or holds nothing that the basis can express.
+            SaveFailed: Not all of them can be written; then none is.
         """
-        try:
+        if is_identity_file(file):
             found = [load_identity(file)]
-        except IdentityUnreadable:
-            name = Path(label).stem[:MAX_NAME]
+            if found[0].basis_id == basis.id:
+                check_identity(found[0], basis)
+        else:
+            name = Path(label).stem[: MAX_NAME - 4]  # several people are numbered
             found = [made.identity for made in import_identities(file, basis, name=name)]
-        added = []
+        taken, added = set(list_identities(self.library)), []
         for identity in found:
-            added.append(replace(identity, name=self._free_name(identity.name)))
-            save_identity(added[-1], self.library)
+            added.append(replace(identity, name=self._free_name(identity.name, taken)))
+            taken.add(added[-1].name)
+        save_identities(added, self.library)
         return added
 
     def _entry(self, identity: Identity) -> Entry:
@@ -172,20 +189,9 @@ class LibraryFiles:
         saved = datetime.fromtimestamp(file.stat().st_mtime)
         return Entry(identity, file, known, _score(known) if known else None, saved)
 
-    def _copy_to_bin(self, name: str) -> Sequence[Path]:
-        """Copy a person's files to the bin, and return the originals; raises IdentityNotFound."""
-        paths = [self.file(name)]
-        paths += [path for path in [self.portrait_path(name)] if path.is_file()]
-        folder = self._bin / str(time.time_ns())
-        for path in paths:
-            write_atomically(folder / path.name, path.read_bytes())
-            shutil.copystat(path, folder / path.name)
-        return paths
-
-    def _free_name(self, name: str) -> str:
-        taken = list_identities(self.library)
+    def _free_name(self, name: str, taken: Collection[str]) -> str:
         free, number = name, 2
-        while free in taken:
+        while free in taken or os.path.lexists(self.library / file_name(free)):
             free, number = f"{name[: MAX_NAME - 4]} {number}", number + 1
         return free
 

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from celeb_core import CelebError, Identity, SampleConfig, checks, parse_prompt
 from celeb_core.errors import UnknownName
+from celeb_core.files import check_writable
 from celeb_core.prompt import MAX_TEXT, encode_prompt, readable
 from ui.errors import explain, notice
 from ui.form import MAX_SEED
@@ -104,6 +105,7 @@ def submit(
     core = shared.core
     try:
         requests = make_requests()
+        check_writable(workspace.images)
         encode_prompt(requests[0].prompt, core.basis, core.models)
     except CelebError as error:
         return notice(explain(error))

@@ -110,6 +110,7 @@ class Page:
             written = [draft, self.compose.box.text]  # what was typed in the meantime stays
             page.load(None, written, self.compose.box.text, js="(draft, text) => text || draft")
             self.compose.box.text.change(None, self.compose.box.text, draft, js="text => text")
+        self.shared.files.serve_outputs_apart(page)
         return page
 
     def _wire_loading(self, page: gr.Blocks) -> None:

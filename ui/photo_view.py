@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import gradio as gr
+from PIL import Image
 
 from celeb_core.faces import quality_notes
 from ui.errors import notice
@@ -60,16 +61,28 @@ class PhotoView:
         name = suggested_name(photo, workspace) if name is None else name
         hint, good = name_hint(name, workspace)
         chosen = None if face is None else photo.faces[face]
-        crop = None if chosen is None else chosen.aligned
+        show = workspace.shown.show
+        crop = (
+            None
+            if chosen is None
+            else show(photo.id, f"aligned-{face}", lambda: Image.fromarray(chosen.aligned))
+        )
         alone = count == 1 and not photo.example
         joined = len(same_person(workspace, photo)) if alone else 0
         label = "Who is it? Click the face." if count > 1 else "Face found"
-        others = [(other.image, other.label) for other in workspace.photos.values()]
+        others = [
+            (show(other.id, "whole", other.image), other.label)
+            for other in workspace.photos.values()
+        ]
         return {
             self.choice: Choice(photo.id, face),
             self.empty: gr.update(visible=False),
             self.photo: gr.update(
-                value=framed(photo.image, photo.faces, face), label=label, visible=True
+                value=show(
+                    photo.id, f"framed-{face}", lambda: framed(photo.image, photo.faces, face)
+                ),
+                label=label,
+                visible=True,
             ),
             self.photos: gr.update(value=others, visible=len(others) > 1, selected_index=None),
             self.numbers: gr.update(
@@ -78,6 +91,7 @@ class PhotoView:
                 visible=count > 1,
             ),
             self.naming: gr.update(visible=True),
+            self.remove_button: gr.update(visible=True),
             self.crop: gr.update(value=crop, visible=crop is not None),
             self.quality: notice(
                 *(quality_notes(chosen, self.width) if chosen else []), kind="hint"
@@ -95,6 +109,7 @@ class PhotoView:
     def _nothing(self) -> Updates:
         hidden = (
             self.photo, self.photos, self.numbers, self.naming, self.crop, self.join, self.consent,
+            self.remove_button,
         )  # fmt: skip
         return {
             self.choice: Choice(),
@@ -120,6 +135,9 @@ class PhotoView:
                     [], label="Face number", visible=False, elem_id="faces-number"
                 )
                 self.photos = gallery("faces-photos", "Your photos")
+                self.remove_button = gr.Button(
+                    "Remove this photo", visible=False, size="sm", elem_id="faces-discard"
+                )
             with gr.Column(scale=2, min_width=220, visible=False) as self.naming:
                 self.crop = gr.Image(
                     label="Aligned face", interactive=False, visible=False, buttons=[],
@@ -142,7 +160,7 @@ class PhotoView:
         self.outputs = [
             self.choice, self.empty, self.photo, self.photos, self.numbers, self.naming,
             self.crop, self.quality, self.name, self.hint, self.join, self.consent,
-            self.use_button,
+            self.use_button, self.remove_button,
         ]  # fmt: skip
 
 

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 import shutil
-import tempfile
 import threading
 import time
 import uuid
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from PIL import Image
 
-from celeb_core import Studio, load_identity, save_identity
+from celeb_core import Studio, list_identities, save_identity
 from celeb_core.errors import CelebError
+from celeb_core.files import private_folder
+from celeb_core.identity import SAMPLE_SUFFIX
 from ui.jobs import Runner
+from ui.page_files import PageFiles
 from ui.time_estimate import TimeEstimates
 from ui.workspace import PRIVATE_FOLDER, Workspace
 
@@ -26,7 +30,6 @@ TICK = 0.3  # seconds between two polls of a job; only display depends on it
 
 ID = re.compile(r"[0-9a-f]{32}")
 FORGET_AFTER = 24 * 3600  # seconds; only where sessions are isolated
-SAMPLES = "*.sample.safetensors"  # people in the library that ship with the project
 EXAMPLES = ("Ash", "Billie", "Casey", "Drew", "Ellis", "Frankie", "Jules", "Kit")
 SIDE = 128  # of an example in evaluation/people.png
 
@@ -42,7 +45,7 @@ class Shared:
             machine of one's own, there is one library and all browsers show the same.
         runner: Of all jobs that use the device.
         downloads: Of those that wait for the network.
-        sessions: Folder of the sessions, where they are isolated.
+        temporary: Private folder for temporary files, and for sessions where they are isolated.
     """
 
     core: Studio
@@ -50,11 +53,12 @@ class Shared:
     isolated: bool = False
     runner: Runner = field(default_factory=Runner)
     downloads: Runner = field(default_factory=Runner)
-    sessions: Path = field(default_factory=lambda: Path(tempfile.gettempdir(), "celeb-sessions"))
+    temporary: Path = field(default_factory=private_folder)
 
     def __post_init__(self) -> None:
         self._lock = threading.Lock()
         self._workspaces: dict[str, Workspace] = {}
+        self.files = PageFiles(self.temporary)
         path = self.library / PRIVATE_FOLDER / "time_estimates.json"
         self.estimates = TimeEstimates(self.core, path)
 
@@ -69,9 +73,14 @@ class Shared:
                 workspace.use(core.faces)
 
     def close(self) -> None:
-        """Stop all jobs."""
+        """Stop all jobs, delete temporary files."""
         for runner in (self.downloads, self.runner):
             runner.close()
+        self.files.close()
+
+    @property
+    def _sessions(self) -> Path:
+        return self.temporary / "sessions"
 
     @property
     def images(self) -> Path:
@@ -88,44 +97,44 @@ class Shared:
         Raises:
             CelebError: The id is not one of ours.
         """
-        if not self.isolated:
-            session = "local"
-        elif not ID.fullmatch(session or ""):
+        if self.isolated and not ID.fullmatch(session or ""):
             raise CelebError("This page has lost its session. Reload it.")
+        # The hash, so that no path tells the id of the session.
+        id = hashlib.sha256(session.encode()).hexdigest()[:32] if self.isolated else "local"
         with self._lock:
-            if session not in self._workspaces:
-                self._workspaces[session] = self._open(session)
-            workspace = self._workspaces[session]
+            if id not in self._workspaces:
+                self._workspaces[id] = self._open(id)
+            workspace = self._workspaces[id]
         return workspace
 
-    def _open(self, session: str) -> Workspace:
+    def _open(self, id: str) -> Workspace:
         faces, basis = self.core.faces, self.core.basis
         if not self.isolated:
-            return Workspace(session, self.library, self.images, faces, basis)
-        self.sessions.mkdir(mode=0o700, parents=True, exist_ok=True)
+            return Workspace(id, self.library, self.images, faces, basis, self.files)
         self._forget()
-        folder = self.sessions / session
+        folder = self._sessions / id
         library = folder / "identities"
         if not library.is_dir():
             library.mkdir(parents=True)
             self._copy_samples(library)
         (folder / "used").touch()
-        return Workspace(session, library, folder / "images", faces, basis)
+        return Workspace(id, library, folder / "images", faces, basis, self.files)
 
     def _copy_samples(self, library: Path) -> None:
         """Strangers get the people that ship with the project, never those of the owner."""
-        for path in self.library.glob(SAMPLES):
-            identity = load_identity(path)
+        for identity in list_identities(self.library, SAMPLE_SUFFIX).values():
             save_identity(identity, library)
 
     def _forget(self) -> None:
         """Delete sessions that nobody has opened for a day."""
-        for mark in self.sessions.glob("*/used"):
-            session = mark.parent.name
-            idle = time.time() - mark.stat().st_mtime > FORGET_AFTER
-            if idle and not self.runner.busy(session):
-                self._workspaces.pop(session, None)
-                shutil.rmtree(mark.parent, ignore_errors=True)
+        for mark in self._sessions.glob("*/used"):
+            id = mark.parent.name
+            with suppress(OSError):  # another process forgets it, too
+                idle = time.time() - mark.stat().st_mtime > FORGET_AFTER
+                if idle and not self.runner.busy(id):
+                    if workspace := self._workspaces.pop(id, None):
+                        workspace.close()
+                    shutil.rmtree(mark.parent)
 
     # --- what the bundled model offers ----------------------------------------------------------
 

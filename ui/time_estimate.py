@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import Literal
 from celeb_core import CelebError, SampleConfig, Studio, TrainConfig, generate, parse_prompt
 from celeb_core.augmentation import JOINT_SHARE
 from celeb_core.doctor import COST, LATENTS
-from celeb_core.files import write_atomically
+from celeb_core.files import read_json, write_atomically
 from celeb_core.name_regression import NAMES
 from ui.jobs import Job
 
@@ -96,11 +97,12 @@ class TimeEstimates:
             log.warning("%s", error)
 
     def _stored(self) -> dict[str, dict[str, float]]:
-        try:
-            stored = json.loads(self._path.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            return {}
-        return stored if isinstance(stored, dict) else {}
+        return {
+            device: {what: float(seconds) for what, seconds in known.items()}
+            for device, known in read_json(self._path).items()
+            if isinstance(known, dict)
+            and all(isinstance(s, int | float) and 0 < s < math.inf for s in known.values())
+        }
 
 
 def joint_cost(people: int) -> float:

@@ -8,6 +8,7 @@ from typing import Any, Literal
 import gradio as gr
 
 from celeb_core import PRESETS, CelebError, TrainConfig, checks, recipe
+from celeb_core.files import check_writable
 from celeb_core.identity import MAX_NAME
 from ui.cards import Cards
 from ui.curve import COLOURS, curve, legend
@@ -50,6 +51,8 @@ class TrainTab:
             if not trainees:
                 raise CelebError("Choose at least one person. New faces come from the Faces tab.")
             config = self._config(preset, steps, seed)
+            for folder in (workspace.library, workspace.images):
+                check_writable(folder)
         except CelebError as error:
             return {self.problem: notice(explain(error))}
         job = TrainJob(

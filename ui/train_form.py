@@ -46,7 +46,7 @@ class TrainForm:
         still = [id for id in chosen or [] if id in workspace.trainees]
         value = list(dict.fromkeys([*still, *new]))
         choices = [(trainee.name, trainee.id) for trainee in trainees]
-        rows = [(trainee.faces[0].image, trainee.name) for trainee in trainees]
+        rows = [(workspace.face_file(trainee), trainee.name) for trainee in trainees]
         return {
             self.faces: gr.update(value=rows, visible=bool(rows), selected_index=None),
             self.chosen: gr.update(choices=choices, value=value, visible=bool(choices)),

@@ -26,14 +26,15 @@ from celeb_core import (
     score_image,
 )
 from celeb_core.errors import SaveFailed
-from celeb_core.files import write_atomically
+from celeb_core.files import is_alive, read_json, this_process, write_atomically
 from celeb_core.prompt import PORTRAIT
 from celeb_core.saved_config import config_from_dict
 from ui.errors import explain
 from ui.images import read_settings, save_image
 from ui.jobs import Job, SavedImage
 from ui.time_estimate import RESULTS, TimeEstimates
-from ui.workspace import Trainee, Workspace
+from ui.trainee_files import Trainee
+from ui.workspace import Workspace
 
 CHECKPOINT_EVERY = 5.0  # seconds
 PREVIEW_SHARE = 0.12  # of the time at most
@@ -61,7 +62,7 @@ class TrainJob(Job):
     @property
     def folder(self) -> Path:
         """Its record and checkpoint, there while the training can be resumed."""
-        return self.workspace.private / "jobs" / self.id
+        return self.workspace.listed.job(self.id)
 
     @property
     def resumable(self) -> bool:
@@ -175,6 +176,7 @@ class TrainJob(Job):
             "trainees": [trainee.id for trainee in self.trainees],
             "config": self.config.flat(),
             "losses": self.losses,
+            "process": this_process(),
         }
         write_atomically(self.folder / "job.json", json.dumps(record).encode())
 
@@ -231,17 +233,17 @@ def interrupted(core: Studio, workspace: Workspace, estimates: TimeEstimates) ->
 
     Records of the version before this one are read, too.
     """
-    records = sorted(
-        (workspace.private / "jobs").glob("*/job.json"), key=lambda path: path.stat().st_mtime
-    )
-    for path in reversed(records):
+    for path in reversed(workspace.listed.interrupted()):
+        record = read_json(path)
         try:
-            record = json.loads(path.read_text(encoding="utf-8"))
             trainees = [workspace.trainees[id] for id in record["trainees"]]
             config = config_from_dict(record["config"])
             losses = [(int(step), tuple(map(float, each))) for step, each in record["losses"]]
         except (ValueError, KeyError, TypeError, AttributeError):
             continue  # damaged, or its people were removed
+        other = str(record.get("process"))
+        if other != this_process() and is_alive(other):
+            continue  # another app on the same folder is at it
         job = TrainJob(
             owner=workspace.id,
             id=path.parent.name,

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import gradio as gr
 
+from celeb_core.errors import CelebError
+from ui.errors import explain
 from ui.studio import PRIVATE, Shared
+from ui.trainee_files import Trainee
 from ui.widgets import Updates, gallery
-from ui.workspace import Trainee
 
 
 class TrainingList:
@@ -28,13 +30,16 @@ class TrainingList:
 
     def remove(self, picked: str, session: str) -> Updates:
         """Take a person off the list, and the photos off the disk."""
-        self.shared.workspace(session).dismiss(picked)
+        try:
+            self.shared.workspace(session).dismiss(picked)
+        except CelebError as error:
+            raise gr.Error(explain(error)) from error
         return self.refresh(session)
 
     def refresh(self, session: str) -> Updates:
         """Show the training list as it is now."""
         workspace = self.shared.workspace(session)
-        rows = [(t.faces[0].image, trainee_label(t)) for t in workspace.trainees.values()]
+        rows = [(workspace.face_file(t), trainee_label(t)) for t in workspace.trainees.values()]
         return {
             self.people: gr.update(value=rows, visible=bool(rows), selected_index=None),
             self.remove_button: gr.update(visible=False),

@@ -8,11 +8,11 @@ name that came from the page.
 
 from __future__ import annotations
 
-import json
-import shutil
+import hashlib
+import logging
 import threading
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,19 +25,22 @@ from celeb_core import (
     Face,
     FaceModel,
     Identity,
-    Person,
     find_faces,
     list_identities,
     load_photo,
 )
-from celeb_core.errors import BadName, CelebError
-from celeb_core.files import write_atomically
+from celeb_core.errors import BadName, CelebError, PhotoError
+from celeb_core.files import delete_leftovers
 from celeb_core.identity import check_name
+from celeb_core.library import PRIVATE_FOLDER as PRIVATE_FOLDER
 from ui.images import save_image
 from ui.library_files import LibraryFiles
+from ui.page_files import PageFiles
+from ui.trainee_files import Trainee, TraineeFiles, mean_direction
 
-PRIVATE_FOLDER = ".studio"  # in the library: photos and states of trainings
 MAX_PHOTOS = 12  # in memory, not yet used
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(eq=False)
@@ -51,23 +54,6 @@ class Photo:
     id: str = field(default_factory=lambda: uuid.uuid4().hex)
 
 
-@dataclass(eq=False)
-class Trainee:
-    """An entry of the training list: a name and the faces to learn from."""
-
-    name: str
-    faces: tuple[Face, ...]
-    id: str = field(default_factory=lambda: uuid.uuid4().hex)
-
-    def person(self) -> Person:
-        """Return the person for the core."""
-        return Person(self.name, self.faces)
-
-    def reference(self) -> Tensor:
-        """Return (512,) of unit norm: the face that images of this person are compared with."""
-        return mean_direction([face.embedding for face in self.faces])
-
-
 class Workspace:
     """One library and all that belongs to it; on a private machine there is only one.
 
@@ -77,19 +63,30 @@ class Workspace:
         images: Folder of generated images.
         faces: Finds faces in photos.
         basis: Of the model; people of other models are not offered.
+        shown: Temporary files of images that the page shows.
     """
 
     def __init__(
-        self, id: str, library: Path, images: Path, faces: FaceModel, basis: CelebBasis
+        self,
+        id: str,
+        library: Path,
+        images: Path,
+        faces: FaceModel,
+        basis: CelebBasis,
+        shown: PageFiles,
     ) -> None:
-        self.id, self.library, self.images = id, library, images
+        self.id, self.library, self.images, self.shown = id, library, images, shown
         self.private = library / PRIVATE_FOLDER
-        self.files = LibraryFiles(library, self.private)
+        self.files = LibraryFiles(library)
+        self.listed = TraineeFiles(self.private)
+        delete_leftovers(library)
+        delete_leftovers(images)
+        self.listed.delete_leftovers()
         self.basis, self._faces = basis, faces
         self.photos: dict[str, Photo] = {}
         self._references: dict[str, Tensor | None] = {}  # of people without a photo
         self._lock = threading.RLock()
-        self.trainees = {trainee.id: trainee for trainee in self._stored_trainees()}
+        self.trainees = {trainee.id: trainee for trainee in self.listed.load(self._faces)}
 
     def use(self, faces: FaceModel) -> None:
         """Find all faces again, with a changed face model; photos that now show others go."""
@@ -102,8 +99,13 @@ class Workspace:
                 if len(found) == len(photo.faces):
                     photo.faces = found
                 else:
-                    del self.photos[id]
-            self.trainees = {trainee.id: trainee for trainee in self._stored_trainees()}
+                    self.discard_photo(id)
+            self.trainees = {trainee.id: trainee for trainee in self.listed.load(self._faces)}
+
+    def close(self) -> None:
+        """Delete the files that show photos and people."""
+        for key in (*self.photos, *self.trainees, *map(self._portrait_key, self.people())):
+            self.shown.forget(key)
 
     # --- photos -------------------------------------------------------------------------------
 
@@ -121,12 +123,17 @@ class Workspace:
         image = load_photo(source)
         photo = Photo(label, image, find_faces(image, self._faces), example)
         with self._lock:
-            if example:
-                self.photos = {id: old for id, old in self.photos.items() if not old.example}
+            for old in [old for old in self.photos.values() if example and old.example]:
+                self.discard_photo(old.id)
             self.photos[photo.id] = photo
             while len(self.photos) > MAX_PHOTOS:
-                del self.photos[next(iter(self.photos))]
+                self.discard_photo(next(iter(self.photos)))
         return photo
+
+    def discard_photo(self, id: str) -> None:
+        """Forget a photo of the Faces tab, and delete the files that show it."""
+        self.photos.pop(id, None)
+        self.shown.forget(id)
 
     # --- people to be trained -----------------------------------------------------------------
 
@@ -157,22 +164,31 @@ class Workspace:
             face = photo.faces[index]
             trainee = Trainee(name, (*known.faces, face) if known else (face,))
             trainee.id = known.id if known else trainee.id
-            save_image(photo.image, self._folder(trainee.id) / f"{len(trainee.faces)}.png")
-            self._store(trainee)
+            self.listed.save(trainee, photo.image)
             self.trainees[trainee.id] = trainee
             if len(photo.faces) == 1:
-                self.photos.pop(photo.id, None)
+                self.discard_photo(photo.id)
         return trainee
 
     def trainee(self, name: str) -> Trainee | None:
         """Return the entry of the training list with that name."""
         return next((t for t in self.trainees.values() if t.name == name), None)
 
+    def face_file(self, trainee: Trainee) -> str:
+        """Return the path of a file that shows the first face of a person to be trained."""
+        return self.shown.show(trainee.id, "face", trainee.faces[0].image)
+
     def dismiss(self, id: str) -> None:
-        """Take a person off the training list and delete the photos."""
+        """Take a person off the training list; delete the photos, and trainings cut short.
+
+        Raises:
+            SaveFailed: The photos cannot be deleted.
+        """
         with self._lock:
-            if self.trainees.pop(id, None):
-                shutil.rmtree(self._folder(id), ignore_errors=True)
+            if trainee := self.trainees.get(id):
+                self.listed.delete(trainee)
+                self.shown.forget(id)
+                del self.trainees[id]
 
     # --- the library --------------------------------------------------------------------------
 
@@ -188,6 +204,16 @@ class Workspace:
             SaveFailed: The file cannot be written.
         """
         self.files.replace(identity)
+        self.forget_portrait(identity.name)
+
+    def delete(self, name: str) -> None:
+        """Move a person to the bin.
+
+        Raises:
+            IdentityNotFound, SaveFailed: There is no such person; their files cannot be moved.
+        """
+        self.files.delete(name)
+        self.forget_portrait(name)
 
     def save_portrait(self, name: str, image: Image.Image, settings: Mapping[str, Any]) -> None:
         """Save a generated image to recognise the person by.
@@ -201,11 +227,26 @@ class Workspace:
             SaveFailed: The file cannot be written.
         """
         save_image(image, self.files.portrait_path(name), settings)
+        self.forget_portrait(name)
 
     def portrait(self, name: str) -> Path | None:
-        """Return the portrait of a person in the library, if there is one."""
+        """Return a file that shows the portrait of a person in the library, if there is one."""
         path = self.files.portrait_path(name)
-        return path if path.is_file() else None
+        try:
+            changed = path.stat().st_mtime_ns
+            key = self._portrait_key(name)
+            return Path(self.shown.show(key, str(changed), lambda: load_photo(path)))
+        except (OSError, PhotoError) as error:
+            if path.exists():
+                log.warning("skipped: the portrait %s (%s)", path, error)
+            return None
+
+    def forget_portrait(self, name: str) -> None:
+        """Delete the files that show a person's portrait."""
+        self.shown.forget(self._portrait_key(name))
+
+    def _portrait_key(self, name: str) -> str:
+        return hashlib.sha256(f"{self.id} {name}".encode()).hexdigest()
 
     def rename(self, name: str, new_name: str) -> str:
         """Rename a person and their photos; return the new name as it was saved.
@@ -222,9 +263,10 @@ class Workspace:
                     "one from the list first."
                 )
             saved = self.files.rename(name, new_name)
+            self.forget_portrait(name)
             if trainee is not None:
                 trainee.name = saved
-                self._store(trainee)
+                self.listed.save(trainee)
         return saved
 
     def reference(self, identity: Identity) -> Tensor | None:
@@ -244,50 +286,6 @@ class Workspace:
         Until the app ends: no embedding goes to the disk.
         """
         self._references[_digest(identity)] = mean_direction(faces) if faces else None
-
-    # --- files --------------------------------------------------------------------------------
-
-    def _folder(self, id: str) -> Path:
-        return self.private / "people" / id
-
-    def _store(self, trainee: Trainee) -> None:
-        """Photo number n is of the n-th face, which is found again by the middle of its box."""
-        faces = [_middle(face) for face in trainee.faces]
-        record = {"name": trainee.name, "faces": faces, "consent": True}
-        write_atomically(self._folder(trainee.id) / "person.json", json.dumps(record).encode())
-
-    def _stored_trainees(self) -> Iterable[Trainee]:
-        records = (self.private / "people").glob("*/person.json")
-        for path in sorted(records, key=lambda record: record.stat().st_mtime):
-            try:
-                record = json.loads(path.read_text(encoding="utf-8"))
-                faces = [
-                    self._stored_face(path.with_name(f"{number}.png"), middle)
-                    for number, middle in enumerate(record["faces"], 1)
-                ]
-                yield Trainee(check_name(record["name"]), tuple(faces), path.parent.name)
-            except (CelebError, ValueError, KeyError):  # written by another version, or damaged
-                continue
-
-    def _stored_face(self, photo: Path, middle: tuple[float, float]) -> Face:
-        faces = find_faces(photo, self._faces)
-        return min(faces, key=lambda face: _distance(_middle(face), middle))
-
-
-def mean_direction(embeddings: Sequence[Tensor]) -> Tensor:
-    """Return the mean of unit vectors (512,), with unit norm."""
-    total: Tensor = sum(embeddings[1:], embeddings[0])
-    length: Tensor = total.norm()
-    return total / length
-
-
-def _middle(face: Face) -> tuple[float, float]:
-    left, top, right, bottom = face.box
-    return ((left + right) / 2, (top + bottom) / 2)
-
-
-def _distance(a: tuple[float, float], b: tuple[float, float]) -> float:
-    return (a[0] - b[0]) ** 2 + (a[1] - b[1]) ** 2
 
 
 def _digest(identity: Identity) -> str:

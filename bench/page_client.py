@@ -1,0 +1,90 @@
+"""A browser without a screen: fires the page's own events over HTTP, by the ids of its widgets."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+TIMEOUT = 60.0  # seconds
+
+
+class PageClient:
+    """One tab of a browser.
+
+    Args:
+        address: Of the page, such as http://127.0.0.1:7860.
+    """
+
+    def __init__(self, address: str) -> None:
+        self._http = httpx.Client(base_url=address, timeout=TIMEOUT)
+        self._tab = uuid.uuid4().hex
+        page = self._http.get("/config").raise_for_status().json()
+        self._widgets = {widget["id"]: widget["props"] for widget in page["components"]}
+        self._events = page["dependencies"]
+
+    def __enter__(self) -> PageClient:
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        self._http.close()
+
+    def fire(
+        self, widget: str, event: str, values: Mapping[str, Any] | None = None, data: Any = None
+    ) -> dict[str, Any]:
+        """Fire an event as the browser does, and wait for its end.
+
+        Args:
+            widget: Its elem_id.
+            event: "click", "upload", "select", ...
+            values: elem_id -> value, of the widgets that the handler reads; the others have the
+                value that they had when the page was loaded.
+            data: Of the event, such as {"index": 0} of a selection.
+
+        Returns:
+            elem_id -> what the handler returned for it, of widgets with an elem_id; of an event
+            that failed, {"error": the message that the user sees}.
+        """
+        found = next(e for e in self._events if [widget, event] in self._targets(e))
+        given = {key: value for key, value in (values or {}).items()}
+        inputs = [self._widgets[number] for number in found["inputs"]]
+        body = {
+            "data": [given.get(props.get("elem_id"), props.get("value")) for props in inputs],
+            "event_data": data,
+            "fn_index": found["id"],
+            "session_hash": self._tab,
+            "trigger_id": None,
+        }
+        self._http.post("/gradio_api/queue/join", json=body).raise_for_status()
+        output = self._result()
+        if "data" not in output:
+            return {"error": output.get("error")}
+        names = [self._widgets[number].get("elem_id") for number in found["outputs"]]
+        return {name: value for name, value in zip(names, output["data"], strict=True) if name}
+
+    def upload(self, file: Path, name: str = "") -> dict[str, Any]:
+        """Upload a file, and return the value of the widget that took it."""
+        with open(file, "rb") as content:
+            files = {"files": (name or file.name, content)}
+            response = self._http.post("/gradio_api/upload", files=files).raise_for_status()
+        path = response.json()[0]
+        return {"path": path, "orig_name": name or file.name, "meta": {"_type": "gradio.FileData"}}
+
+    def _targets(self, event: dict[str, Any]) -> list[list[Any]]:
+        known = [(self._widgets.get(number, {}), kind) for number, kind in event["targets"]]
+        return [[props.get("elem_id"), kind] for props, kind in known]
+
+    def _result(self) -> dict[str, Any]:
+        """Read the tab's stream of messages until the event is over."""
+        query = {"session_hash": self._tab}
+        with self._http.stream("GET", "/gradio_api/queue/data", params=query) as stream:
+            for line in stream.iter_lines():
+                message = json.loads(line.removeprefix("data:")) if line else {}
+                if message.get("msg") == "process_completed":
+                    output: dict[str, Any] = message["output"]
+                    return output
+        raise httpx.RemoteProtocolError("the stream ended before the event")

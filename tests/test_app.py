@@ -1,0 +1,103 @@
+"""The options of the page: wrong ones are one message and exit code 2, before a model is loaded."""
+
+from __future__ import annotations
+
+import socket
+from pathlib import Path
+
+import pytest
+
+import app
+
+
+@pytest.fixture
+def refused(tmp_path, monkeypatch, capsys):
+    """Start the page with options that must be refused, and return the message."""
+    monkeypatch.chdir(tmp_path)
+    Path("file").write_text("")
+    Path("folder").mkdir()
+
+    def loaded(*_, **__):
+        raise AssertionError("a model is loaded")
+
+    monkeypatch.setattr(app, "load_studio", loaded)
+
+    def call(*arguments: str) -> str:
+        try:
+            code: int | str | None = app.main(arguments)
+        except SystemExit as end:
+            code = end.code
+        error = capsys.readouterr().err
+        assert code == 2 and error.count("error: ") == 1 and "Traceback" not in error, error
+        return error
+
+    return call
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--port", "0"), "no whole number from 1 to 65535"),
+        (("--port", "-1"), "no whole number from 1 to 65535"),
+        (("--port", "65536"), "no whole number from 1 to 65535"),
+        (("--port", "http"), "no whole number from 1 to 65535"),
+        (("--auth", "ada"), "write NAME:PASSWORD"),
+        (("--auth", ":secret"), "write NAME:PASSWORD"),
+        (("--auth", "ada:"), "write NAME:PASSWORD"),
+        (("--host", ""), "it is empty"),
+        (("--host", "x" * 300), "is no address of this machine"),
+        (("--host", "192.0.2.1"), "--host 192.0.2.1 is no address of this machine"),
+        (("--model", ""), "--model: it is empty"),
+        (("--device", "tpu"), "“tpu” is no device"),
+        (("--memory", "none"), "invalid choice"),
+        (("--names", "nowhere"), "There is no file nowhere"),
+        (("--names", "folder"), "folder is a folder"),
+        (("--cache", "file"), "file is no folder"),
+        (("--identities", "file"), "file is no folder"),
+        (("--identities", "file/people"), "file is no folder"),
+        (("--identities", ""), "it is empty"),
+    ],
+)
+def test_wrong_usage_is_exit_code_two(arguments, message, refused):
+    error = refused(*arguments)
+    assert message in error and "secret" not in error
+
+
+def test_a_taken_port_is_named(refused):
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        error = refused("--port", str(port))
+    assert f"Port {port} of 127.0.0.1 cannot be used" in error and "--port" in error
+    app.check_address("127.0.0.1", port)  # free again
+
+
+def test_every_host_of_this_machine_is_taken():
+    for host in ("127.0.0.1", "localhost", "0.0.0.0"):
+        app.check_address(host, None)
+
+
+@pytest.fixture
+def loaded(world, tmp_path, monkeypatch) -> list[str]:
+    """Options of a page of the tiny world."""
+    monkeypatch.chdir(tmp_path)
+    return ["--model", str(world), "--device", "cpu", "--cache", "cache"]
+
+
+def test_what_the_page_cannot_do_when_it_starts_is_a_message(loaded, monkeypatch, capsys):
+    def launch(shared, options):
+        raise OSError("Cannot find empty port in range: 7860-7959")
+
+    monkeypatch.setattr(app, "launch", launch)
+    assert app.main(loaded) == 1
+    assert "error: The page cannot be served (Cannot find empty port" in capsys.readouterr().err
+
+
+def test_interrupted_while_loading_is_exit_code_130(loaded, monkeypatch, capsys):
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(app, "load_studio", interrupted)
+    assert app.main(loaded) == 130
+    assert capsys.readouterr().err.endswith("interrupted\n")

@@ -1,0 +1,79 @@
+"""Temporary files of the page: uploads, and the images of people that it shows.
+
+`<temporary>/page-<process>/` is private and belongs to one process. `cache/` is gradio's, for
+uploads and for copies of what it serves. `shown/` is served without a copy: what is deleted there
+is gone at once.
+"""
+
+from __future__ import annotations
+
+import io
+import shutil
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+import gradio as gr
+from PIL import Image
+
+from celeb_core.files import is_alive, this_process, write_atomically
+
+OUTPUTS = "outputs"  # in gradio's cache: copies of what the page serves, apart from uploads
+SIDE = 1024  # longer side of an image that the page shows, in pixels
+
+
+class PageFiles:
+    """Temporary files of this process; those of processes that died are deleted.
+
+    Args:
+        temporary: Private folder of the user.
+    """
+
+    def __init__(self, temporary: Path) -> None:
+        self.folder = temporary / f"page-{this_process()}"
+        self.cache, self._shown = self.folder / "cache", self.folder / "shown"
+        for folder in (temporary, self.folder, self.cache, self._shown):
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for other in temporary.glob("page-*-*"):
+            if not is_alive(other.name.removeprefix("page-")):
+                shutil.rmtree(other, ignore_errors=True)
+        gr.set_static_paths([self._shown])
+
+    def show(self, key: str, name: str, image: Image.Image | Callable[[], Image.Image]) -> str:
+        """Return the path of a file that shows an image; it is written unless it is there.
+
+        Args:
+            key: Of what is shown, for `forget`; nobody else can guess it.
+            name: Of this image among those of the key. The same name shows the same image.
+            image: RGB, or what returns it.
+        """
+        path = self._shown / key / f"{name}.webp"
+        if not path.is_file():
+            whole = image if isinstance(image, Image.Image) else image()
+            small, buffer = whole.copy(), io.BytesIO()
+            small.thumbnail((SIDE, SIDE))
+            small.save(buffer, "WEBP", quality=90)
+            write_atomically(path, buffer.getvalue())
+        return str(path)
+
+    def forget(self, key: str) -> None:
+        """Delete all images of a key: their addresses lead nowhere from now on."""
+        shutil.rmtree(self._shown / key, ignore_errors=True)
+
+    def discard(self, file: Path) -> None:
+        """Delete an upload; any other file that a browser names stays."""
+        if file.resolve().parent.parent == self.cache.resolve():
+            file.unlink(missing_ok=True)
+            with suppress(OSError):  # another upload of the same content
+                file.parent.rmdir()
+
+    def serve_outputs_apart(self, page: gr.Blocks) -> None:
+        """Keep copies of what the page serves apart from uploads, which are deleted when read."""
+        for block in page.blocks.values():
+            takes = isinstance(block, gr.File | gr.UploadButton | gr.Image)
+            if not takes or getattr(block, "interactive", None) is False:
+                block.GRADIO_CACHE = str(self.cache / OUTPUTS)
+
+    def close(self) -> None:
+        """Delete all of them."""
+        shutil.rmtree(self.folder, ignore_errors=True)
