@@ -70,6 +70,46 @@ def test_other_values_that_do_not_fit_are_refused_with_a_reason(value):
     assert len(text) <= 2 * QUOTED
 
 
+def test_what_is_no_unicode_text_does_not_come_in():
+    assert asked(lambda *values: values[-1], 7, 0, 0.35, [], "a\ud800b") == "ab"
+    assert "choices" in asked(lambda *_: "taken", 7, 0, 0.35, ["\ud800"], "").encode().decode()
+
+
+@pytest.mark.parametrize(
+    "place", [None, "x", float("nan"), 1e30, -1, [1], [1, "x"], {"a": 1}], ids=range(8)
+)
+def test_the_place_of_a_click_is_a_number(place):
+    def pick(event: gr.SelectData):
+        return str(event.index)
+
+    with StudioBlocks() as page:
+        shown = gr.Gallery()
+        shown.select(pick, None, gr.Textbox())
+    (fn,) = page.fns.values()
+
+    def clicked(data):
+        event = gr.EventData(None, data)
+        return asyncio.run(page.process_api(fn, [], event_data=event))["data"][0]
+
+    assert clicked({"index": 3, "value": None}) == "3"
+    if place == [1]:
+        assert clicked({"index": place, "value": None}) == "[1]"
+        return
+    for data in ({"index": place, "value": None}, None, {}):
+        with pytest.raises(gr.Error, match=r"does not fit|place of the click is"):
+            clicked(data)
+
+
+def test_a_session_is_a_text():
+    with StudioBlocks() as page:
+        session = gr.BrowserState("", storage_key="s", secret="s")
+        gr.Button().click(lambda session: session, session, gr.Textbox())
+    for wrong in (5, ["x"], {"a": 1}, True):
+        with pytest.raises(gr.Error, match="does not fit"):
+            asyncio.run(page.process_api(page.fns[0], [wrong]))
+    assert asyncio.run(page.process_api(page.fns[0], ["x"]))["data"] == ["x"]
+
+
 def test_errors_of_handlers_arrive_without_paths_and_options(caplog):
     def save(*_):
         raise SaveFailed("Could not write /srv/data/ada.png: full. <Free> some.", option="--out X")
@@ -79,6 +119,14 @@ def test_errors_of_handlers_arrive_without_paths_and_options(caplog):
         text = asked(lambda *_: {}["/srv/secret"], 7, 0, 0.5, [], "")
     assert "not your fault (KeyError)" in text and "secret" not in text
     assert "/srv/secret" in caplog.text
+
+
+def test_what_is_rendered_depends_on_the_session_alone(studio, tmp_path):
+    """A text of the page with paths in it would let a request have any file served."""
+    blocks = Page(make_page(studio, tmp_path, isolated=True).shared).build()
+    rendered = [fn for fn in blocks.fns.values() if fn.renderable]
+    assert len(rendered) == 2
+    assert all(isinstance(each, gr.BrowserState) for fn in rendered for each in fn.inputs)
 
 
 def test_every_event_of_the_page_says_that_a_session_is_lost(studio, tmp_path):

@@ -13,6 +13,7 @@ from test_faces import two_faces
 from ui_help import make_page, selected
 
 from celeb_core import load_studio
+from celeb_core.errors import SettingsError
 from ui.names import name_hint
 from ui.photo_view import Choice
 
@@ -86,6 +87,9 @@ def test_of_several_faces_one_is_chosen_by_a_click_or_a_number(page, view, tmp_p
     assert clicked[view.choice].face == 1
     assert clicked[view.name] == "Bo" and clicked[view.consent]["value"] is False
     assert page.faces.number(1, "Bo", choice, "")[view.choice].face == 0
+    for wrong in (0, 3, float("nan"), "1", None, [1]):
+        with pytest.raises(SettingsError, match="The face is .*: give a whole number from 1 to 2"):
+            page.faces.number(wrong, "Bo", choice, "")
 
 
 def test_another_uploaded_photo_is_one_click_away(page, view, tmp_path):

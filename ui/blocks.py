@@ -7,48 +7,77 @@ import logging
 from typing import Any
 
 import gradio as gr
+from gradio.block_function import BlockFunction
 
-from celeb_core import CelebError
+from celeb_core import CelebError, checks
 from celeb_core.errors import SettingsError, quote
 from ui.errors import explain
 
 log = logging.getLogger(__name__)
 
+UNFIT = "What was sent does not fit the fields of this page. Reload it and try again."
+
 
 class StudioBlocks(gr.Blocks):
     """Of any other error than its own, gradio tells the browser only that there was one."""
 
-    async def process_api(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
+    async def process_api(
+        self, block_fn: BlockFunction | int, *args: Any, **kwargs: Any
+    ) -> dict[str, Any]:
         """Run an event: check its values, call the handler, convert what it returns.
 
         Raises:
             gr.Error: With what the user reads, as HTML.
         """
+        fn = self.fns[block_fn] if isinstance(block_fn, int) else block_fn
         try:
-            return await super().process_api(*args, **kwargs)
+            if fn.collects_event_data:
+                check_click(kwargs.get("event_data"))
+            return await super().process_api(fn, *args, **kwargs)
         except gr.Error as error:  # of a widget, about its value, which may be long
-            raise _shown(quote(error.message)) from error
+            raise _shown(explain(CelebError(quote(error.message)))) from error
         except Exception as error:
             raise _shown(explain(error)) from error
 
-    async def preprocess_data(self, *args: Any, **kwargs: Any) -> list[Any]:
+    async def preprocess_data(
+        self, block_fn: BlockFunction, *args: Any, **kwargs: Any
+    ) -> list[Any]:
         """Convert the values of a request, which need not come from the page.
 
         Raises:
             SettingsError: They do not fit the widgets.
         """
         try:
-            values: list[Any] = await super().preprocess_data(*args, **kwargs)
-            return values
+            values = await super().preprocess_data(block_fn, *args, **kwargs)
         except gr.Error:
             raise
         except Exception as error:  # each widget has its own; gradio wraps them
             if isinstance(error.__cause__, CelebError):
                 raise error.__cause__ from None
             log.warning("values that do not fit: %s", type(error).__name__)
-            raise SettingsError(
-                "What was sent does not fit the fields of this page. Reload it and try again."
-            ) from error
+            raise SettingsError(UNFIT) from error
+        for widget, value in zip(block_fn.inputs, values, strict=True):
+            if isinstance(widget, gr.BrowserState) and not isinstance(value, str):
+                raise SettingsError(UNFIT)
+        # An answer may hold no lone surrogates, so they do not come in.
+        return [
+            value.encode(errors="ignore").decode() if isinstance(value, str) else value
+            for value in values
+        ]
+
+
+def check_click(event: gr.EventData | None) -> None:
+    """Check the place of a click: a number, or two.
+
+    Raises:
+        SettingsError: It is something else.
+    """
+    try:
+        index = event.index if event is not None else None
+    except (TypeError, AttributeError) as error:
+        raise SettingsError(UNFIT) from error
+    for place in index if isinstance(index, list | tuple) else [index]:
+        checks.number(place, "The place of the click", 0, checks.MOST, whole=False)
 
 
 def _shown(text: str) -> gr.Error:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +14,16 @@ from celeb_core import CelebError, Identity, Prompt, SampleConfig, checks, parse
 from celeb_core.files import check_writable
 from celeb_core.prompt import MAX_TEXT, encode_negative, encode_prompt, hints
 from ui.errors import explain, notice
-from ui.form import MAX_SEED, MAX_STRENGTH, Advanced, Form, from_settings, unknown_scheduler
+from ui.form import (
+    MAX_SEED,
+    Advanced,
+    Form,
+    chosen_seed,
+    from_settings,
+    prompts,
+    strengthened,
+    unknown_scheduler,
+)
 from ui.gallery import Results
 from ui.generation_job import GenerateJob, ImageRequest, with_seeds
 from ui.grid import BLANK, Grid, fill
@@ -155,7 +163,7 @@ class ComposeTab:
     def load(self, file: str) -> Updates:
         """Fill in the settings of an image file."""
         try:
-            settings = read_settings(Path(file))
+            settings = read_settings(Path(checks.text(file, "The file", MAX_TEXT)))
         except CelebError as error:
             return {self.problem: notice(explain(error))}
         return self._filled(settings, "Settings loaded from the image.")
@@ -270,37 +278,6 @@ class ComposeTab:
         for started in (by_hand, varied.success(**start)):
             started.success(**self.results.tick)
             started.success(self.history.refresh, session, fresh, queue=False, **PRIVATE)
-
-
-def prompts(text: Any) -> tuple[str, ...]:
-    """Return the prompts of the box, one per line.
-
-    Raises:
-        CelebError: It is too long, or they are one prompt with the settings of another tool.
-    """
-    text = checks.text(text, "The prompt", MAX_CHARACTERS)
-    if parse_parameters(text) is not None:
-        raise CelebError(
-            "This is a prompt with its settings, as other tools write them. Press “Take it apart” "
-            "to put each into its field."
-        )
-    return tuple(line.strip() for line in text.splitlines() if line.strip())
-
-
-def chosen_seed(seed: Any, new: bool) -> int:
-    """Return the seed to be used: a new one if that is wanted, or there is none."""
-    if new or seed is None or isinstance(seed, int) and seed < 0:
-        return random.randrange(MAX_SEED)
-    chosen: int = checks.number(seed, "Seed", 0, MAX_SEED)
-    return chosen
-
-
-def strengthened(people: Mapping[str, Identity], strength: Any) -> dict[str, Identity]:
-    """Return the people with their coefficients times the identity strength."""
-    factor = checks.number(strength, "Identity strength", 0, MAX_STRENGTH, whole=False)
-    return {
-        name: replace(who, coefficients=who.coefficients * factor) for name, who in people.items()
-    }
 
 
 def check_number(prompts: int, people: int, count: int) -> None:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import math
+import random
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import gradio as gr
 
-from celeb_core import SCHEDULERS, Models, SampleConfig
+from celeb_core import SCHEDULERS, CelebError, Identity, Models, SampleConfig
 from celeb_core.checks import choice, number, shown, text
 from celeb_core.prompt import MAX_TEXT
 from celeb_core.sampling import MOST_STEPS, check_config
+from ui.parameters import MAX_CHARACTERS, parse_parameters
 from ui.widgets import Slider
 
 MAX_SEED = 2**32 - 1  # as in A1111, whose settings can be taken over
@@ -162,3 +164,34 @@ def unknown_scheduler(settings: Mapping[str, Any], models: Models) -> str:
     if not isinstance(name, str) or name in (*SCHEDULERS, models.scheduler_name, "default", ""):
         return ""
     return f"There is no scheduler {shown(name)} here: the model's own is chosen."
+
+
+def prompts(box: Any) -> tuple[str, ...]:
+    """Return the prompts of the box, one per line.
+
+    Raises:
+        CelebError: It is too long, or they are one prompt with the settings of another tool.
+    """
+    written = text(box, "The prompt", MAX_CHARACTERS)
+    if parse_parameters(written) is not None:
+        raise CelebError(
+            "This is a prompt with its settings, as other tools write them. Press “Take it apart” "
+            "to put each into its field."
+        )
+    return tuple(line.strip() for line in written.splitlines() if line.strip())
+
+
+def chosen_seed(seed: Any, new: bool) -> int:
+    """Return the seed to be used: a new one if that is wanted, or there is none."""
+    if new or seed is None or isinstance(seed, int) and seed < 0:
+        return random.randrange(MAX_SEED)
+    chosen: int = number(seed, "Seed", 0, MAX_SEED)
+    return chosen
+
+
+def strengthened(people: Mapping[str, Identity], strength: Any) -> dict[str, Identity]:
+    """Return the people with their coefficients times the identity strength."""
+    factor = number(strength, "Identity strength", 0, MAX_STRENGTH, whole=False)
+    return {
+        name: replace(who, coefficients=who.coefficients * factor) for name, who in people.items()
+    }

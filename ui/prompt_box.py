@@ -24,10 +24,10 @@ class PromptBox:
     # --- handlers -------------------------------------------------------------------------------
 
     def refresh(self, session: str) -> str:
-        """List the people of the library as JSON, each with a portrait (a path, or "")."""
+        """List the people of the library as JSON, and who has a portrait."""
         workspace = self.shared.workspace(session)
         people = workspace.people()
-        return json.dumps([(name, str(workspace.portrait(name) or "")) for name in people])
+        return json.dumps([(name, workspace.portrait(name) is not None) for name in people])
 
     def fill_in(self, people: list[str], text: str) -> str:
         """Return a first prompt about people who were just trained; a text that is there stays."""
@@ -75,7 +75,8 @@ class PromptBox:
             elem_id="compose-apart",
         )  # fmt: skip
 
-        gr.render(inputs=self.people, triggers=[self.people.change])(self._chips)
+        # Not of the list that changed: a request could have any file of the server in it.
+        gr.render(inputs=session, triggers=[self.people.change])(self._chips)
         with gr.Row():
             self.celebrity = gr.Dropdown(
                 self.celebrities, value=None, label="Insert a celebrity",
@@ -89,13 +90,15 @@ class PromptBox:
         taken = [self.ideas, self.text, session]
         self.ideas.input(self.idea, taken, [self.text, self.ideas], **PRIVATE)
 
-    def _chips(self, listed: str) -> None:
+    def _chips(self, session: str) -> None:
         """A button for each person."""
-        people = json.loads(listed or "[]")
+        workspace = self.shared.workspace(session)
+        people = workspace.people()
         if not people:
             gr.HTML('<p class="lead">No trained people yet: see the Faces tab.</p>')
             return
         with gr.Row(elem_classes="chips", elem_id="compose-people"):
-            for name, portrait in people:
-                chip = gr.Button(name, icon=portrait or None, size="sm")
+            for name in people:
+                portrait = workspace.portrait(name)
+                chip = gr.Button(name, icon=str(portrait) if portrait else None, size="sm")
                 chip.click(None, self.text, self.text, js=insert(f"<{name}>"))
