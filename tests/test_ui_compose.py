@@ -254,6 +254,18 @@ def test_an_image_without_settings_is_reported(page, tmp_path, text):
     assert "no settings" in updates[page.compose.problem] and not fields(page, updates)
 
 
+def test_settings_come_back_from_an_image_of_a1111(page, tmp_path):
+    path, metadata = tmp_path / "any.png", PngImagePlugin.PngInfo()
+    text = (
+        "a photo of <ada>\nNegative prompt: hat\nSteps: 7, Sampler: Euler a, CFG scale: 4, Seed: 9"
+    )
+    metadata.add_text("parameters", text)
+    Image.new("RGB", (8, 8)).save(path, pnginfo=metadata)
+    loaded = fields(page, page.compose.load(str(path)))
+    read = {"prompt": "a photo of <ada>", "negative_prompt": "hat", "steps": 7, "seed": 9}
+    assert {**loaded, **read, "scheduler": "euler a", "guidance": 4.0} == loaded
+
+
 def test_settings_of_a_wrong_kind_are_left_out(page, tmp_path):
     path = tmp_path / "odd.png"
     settings = {"prompt": 5, "seed": "x", "steps": 7, "guidance": float("nan"), "strength": True}

@@ -15,10 +15,12 @@ from celeb_core import Face
 from celeb_core.errors import PhotoUnreadable
 from celeb_core.files import parse_json, write_atomically
 from celeb_core.image_file import png_text
+from ui.parameters import parse_parameters
 
 SHOWN = 720  # longer side of a framed photo on the page
 CHOSEN, OTHER = (79, 70, 229), (255, 255, 255)
 METADATA = "celeb-basis"  # key of the PNG text that holds the settings as JSON
+PARAMETERS = "parameters"  # and as A1111 writes them
 
 
 def framed(photo: Image.Image, faces: Sequence[Face], chosen: int | None) -> Image.Image:
@@ -74,7 +76,7 @@ def save_image(image: Image.Image, path: Path, settings: Mapping[str, Any] | Non
     """
     metadata = PngImagePlugin.PngInfo()
     if settings is not None:
-        metadata.add_itxt("parameters", _as_text(settings))
+        metadata.add_itxt(PARAMETERS, _as_text(settings))
         metadata.add_itxt(METADATA, json.dumps(settings, ensure_ascii=False))
     buffer = io.BytesIO()
     image.save(buffer, format="PNG", pnginfo=metadata)
@@ -83,18 +85,22 @@ def save_image(image: Image.Image, path: Path, settings: Mapping[str, Any] | Non
 
 
 def read_settings(path: Path) -> dict[str, Any]:
-    """Read the settings that `save_image` wrote.
+    """Read the settings that `save_image` wrote or, in another tool's PNG, its parameters.
 
     Raises:
-        PhotoUnreadable: The file has none.
+        PhotoUnreadable: The file has neither.
     """
     try:
-        settings = parse_json(png_text(path, METADATA) or "null", finite=False)
+        if (text := png_text(path, METADATA)) is not None:
+            settings = parse_json(text, finite=False)
+        else:
+            settings = parse_parameters(png_text(path, PARAMETERS) or "")
         if not isinstance(settings, dict):
             raise ValueError("no settings")
     except (PhotoUnreadable, ValueError) as error:
         raise PhotoUnreadable(
-            "This image carries no settings. Choose a PNG that was downloaded from here."
+            "This image carries no settings. Choose a PNG as it was downloaded from here, or as "
+            "A1111 or Forge saved it."
         ) from error
     return settings
 
