@@ -162,10 +162,13 @@ class ComposeTab:
 
     def load(self, file: str) -> Updates:
         """Fill in the settings of an image file."""
+        path = Path(checks.text(file, "The file", MAX_TEXT))
         try:
-            settings = read_settings(Path(checks.text(file, "The file", MAX_TEXT)))
+            settings = read_settings(path)
         except CelebError as error:
             return {self.problem: notice(explain(error))}
+        finally:
+            self.shared.files.discard(path)
         return self._filled(settings, "Settings loaded from the image.")
 
     def reuse(self, picked: str, session: str) -> Updates:
