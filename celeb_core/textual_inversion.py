@@ -168,7 +168,7 @@ def import_identities(
     try:
         if path.is_file() and (size := path.stat().st_size) > MAX_BYTES:
             raise EmbeddingUnusable(
-                f"{path} has {size / 1e6:.0f} MB: a model, no embedding. Start with it as the model.",
+                f"{path} has {size / 1e6:.0f} MB: a model, no embedding. Start with it as a model.",
                 option="--model FILE",
             )
         own, people = read_embeddings(path, basis.widths)
