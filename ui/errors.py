@@ -18,7 +18,9 @@ PATH = re.compile(
 )
 
 
-def explain(error: BaseException, path: str = "", label: str = "") -> str:
+def explain(
+    error: BaseException, path: str = "", label: str = "", whole_paths: bool = False
+) -> str:
     """Return what the user reads: a `CelebError`'s message, a bug as an apology and a log entry.
 
     Without options of the command line and, but for their last part, without paths of the server.
@@ -27,13 +29,15 @@ def explain(error: BaseException, path: str = "", label: str = "") -> str:
         error: What was raised.
         path: A path of the server that the message may hold.
         label: What is shown instead of the path: the name that the user knows.
+        whole_paths: Show them: the user is the owner of the machine and has to find the place.
     """
     if not isinstance(error, CelebError):
         log.error("a bug", exc_info=error)
         return BUG.format(kind=type(error).__name__)
     text = error.message.replace(path, f"“{label}”") if path else error.message
     # Half a surrogate pair, which JSON may have, would be none in an answer.
-    return PATH.sub(r"\1", text).encode(errors="replace").decode()
+    text = text if whole_paths else PATH.sub(r"\1", text)
+    return text.encode(errors="replace").decode()
 
 
 def safe(text: str) -> str:

@@ -44,6 +44,7 @@ class FacePackJob(Job):
 
     shared: Shared
     pack: str  # one of PACKS, or a folder
+    whole_paths: bool = True  # only the owner of the machine can install one
     first: int | None = None  # bytes that were there when the download began
 
     def run(self) -> Literal["done", "stopped"]:

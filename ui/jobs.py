@@ -41,6 +41,7 @@ class Job:
     total: int = 0
     note: str = ""  # what it is doing now
     error: str = ""
+    whole_paths: bool = False  # in the error
     seconds_left: float | None = None
     began: float = 0.0
     ended: float = 0.0
@@ -148,7 +149,7 @@ class Runner:
             try:
                 status = job.run()
             except Exception as error:  # the thread must outlive every job
-                job.error, status = explain(error), "failed"
+                job.error, status = explain(error, whole_paths=job.whole_paths), "failed"
             with self._changed:
                 job.ended, job.status, self._running = time.monotonic(), status, None
                 self._changed.notify_all()
