@@ -7,6 +7,7 @@ import logging
 import re
 import unicodedata
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -82,7 +83,8 @@ def save_identities(identities: Sequence[Identity], folder: Path) -> list[Path]:
         return [write_atomically(path, content) for path, content in files.items()]
     except SaveFailed:
         for path in new:
-            path.unlink(missing_ok=True)
+            with suppress(OSError):  # it was never made
+                path.unlink()
         raise
 
 

@@ -110,7 +110,7 @@ def _open(source: str | Path | bytes, name: str) -> Image.Image:
     if (kind := image_format(content)) is None:
         raise errors.PhotoUnreadable(
             f"{name} is no image of a format that is read: {', '.join(DECODERS)}. "
-            "Save it as JPEG or PNG."
+            "Save it again as JPEG or PNG."
         )
     content, exif = pixel_parts(content, kind)
     image: ImageFile.ImageFile = DECODERS[kind](BytesIO(content))
