@@ -13,7 +13,7 @@ import shutil
 import threading
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,9 +28,9 @@ from celeb_core import (
     Person,
     find_faces,
     list_identities,
-    load_photo,
 )
 from celeb_core.errors import BadName, CelebError
+from celeb_core.faces import examine_photo
 from celeb_core.files import write_atomically
 from celeb_core.identity import check_name
 from ui.images import save_image
@@ -100,7 +100,11 @@ class Workspace:
             for id, photo in list(self.photos.items()):
                 found = faces.find(photo.image)
                 if len(found) == len(photo.faces):
-                    photo.faces = found
+                    pairs = zip(photo.faces, found, strict=True)  # of the photo as it is by now
+                    photo.faces = [
+                        replace(new, turned=old.turned, domain_note=old.domain_note)
+                        for old, new in pairs
+                    ]
                 else:
                     del self.photos[id]
             self.trainees = {trainee.id: trainee for trainee in self._stored_trainees()}
@@ -118,8 +122,8 @@ class Workspace:
         Raises:
             PhotoError: It cannot be read, or shows no face.
         """
-        image = load_photo(source)
-        photo = Photo(label, image, find_faces(image, self._faces), example)
+        found = examine_photo(source, self._faces)
+        photo = Photo(label, found.photo, found.faces, example)
         with self._lock:
             if example:
                 self.photos = {id: old for id, old in self.photos.items() if not old.example}
