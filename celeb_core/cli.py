@@ -19,7 +19,7 @@ from celeb_core import evaluation, face_packs, files, identity, mapper, outputs,
 from celeb_core.basis import find_basis, interpolate, save_basis
 from celeb_core.doctor import examine
 from celeb_core.errors import CelebError, FeatureMissing, SaveFailed, UsageError
-from celeb_core.faces import find_face, largest_face
+from celeb_core.faces import find_face, largest_face, quality_notes
 from celeb_core.image_file import load_photo
 from celeb_core.models import Models, load_models
 from celeb_core.prepare import names
@@ -45,6 +45,9 @@ def train(options: Namespace) -> None:
     outputs.check_free(names, options)
     studio = _studio(options)
     faces = [find_face(photo, studio.faces, options.face) for photo in photos]
+    for photo, face in zip(photos, faces, strict=True):
+        for note in quality_notes(face, studio.models.width):
+            logging.warning("%s: %s", Path(photo).name, note)
     each = [faces] if len(names) == 1 else [[face] for face in faces]
     people = [Person(name, tuple(own)) for name, own in zip(names, each, strict=True)]
     given = _given(options, "seed", "steps", "max_seconds")

@@ -19,6 +19,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from celeb_core import errors, face_packs
+from celeb_core.face_orientation import FoundBox, quarter_turns
 from celeb_core.files import sha256
 from celeb_core.image_file import PhotoSource, load_photo
 from celeb_core.types import Box, Face, Framing
@@ -26,16 +27,11 @@ from celeb_core.types import Box, Face, Framing
 Pixels: TypeAlias = npt.NDArray[np.uint8]
 
 TASKS = ["detection", "recognition"]  # of a pack, which may hold more
-CROPS = (1.4, 2.0, 2.8, 4.0)  # around a face whose orientation is asked for, in sides of its box
-# Of the evidence for an orientation, a sum of log odds. Many a detector is nearly as confident of
-# faces that are upside down, or more; over four crops the right orientation won by 2.4 or more.
-SURE = 3.0  # more than all others, of the photo itself: no crops are needed
-TURN = 1.0  # more than for the photo as it is, of the crops, and at least FOUND: it is turned
-FOUND = 4.0
-UNFOUND = 0.25  # the score where a detector finds no face
-CROP = 320  # pixels
 SHIFT = 2  # pixels of an aligned crop, about the error of a detector's landmarks
 OFFSETS = ((1, 1), (0, 1), (2, 1), (1, 0), (1, 2))  # rows, columns, in SHIFTs
+
+FEATURES = np.s_[36:108, 24:88]  # of an aligned crop: from the eyes to the chin
+SHADED, EVEN = 0.11, 0.17  # of a photograph: the slopes' lower quartile, relative, is above
 
 # A training photo gets a note below (of TURNED: above) these values.
 SMALL = 0.25  # longer side of the face box, as a share of the width of the model's images
@@ -55,6 +51,7 @@ class FaceModel:
     id: str  # of the recogniser: embeddings of different ids cannot be compared
     note: str  # advice for the user when no face is found, or there is no face pack
     framing: Framing  # of `Face.image`
+    drawn: bool = False  # the model knows drawn faces only, of which `note` says more
 
     @property
     def ready(self) -> bool:
@@ -82,7 +79,7 @@ class FaceModel:
             faces.append(Face(photo.crop(crop), aligned, embedding, box, crop, landmarks, score))
         return sorted(faces, key=lambda face: face.box[0] + face.box[2])
 
-    def detect(self, photo: Image.Image) -> list[tuple[float, Box, int]]:
+    def detect(self, photo: Image.Image) -> list[FoundBox]:
         """Find the faces of an RGB photo, whatever their orientation.
 
         Returns:
@@ -90,7 +87,7 @@ class FaceModel:
             landmarks have to be turned to be upright, of each.
         """
         bgr = np.ascontiguousarray(np.asarray(photo)[:, :, ::-1])
-        found = []
+        found: list[FoundBox] = []
         for (*box, score), points in zip(*self._analysis().det_model.detect(bgr), strict=True):
             up_x, up_y = points[:2].mean(0) - points[3:].mean(0)  # from the mouth to the eyes
             turns = round(math.atan2(up_x, -up_y) / (math.pi / 2)) % 4
@@ -123,11 +120,13 @@ def load_face_model(
     det_size: tuple[int, int] | None = None,
     det_thresh: float = 0.5,
     device: str = "cpu",
+    drawn: bool = False,
 ) -> FaceModel:
     """Load an insightface pack: a folder with *.onnx files, or the name of one in `<root>/models`.
 
     Nothing is downloaded; `root` None is insightface's own. The detector works on `det_size` pixels
     (width, height; None: two scales) and takes faces of a confidence above `det_thresh`, 0 to 1.
+    `drawn` says that the model whose photos they are knows drawn faces only, and `note` more of it.
     CUDA is used if `device` says so and onnxruntime can; if it cannot, a warning says so.
 
     Raises:
@@ -157,7 +156,7 @@ def load_face_model(
     analysis.prepare(0 if device.startswith("cuda") else -1, det_thresh, det_size)
     name = folder.name if folder.name != "faces" else folder.parent.name
     checksum = sha256(Path(recogniser.model_file))
-    model = FaceModel(analysis, f"{name}-{checksum[:8]}", note, framing or Framing())
+    model = FaceModel(analysis, f"{name}-{checksum[:8]}", note, framing or Framing(), drawn)
     if device.startswith("cuda") and "CUDAExecutionProvider" not in model.providers:
         log.warning("faces are found on the CPU: README.md says how to install onnxruntime-gpu")
     return model
@@ -178,9 +177,12 @@ def examine_photo(source: PhotoSource, model: FaceModel) -> FoundFaces:
         PhotoError: See `load_photo`; NoFaceFound if there is none.
     """
     photo = load_photo(source)
-    if turns := _turns(photo, model):
+    if turns := quarter_turns(photo, model.detect):
         photo = photo.rotate(90 * turns, expand=True)
     faces = [replace(face, turned=90 * turns) for face in model.find(photo)]
+    if model.drawn:
+        notes = [model.note if is_photograph(face.aligned) else "" for face in faces]
+        faces = [replace(face, domain_note=note) for face, note in zip(faces, notes, strict=True)]
     if not faces:
         advice = "Try a photo where the face fills more of the frame, looks at the camera, is lit."
         raise errors.NoFaceFound(f"No face found. {advice} {model.note}".rstrip())
@@ -206,41 +208,6 @@ def find_face(source: PhotoSource, model: FaceModel, choose: int | None = None) 
     return faces[choose - 1]
 
 
-def _turns(photo: Image.Image, model: FaceModel) -> int:
-    """Return by how many quarters, counter-clockwise, a photo is turned for its faces' sake."""
-    evidence, views = np.zeros(4), [photo.rotate(90 * turns, expand=True) for turns in range(4)]
-    found = [(*face, turns) for turns, view in enumerate(views) for face in model.detect(view)]
-    if not found:
-        return 0
-    for score, _, turns_left, turns in found:
-        evidence[(turns + turns_left) % 4] += _log_odds(score)
-    if evidence[0] - evidence[1:].max() > SURE:
-        return 0
-    _, box, _, turns = max(found, key=lambda face: face[0])
-    evidence = _crop_evidence(views[turns], box, turns, model)
-    best = int(evidence.argmax())
-    return best if evidence[best] > max(FOUND, evidence[0] + TURN) else 0
-
-
-def _crop_evidence(view: Image.Image, box: Box, turns: int, model: FaceModel) -> npt.NDArray[Any]:
-    """Find a face in crops of a turned photo; return the evidence for each orientation, (4,)."""
-    evidence, (left, top, right, bottom) = np.zeros(4), box
-    x, y, longer = (left + right) / 2, (top + bottom) / 2, max(right - left, bottom - top)
-    for half in (scale * longer / 2 for scale in CROPS):
-        extent = (x - half, y - half, x + half, y + half)
-        crop = view.transform((CROP, CROP), Image.Transform.EXTENT, extent, fillcolor="grey")
-        for more in range(4):
-            if faces := model.detect(crop.rotate(90 * more)):
-                score, _, turns_left = max(faces, key=lambda face: face[0])
-                weight = _log_odds(score) - _log_odds(UNFOUND)
-                evidence[(turns + more + turns_left) % 4] += weight
-    return evidence
-
-
-def _log_odds(score: float) -> float:
-    return math.log(max(score, 1e-3) / (1.0005 - score))
-
-
 def largest_face(faces: Sequence[Face]) -> Face:
     """Return the face with the largest box."""
     return max(faces, key=lambda f: (f.box[2] - f.box[0]) * (f.box[3] - f.box[1]))
@@ -260,6 +227,28 @@ def portrait_box(box: Box, size: tuple[int, int], framing: Framing) -> Box:
     return (x, y, x + side, y + side)
 
 
+def is_photograph(aligned: Pixels) -> bool:
+    """Return whether an aligned face seems to be photographed: even its plainest parts are shaded.
+
+    A quarter of a drawn face, of whatever style, is of about one colour. Both sizes are so small
+    that neither noise nor JPEG matter. Of 96 variants of photographs (blurred, compressed, ...) 91
+    were recognised, of 1,655 of drawn faces in 20 styles 14 were taken for photographs.
+    """
+    fine, coarse = (_slopes(aligned, rows) for rows in (24, 18))
+    contrast = float(cv2.resize(aligned[FEATURES], (21, 24), interpolation=cv2.INTER_AREA).std())
+    shaded = np.percentile(fine, 25) > SHADED * (contrast + 5)
+    return bool(shaded and np.percentile(coarse, 25) > EVEN * (np.percentile(coarse, 90) + 1))
+
+
+def _slopes(aligned: Pixels, rows: int) -> npt.NDArray[Any]:
+    """Return how much the colour changes per pixel of the features, reduced to some rows."""
+    size = (round(rows * 64 / 72), rows)
+    small = cv2.resize(aligned[FEATURES], size, interpolation=cv2.INTER_AREA).astype(np.float32)
+    x, y = (np.abs(np.diff(small, axis=axis)).mean(2) for axis in (1, 0))
+    slopes: npt.NDArray[Any] = np.hypot(x[:-1], y[:, :-1])
+    return slopes
+
+
 def quality_notes(face: Face, side: int) -> list[str]:
     """Say what is wrong with a training photo for images `side` pixels wide, and what to do."""
     left, top, right, bottom = face.box
@@ -273,6 +262,8 @@ def quality_notes(face: Face, side: int) -> list[str]:
         f"The photo was turned upright by {face.turned} degrees: its faces were "
         f"{'upside down' if face.turned == 180 else 'on their sides'}. "
         "Use another photo if that is wrong.": face.turned > 0,
+        "This looks like a photograph, and images of this person would not look like it. "
+        + face.domain_note: bool(face.domain_note),
         f"Small: the face is {high} pixels high. Use a photo with {need:.0f} or more.": high < need,
         "Blurred: fine traits will be missed. Use a sharper photo.": sharpness < BLURRED,
         "Dark: colours will be off. Use a photo with light on the face.": light < DARK,

@@ -40,8 +40,8 @@ MAX_BYTES = 200_000_000  # of a file
 MAX_SIDE = 2048  # of the decoded photo, in pixels
 MIN_SIDE = 16  # pixels
 # Pixels of a file: decoding takes less than 1 GB and some seconds. More is a decompression bomb.
-MAX_PIXELS = {"JPEG": 250_000_000, "PNG": 150_000_000, "BMP": 150_000_000, "GIF": 150_000_000}
-MAX_PIXELS |= {"TIFF": 100_000_000, "HEIF": 60_000_000, "AVIF": 50_000_000, "WEBP": 40_000_000}
+MAX_PIXELS = {"JPEG": 250_000_000, "PNG": 150_000_000, "BMP": 150_000_000, "TIFF": 80_000_000}
+MAX_PIXELS |= {"GIF": 80_000_000, "HEIF": 60_000_000, "AVIF": 50_000_000, "WEBP": 40_000_000}
 MAX_RUNS = 2_000_000  # bytes of a compressed BMP, which Pillow decodes in Python
 MAX_BUFFERED = 100_000_000  # of a JPEG whose coefficients are kept from scan to scan
 MAX_SCANNED = 2_000_000_000  # in all scans
@@ -109,8 +109,8 @@ def _open(source: str | Path | bytes, name: str) -> Image.Image:
         raise errors.PhotoTooLarge(f"{name} has {error}. Save a smaller copy.") from error
     if (kind := image_format(content)) is None:
         raise errors.PhotoUnreadable(
-            f"{name} is no image of a format that is read: {', '.join(DECODERS)}. "
-            "Save it again as JPEG or PNG."
+            f"{name} is no image of a format that is read: JPEG, PNG, WebP, AVIF, HEIC, TIFF, BMP, "
+            "GIF. Save it again as JPEG or PNG."
         )
     content, exif = pixel_parts(content, kind)
     image: ImageFile.ImageFile = DECODERS[kind](BytesIO(content))

@@ -109,8 +109,8 @@ def _load_faces(face_pack: str | Path | None, folder: Path | None, device: str) 
     framing = Framing(**options["framing"]) if "framing" in options else None
     size, score = options.get("det_size") or None, options.get("det_thresh", 0.5)
     pack = face_pack or (own if own and own.is_dir() else usual_pack())
-    note = about.get("domain_note", "")
-    return load_face_model(pack, note, None, framing, size, score, device)
+    note, drawn = about.get("domain_note", ""), options.get("drawn", False)
+    return load_face_model(pack, note, None, framing, size, score, device, drawn)
 
 
 def _find_calibration(named: str | Path) -> Path:

@@ -43,6 +43,7 @@ class Face:
     landmarks: npt.NDArray[np.float32]  # (5, 2) eyes, nose tip, mouth corners
     score: float  # the detector's confidence, 0 to 1
     turned: int = 0  # degrees, counter-clockwise, by which the photo was turned to be upright
+    domain_note: str = ""  # of a photograph where the model knows drawn faces only: what to do
 
 
 @dataclass(frozen=True, eq=False)

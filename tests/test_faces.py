@@ -1,12 +1,15 @@
 from __future__ import annotations
 
 import io
+import json
 import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import onnx
 import pytest
+import skimage
 import torch
 from conftest import portrait
 from PIL import Image, ImageFilter
@@ -19,7 +22,14 @@ from celeb_core.errors import (
     PhotoUnreadable,
     SeveralFaces,
 )
-from celeb_core.faces import FaceModel, largest_face, portrait_box, quality_notes
+from celeb_core.faces import (
+    FaceModel,
+    examine_photo,
+    is_photograph,
+    largest_face,
+    portrait_box,
+    quality_notes,
+)
 from celeb_core.types import Face, Framing
 
 
@@ -314,3 +324,86 @@ def test_without_a_face_pack_no_face_is_found():
     assert not missing.ready and missing.providers == ()
     with pytest.raises(FacePackMissing, match="Get a pack"):
         find_faces(portrait(), missing)
+
+
+ASSETS = Path(__file__).parents[1] / "assets" / "toonville"
+
+
+@pytest.fixture(scope="module")
+def toonville():
+    options = json.loads((ASSETS / "studio.json").read_text(encoding="utf-8"))
+    drawn = options["faces"]["drawn"]
+    return load_face_model(ASSETS / "faces", "Only drawn.", det_size=(288, 288), drawn=drawn)
+
+
+def person(number: int) -> Image.Image:
+    grid = Image.open(ASSETS / "evaluation" / "people.png").convert("RGB")
+    left, top = number % 20 * 128, number // 20 * 128
+    return grid.crop((left, top, left + 128, top + 128))
+
+
+@pytest.mark.toonville
+@pytest.mark.parametrize("number", [9, 84, 95])  # upside down the last is found at .995, else .993
+def test_a_photo_in_any_orientation_shows_the_same_face(number, toonville):
+    upright = find_face(person(number), toonville)
+    assert upright.turned == 0
+    assert not any("turned upright" in note for note in quality_notes(upright, 128))
+    for turned in (90, 180, 270):
+        found = examine_photo(person(number).rotate(-turned), toonville)
+        assert found.photo.tobytes() == person(number).tobytes()
+        (face,) = found.faces
+        assert float(face.embedding @ upright.embedding) > 0.99 and face.turned == turned
+        note, *_ = quality_notes(face, 128)
+        assert note.startswith(f"The photo was turned upright by {turned} degrees")
+
+
+@pytest.mark.toonville
+def test_a_group_upside_down(toonville):
+    group = Image.new("RGB", (384, 128))
+    for index in range(3):
+        group.paste(person(index), (index * 128, 0))
+    faces, upright = (find_faces(image, toonville) for image in (group.rotate(180), group))
+    for face, expected in zip(faces, upright, strict=True):
+        assert (face.turned, expected.turned) == (180, 0)
+        assert float(face.embedding @ expected.embedding) > 0.99
+
+
+@pytest.mark.toonville
+def test_generated_images_are_not_turned(toonville):
+    assert all(face.turned == 0 for face in toonville.find(person(84).rotate(180)))
+
+
+@pytest.mark.toonville
+def test_a_photograph_is_recognised_where_the_model_knows_drawn_faces(toonville):
+    photograph = Image.fromarray(skimage.data.astronaut())
+    for photo in (photograph, photograph.resize((200, 200)), encoded(photograph, "JPEG")):
+        notes = quality_notes(find_face(photo, toonville), 128)
+        assert any(
+            n.startswith("This looks like a photograph") and "Only drawn." in n for n in notes
+        )
+    faces = find_faces(photograph, replace(toonville, drawn=False))
+    assert not any("photograph" in note for note in quality_notes(faces[0], 128))
+
+
+def shaded_drawing() -> Image.Image:
+    """Return a face of gradients, as vector graphics have them."""
+    y, x = np.mgrid[0:256, 0:256] / 256.0
+    image = np.ones((256, 256, 3)) * (180, 210, 235) * (1 - 0.3 * y[..., None])
+    head = ((x - 0.5) / 0.3) ** 2 + ((y - 0.52) / 0.38) ** 2 < 1
+    image[head] = (np.array((235, 190, 150)) * (1.05 - 0.25 * x[..., None]))[head]
+    for middle in (0.38, 0.62):
+        for radius, colour in ((0.06, 250), (0.03, 40)):
+            image[(x - middle) ** 2 + (y - 0.45) ** 2 < radius**2] = colour
+    image[((x - 0.5) / 0.1) ** 2 + ((y - 0.72) / 0.02) ** 2 < 1] = (170, 60, 60)
+    return Image.fromarray(image.clip(0, 255).astype(np.uint8))
+
+
+@pytest.mark.toonville
+def test_drawn_faces_are_no_photographs(toonville):
+    drawings = [person(number) for number in range(0, 120, 15)] + [shaded_drawing()]
+    for drawing in drawings:
+        noise = np.random.default_rng(0).normal(0, 5, (drawing.height, drawing.width, 3))
+        noisy = (np.asarray(drawing) + noise).clip(0, 255).astype(np.uint8)
+        for photo in (drawing, encoded(drawing, "JPEG", quality=60), Image.fromarray(noisy)):
+            for face in toonville.find(load_photo(photo)):
+                assert not is_photograph(face.aligned)

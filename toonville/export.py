@@ -52,10 +52,10 @@ STUDIO = {
         "height": 128,
         "scheduler": "dpm++ 2m karras",
     },
-    "faces": {"det_size": list(DETECTOR_SIZE), "det_thresh": 0.5},
+    "faces": {"det_size": list(DETECTOR_SIZE), "det_thresh": 0.5, "drawn": True},
     "domain_note": (
         "The bundled model knows only drawn faces. For a real photograph, use Stable Diffusion: "
-        "start the app with --model stable-diffusion-v1-5/stable-diffusion-v1-5 (needs a GPU)."
+        "start the app with --model sd15 (it wants a GPU)."
     ),
 }
 

@@ -13,7 +13,7 @@ import logging
 import threading
 import uuid
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,11 +25,11 @@ from celeb_core import (
     Face,
     FaceModel,
     Identity,
-    find_faces,
     list_identities,
     load_photo,
 )
 from celeb_core.errors import BadName, CelebError, PhotoError
+from celeb_core.faces import examine_photo
 from celeb_core.files import delete_leftovers
 from celeb_core.identity import check_name
 from celeb_core.library import PRIVATE_FOLDER as PRIVATE_FOLDER
@@ -97,7 +97,12 @@ class Workspace:
             for id, photo in list(self.photos.items()):
                 found = faces.find(photo.image)
                 if len(found) == len(photo.faces):
-                    photo.faces = found
+                    pairs = zip(photo.faces, found, strict=True)  # of the photo as it is by now
+                    self.shown.forget(id)  # where the faces were
+                    photo.faces = [
+                        replace(new, turned=old.turned, domain_note=old.domain_note)
+                        for old, new in pairs
+                    ]
                 else:
                     self.discard_photo(id)
             self.trainees = {trainee.id: trainee for trainee in self.listed.load(self._faces)}
@@ -120,8 +125,8 @@ class Workspace:
         Raises:
             PhotoError: It cannot be read, or shows no face.
         """
-        image = load_photo(source)
-        photo = Photo(label, image, find_faces(image, self._faces), example)
+        found = examine_photo(source, self._faces)
+        photo = Photo(label, found.photo, found.faces, example)
         with self._lock:
             for old in [old for old in self.photos.values() if example and old.example]:
                 self.discard_photo(old.id)
