@@ -4,12 +4,13 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 ARGS ?=
 
-.PHONY: help run test lint unit e2e browser wheel clean
+.PHONY: help run test lint unit e2e robustness browser wheel clean
 
 help:
 	@echo "make run [ARGS='--port 7861']   set up .venv and start the studio"
 	@echo "make test                       lint, types, unit tests, browser tests"
 	@echo "make lint | unit | e2e          one of them"
+	@echo "make robustness                 thousands of damaged files, and a server killed 50 times"
 	@echo "make wheel                      build dist/*.whl, bundled model included"
 	@echo "make clean                      remove .venv and what was built"
 
@@ -28,6 +29,10 @@ unit: $(VENV)/dev
 
 e2e: $(VENV)/dev browser
 	$(BIN)/python -m pytest --durations=8 tests/e2e
+
+robustness: $(VENV)/dev
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --full -s tests/test_robustness*.py
+	$(BIN)/python -m bench.kills
 
 wheel: $(VENV)/app
 	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist .
