@@ -8,6 +8,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from unittest import mock
 
 import pytest
 import torch
@@ -17,6 +18,7 @@ from safetensors.torch import save_file
 
 import celeb_core
 from celeb_core import (
+    CelebError,
     list_identities,
     load_basis,
     load_calibration,
@@ -33,6 +35,14 @@ from celeb_core.prepare import names as names_module
 from celeb_core.prepare import refinement as refinement_module
 from celeb_core.prepare.preparation import PrepareStep
 from celeb_core.types import Identity
+
+
+def test_what_is_wrong_with_a_photo_is_said_before_anything_is_trained(run, caplog):
+    portrait().resize((32, 32)).save("small.png")
+    with mock.patch("celeb_core.cli.fit_identities", side_effect=CelebError("It begins.")):
+        assert run("train", "ada.png", "small.png", "--name", "ada") == 1
+    notes = [record.getMessage() for record in caplog.records]
+    assert any(note.startswith("small.png: Small: the face is 16 pixels high") for note in notes)
 
 
 def test_two_commands_from_photo_to_image(run, capsys):

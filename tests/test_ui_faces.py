@@ -3,6 +3,7 @@ from __future__ import annotations
 import io
 import shutil
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import gradio as gr
@@ -64,6 +65,21 @@ def test_one_face_is_chosen_and_the_name_comes_from_the_file(page, view, tmp_pat
     assert checked[view.use_button]["interactive"]
     assert size_of(shown[view.crop]["value"]) == (112, 112)
     assert not list(page.shared.files.cache.glob("*/ada.png"))
+
+
+def test_a_photo_upside_down_is_shown_and_kept_upright(page, view, tmp_path, studio, monkeypatch):
+    photo = portrait(at=(2, 1))
+    monkeypatch.setattr("celeb_core.faces.quarter_turns", lambda photo, detect: 2)
+    shown = upload(page, stored(tmp_path, photo.rotate(180)))
+    assert "The photo was turned upright by 180 degrees" in shown[view.quality]
+    workspace = page.shared.workspace("")
+    (kept,) = workspace.photos.values()
+    assert kept.image.tobytes() == photo.tobytes() and kept.faces[0].box[0] == 64
+    workspace.use(replace(studio.faces))
+    assert kept.faces[0].turned == 180 and kept.faces[0].box[0] == 64
+    trainee = workspace.enlist(kept, 0, "ada", consent=True)
+    (path,) = (workspace.private / "people" / trainee.id).glob("*.png")
+    assert Image.open(path).tobytes() == photo.tobytes()
 
 
 def test_an_image_of_the_camera_is_a_photo_without_a_name(page, view, tmp_path):
