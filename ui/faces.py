@@ -52,7 +52,8 @@ class FacesTab:
                 photo = workspace.add_photo(path, name)
                 first = first or photo
             except CelebError as error:
-                problems.append(f"{name}: {explain(error, file, name)}")
+                text = explain(error, file, name)
+                problems.append(text if name in text else f"{name}: {text}")
             finally:
                 self.shared.files.discard(path)  # it holds the camera's metadata
         if len(files) > MAX_UPLOADS:
