@@ -29,6 +29,12 @@ def test_from_a_face_to_images(browser, pair, tmp_path):
     interpolate(page)
 
 
+LOADED = """() => {
+  const photo = document.querySelector("#faces-photo img")
+  return photo && photo.complete && photo.naturalWidth > 0
+}"""
+
+
 def take_an_example(page: Page) -> None:
     use_example(page, 0, "Ash")
     expect(page.locator("#faces-problem")).to_contain_text("Ash is in the training list")
@@ -43,6 +49,7 @@ def upload(page: Page, pair, tmp_path) -> None:
     expect(page.locator("#faces-number")).to_be_visible()
     expect(page.locator("#faces-use")).to_be_disabled()
     photo = page.locator("#faces-photo img")
+    page.wait_for_function(LOADED)  # before, it has another size
     size = photo.bounding_box()
     photo.click(position={"x": 0.75 * size["width"], "y": 0.45 * size["height"]})
     expect(page.locator("#faces-crop img")).to_be_visible()
