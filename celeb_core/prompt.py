@@ -19,7 +19,7 @@ PORTRAIT = "a photo of {}"
 MAX_TEXT = 10_000
 
 # < and > as other keyboards, other tools and web pages write them; those of QUOTED also quote.
-OPENING, CLOSING = "＜﹤⟨〈❬❮", "＞﹥⟩〉❭❯"
+OPENING, CLOSING = "＜﹤⟨〈\u2329❬❮", "＞﹥⟩〉\u232a❭❯"
 BRACKETS = str.maketrans(OPENING + CLOSING, "<" * len(OPENING) + ">" * len(CLOSING))
 QUOTED = re.compile("[‹«《]([^<>‹›«»《》]*)[›»》]")
 ESCAPED = (
@@ -51,10 +51,13 @@ SYNTAX = {
 
 def readable(text: str) -> str:
     """Return a text in composed form with plain < and >, without characters that nobody sees."""
-    for pattern, character in (*ESCAPED, (SPACE, " "), (UNSEEN, "")):
-        text = pattern.sub(character, text)
-    text = unicodedata.normalize("NFC", text).translate(BRACKETS)
-    return NESTED.sub(r"<\1>", text).strip()
+    parts = PLACEHOLDER.split(text)  # text, name, text, name, ..., text; names may have anything
+    for index, part in enumerate(parts):
+        for pattern, character in ESCAPED if index % 2 == 0 else ():
+            part = pattern.sub(character, part)
+        parts[index] = f"<{part}>" if index % 2 else part.translate(BRACKETS)
+    text = UNSEEN.sub("", SPACE.sub(" ", "".join(parts)))
+    return NESTED.sub(r"<\1>", unicodedata.normalize("NFC", text)).strip()
 
 
 def placeholders(text: str) -> list[str]:

@@ -87,6 +87,13 @@ def test_people_are_understood_however_they_are_written(text, read):
     assert parse_prompt(prompt.text, LIBRARY).text == read  # as it is stored
 
 
+@pytest.mark.parametrize("name", ["a &lt;b&gt; c", "＜x＞", "«x»", "x &amp; y"])
+def test_a_name_may_look_like_what_is_understood(name):
+    person = torch.zeros(2, 8)
+    prompt = parse_prompt(f"&lt;ada&gt; and <{name}>", {name: person, "ada": person})
+    assert prompt.text == f"<ada> and <{name}>" and set(prompt.identities) == {"ada", name}
+
+
 @pytest.mark.parametrize("text", ["5 < 6", "I <3 it", "a -> b", ">_>", "<<<<", "a > b < c", ""])
 def test_brackets_without_a_name_are_text(text):
     assert parse_prompt(text, LIBRARY).text == text
