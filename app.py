@@ -21,7 +21,7 @@ os.environ["GRADIO_TEMP_DIR"] = str(private_folder() / "gradio")  # too; later s
 from celeb_core import CelebError, command_line, load_studio  # noqa: E402
 from celeb_core import option_values as value  # noqa: E402
 from celeb_core.device import DTYPES, MODES  # noqa: E402
-from celeb_core.errors import UsageError, quote  # noqa: E402
+from celeb_core.errors import SaveFailed, UsageError, quote  # noqa: E402
 from celeb_core.identity import add_samples  # noqa: E402
 from ui.page import Page  # noqa: E402
 from ui.studio import Shared  # noqa: E402
@@ -74,7 +74,10 @@ def serve(options: argparse.Namespace) -> None:
         allow_pickle=options.allow_pickle,
     )
     if options.identities == LIBRARY:
-        add_samples(LIBRARY)
+        try:
+            add_samples(LIBRARY)
+        except SaveFailed as error:  # the page says it again before work whose result is lost
+            logging.warning("%s", error)
     logging.info(core.models.note)
     if not core.faces.ready:
         logging.warning("There is no face pack yet: the page's Faces tab says how to get one.")

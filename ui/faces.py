@@ -63,9 +63,9 @@ class FacesTab:
 
     def example(self, session: str, event: gr.SelectData) -> Updates:
         """Use one of the ready-made faces as if it had been uploaded under its name."""
-        image, name = self.shared.examples()[int(event.index)]
-        workspace = self.shared.workspace(session)
+        workspace, examples = self.shared.workspace(session), self.shared.examples()
         try:
+            image, name = examples[checks.number(event.index, "Example", 0, len(examples) - 1)]
             photo = workspace.add_photo(image, name, example=True)
         except CelebError as error:
             return {self.problem: notice(explain(error))}

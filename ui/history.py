@@ -40,7 +40,11 @@ class History:
 
     def pick(self, session: str, event: gr.SelectData) -> Updates:
         """Show all about an image that was clicked, here or among the results."""
-        image = self.find(Path(event.value["image"]["path"]).name, session)
+        try:
+            name = Path(event.value["image"]["path"]).name
+        except (TypeError, KeyError):  # not of this page
+            name = ""
+        image = self.find(name, session)
         if image is None:
             return {self.picked: "", self.panel: gr.update(visible=False), self.facts: ""}
         return {

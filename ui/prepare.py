@@ -7,10 +7,12 @@ from typing import Any, Literal
 
 import gradio as gr
 
+from celeb_core.errors import CelebError
+from celeb_core.files import check_writable
 from celeb_core.mapper import save_calibration
 from celeb_core.prepare.preparation import LEVELS, planned_cost, prepare_model
 from celeb_core.studio import calibration_path, with_calibration
-from ui.errors import notice, safe
+from ui.errors import explain, notice, safe
 from ui.jobs import Job
 from ui.progress import about, bar, joined, time_left
 from ui.studio import PRIVATE, TICK, Shared
@@ -70,7 +72,12 @@ class PrepareCard:
         """Queue the preparation."""
         if not self.shared.core.faces.ready:
             return {self.status: notice("Choose a face pack on the Faces tab first.")}
-        job = self.job()
+        job, cache = self.job(), self.shared.core.cache
+        try:
+            if cache is not None:
+                check_writable(cache)
+        except CelebError as error:
+            return {self.status: notice(explain(error))}
         if job is None or not job.live:
             self.shared.runner.submit(PrepareJob(owner="", shared=self.shared, level=level))
         return {self.timer: gr.Timer(active=True)}

@@ -21,8 +21,10 @@ class TrainingList:
 
     def pick(self, session: str, event: gr.SelectData) -> Updates:
         """Offer to remove the person who was clicked."""
-        trainees = list(self.shared.workspace(session).trainees.values())
-        trainee = trainees[min(int(event.index), len(trainees) - 1)]
+        trainees = dict(enumerate(self.shared.workspace(session).trainees.values()))
+        trainee = trainees.get(int(event.index))
+        if trainee is None:  # removed meanwhile
+            return self.refresh(session)
         return {
             self.picked: trainee.id,
             self.remove_button: gr.update(value=f"Remove {trainee.name}", visible=True),
@@ -53,7 +55,8 @@ class TrainingList:
         self.people = gallery("faces-list", "Training list: click a person to remove them")
         self.remove_button = gr.Button("Remove", visible=False, size="sm", elem_id="faces-remove")
         self.outputs = [self.people, self.remove_button]
-        self.people.select(self.pick, session, [self.picked, self.remove_button], **PRIVATE)
+        picked = [self.picked, *self.outputs]
+        self.people.select(self.pick, session, picked, **PRIVATE)
         self.remove_button.click(self.remove, [self.picked, session], self.outputs, **PRIVATE)
 
 

@@ -44,3 +44,25 @@ def test_an_image_is_pasted_anywhere_and_one_without_a_face_says_what_to_do(brow
     expect(page.locator("#faces-problem")).to_contain_text("dog.png: ")
     expect(page.locator("#faces-problem")).to_contain_text("face")
     expect(page.locator("#faces-crop img")).to_be_visible()  # the one before is still there
+
+
+def test_a_removed_photo_is_served_no_more(browser, tmp_path):
+    page = browser.open()
+    upside_down = tmp_path / "zoe.png"
+    Image.open(ROOT / "docs" / "images" / "ada.png").rotate(180).save(upside_down)
+    page.locator("#faces-drop input[type=file]").set_input_files(upside_down)
+    expect(page.locator("#faces-quality")).to_contain_text("turned upright by 180 degrees")
+    photo = page.locator("#faces-photo img")
+    address = photo.get_attribute("src")
+    assert page.request.get(address).ok
+    page.get_by_label("I may use this person's likeness").check()
+    page.locator("#faces-use").click()
+    listed = page.locator("#faces-list img")
+    expect(listed).to_be_visible()
+    assert not page.request.get(address).ok
+    face = listed.get_attribute("src")
+    assert page.request.get(face).ok
+    listed.click()
+    page.locator("#faces-remove").click()
+    expect(listed).to_have_count(0)
+    assert not page.request.get(face).ok
