@@ -13,7 +13,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from celeb_core.files import private_folder
+from celeb_core.temporary_files import private_folder
 
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # read by gradio when it is imported
 os.environ["GRADIO_TEMP_DIR"] = str(private_folder() / "gradio")  # too; later see PageFiles

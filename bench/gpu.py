@@ -23,7 +23,7 @@ from celeb_core.device import best_dtype
 from celeb_core.models import RECOMPILES
 from celeb_core.prompt import parse_prompt
 from celeb_core.sampling import generate
-from celeb_core.training import Training
+from celeb_core.training_run import Training
 from celeb_core.types import CelebBasis, SampleConfig
 
 TRAININGS = (

@@ -18,7 +18,7 @@ from celeb_core.basis import build_basis
 from celeb_core.device import DTYPES, MIXED, best_dtype, dtype_of
 from celeb_core.loading import ASSETS, BUNDLED
 from celeb_core.models import Models, models_from_pipeline, read_names
-from celeb_core.training import Training
+from celeb_core.training_run import Training
 from celeb_core.types import PRESETS, Face, Person, TrainConfig
 
 NAMES = read_names(ASSETS / BUNDLED / "names.txt")

@@ -15,8 +15,9 @@ import torch
 from accelerate import PartialState
 from tqdm import tqdm
 
-from celeb_core import evaluation, face_packs, files, identity, mapper, outputs, sampling
+from celeb_core import evaluation, face_packs, files, identity, outputs, sampling
 from celeb_core.basis import find_basis, interpolate, save_basis
+from celeb_core.calibration_file import save_calibration
 from celeb_core.doctor import examine
 from celeb_core.errors import CelebError, FeatureMissing, SaveFailed, UsageError
 from celeb_core.faces import find_face, largest_face, quality_notes
@@ -170,7 +171,7 @@ def prepare(options: Namespace) -> None:
                 tqdm.write(note := step.note, file=sys.stderr)
     if shard[0] == 0:
         assert step.result is not None  # of the last step
-        mapper.save_calibration(step.result, out)
+        save_calibration(step.result, out)
         print(*step.result.report["self_check"], out, sep="\n")
 
 
@@ -193,7 +194,7 @@ def refine(options: Namespace) -> None:
         for step in refine_initialisation(initial, photos, models, studio.basis, config):
             _advance(bar, step.step, step.steps, step.loss)
             if step.step % 100 == 0 or step.step == step.steps:
-                mapper.save_calibration(step.result(), out)
+                save_calibration(step.result(), out)
     print(f"{out}: refined with {len(photos)} photos")
 
 

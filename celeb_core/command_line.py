@@ -17,7 +17,7 @@ import transformers.utils.logging
 from huggingface_hub import constants
 
 from celeb_core.errors import CelebError, UsageError
-from celeb_core.files import private_folder
+from celeb_core.temporary_files import private_folder
 
 LONGEST = 2000  # characters of argparse's own messages, which quote what was given
 

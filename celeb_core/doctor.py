@@ -19,7 +19,17 @@ from packaging.requirements import Requirement
 from safetensors import SafetensorError, safe_open
 from transformers import AutoConfig, CLIPTextModel
 
-from celeb_core import basis, device, face_packs, faces, loading, mapper, models, prompt, sampling
+from celeb_core import (
+    basis,
+    calibration_file,
+    device,
+    face_packs,
+    faces,
+    loading,
+    models,
+    prompt,
+    sampling,
+)
 from celeb_core.downloads import NO_BAR, REVISIONS
 from celeb_core.errors import CelebError, ModelNotFound
 from celeb_core.name_regression import NAMES
@@ -193,7 +203,7 @@ def _faces(model: str, pack: str | None, names: Path | None, cache: Path) -> Ite
     )
     about: Any = SimpleNamespace(id=name)
     paths = [calibration_path(about, found, cache), folder / "calibration.safetensors"]
-    made = mapper.load_calibration(paths, found.id, built.id) if built else None
+    made = calibration_file.load_calibration(paths, found.id, built.id) if built else None
     what, remedy = "none: people are less alike", f"Once: celeb-basis prepare --model {model}"
     what = f"{len(made.names)} names" if made else what
     yield _check("calibration", what, not made, "warning", remedy)

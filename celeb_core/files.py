@@ -7,24 +7,19 @@ import logging
 import math
 import os
 import shutil
-import stat
-import tempfile
-import time
-import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-import psutil
 from safetensors import safe_open
 from torch import Tensor
 
 from celeb_core.errors import SaveFailed
+from celeb_core.temporary_files import temporary_path
 
 MAX_JSON = 10_000_000  # bytes
 MAX_DEPTH = 16  # of nested JSON
-IDLE = 10.0  # seconds without a write after which a temporary file may be a leftover
 MAX_TENSORS = 100_000_000  # bytes of a file of tensors that this program wrote
 SPARE = 20_000_000  # bytes that must be free before work begins whose result is to be saved
 
@@ -69,29 +64,6 @@ def changing(path: Path) -> Iterator[None]:
         ) from error
 
 
-def temporary_path(path: Path) -> Path:
-    """Return a hidden path beside `path`, with its suffix, for what is to be renamed to it.
-
-    `delete_leftovers` finds it if this process dies.
-    """
-    return path.with_name(f".{this_process()}-{uuid.uuid4().hex}.tmp{path.suffix}")
-
-
-def this_process() -> str:
-    """Return a name for this process that no other one of this machine had or will have."""
-    process = psutil.Process()
-    return f"{process.pid}-{process.create_time():.0f}"
-
-
-def is_alive(process: str) -> bool:
-    """Return whether a process of that name, see `this_process`, runs on this machine."""
-    number, _, created = process.partition("-")
-    try:
-        return f"{psutil.Process(int(number)).create_time():.0f}" == created
-    except (psutil.Error, ValueError, OverflowError):
-        return False
-
-
 def write_new(path: Path, content: bytes) -> Path:
     """Write a file like `write_atomically`, but never in the place of another one.
 
@@ -126,36 +98,6 @@ def _claim(path: Path, temporary: Path) -> bool:
             return False
         os.replace(temporary, path)
     return True
-
-
-def private_folder() -> Path:
-    """Return the user's folder within the system's temporary one, which nobody else can read.
-
-    If somebody else has taken its name, it is a new one for this time only.
-    """
-    user = os.getuid() if hasattr(os, "getuid") else 0  # Windows has a temporary folder per user
-    folder = Path(tempfile.gettempdir(), f"celeb-basis-{user}")
-    with suppress(OSError):
-        folder.mkdir(mode=0o700, exist_ok=True)
-        found = folder.lstat()
-        if stat.S_ISDIR(found.st_mode) and found.st_uid == user:
-            folder.chmod(0o700)
-            return folder
-    log.warning("%s belongs to somebody else: temporary files are of this process alone", folder)
-    return Path(tempfile.mkdtemp(prefix="celeb-basis-"))
-
-
-def delete_leftovers(folder: Path) -> None:
-    """Delete temporary files and folders of processes that died, in a folder and those within."""
-    for path in list(folder.glob("**/.*-*-*.tmp*")):
-        with suppress(OSError):  # another process deletes it, too
-            idle = time.time() - path.lstat().st_mtime
-            if idle <= IDLE or is_alive(path.name[1:].rpartition("-")[0]):
-                continue
-            if path.is_dir():
-                shutil.rmtree(path)
-            else:
-                path.unlink()
 
 
 def check_writable(folder: Path) -> None:

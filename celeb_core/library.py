@@ -7,8 +7,9 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from celeb_core.errors import IdentityNotFound, SaveFailed
-from celeb_core.files import changing, temporary_path
+from celeb_core.files import changing
 from celeb_core.identity import file_name, identity_path, save_identity
+from celeb_core.temporary_files import temporary_path
 from celeb_core.types import Identity
 
 PRIVATE_FOLDER = ".studio"  # in a library: photos, states of trainings, the bin; never served

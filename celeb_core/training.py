@@ -3,56 +3,23 @@
 One mapper serves all people; `DenoisingLoss` sends gradients to it (Celeb Basis, section 3.3).
 """
 
-import json
-import math
-import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
-from typing import Any
 
-import torch
 from safetensors.torch import save
-from torch import Tensor
-from torch.nn import functional
 
-from celeb_core.augmentation import AugmentedLatents
-from celeb_core.basis import compose
-from celeb_core.checks import MOST, SEEDS, number
-from celeb_core.denoising_loss import DenoisingLoss, NuisanceTokens
-from celeb_core.device import loss_scaler, within_memory
-from celeb_core.errors import BadName, FeatureMissing, ResumeMismatch, quote
-from celeb_core.files import MAX_TENSORS, read_bytes, write_atomically
-from celeb_core.identity import check_name
-from celeb_core.mapper import (
-    CalibratedMapper,
-    CoefficientMapper,
-    Mapper,
-    build_mapper,
-    build_optimiser,
-    check_calibrated,
-    check_state,
-    linear_decay,
-    optimiser_step,
-    paper_noise,
-)
+from celeb_core.files import write_atomically
 from celeb_core.models import Models
-from celeb_core.name_regression import regress_on_names
-from celeb_core.saved_config import config_from_dict
-from celeb_core.tensor_file import parse_safetensors
+from celeb_core.training_run import Training, restore
 from celeb_core.types import (
     Calibration,
     CelebBasis,
-    Checkpoint,
     Identity,
     Person,
     TrainConfig,
     TrainStep,
-    recipe,
 )
-
-FORMATS = ("celeb-training 2", "celeb-training 1")  # of checkpoints; the first one is written
 
 
 def fit_identities(
@@ -107,245 +74,6 @@ def fit(
     return last.identities
 
 
-def check_config(config: TrainConfig) -> None:
-    """Check the numbers of a training that people choose.
-
-    Raises:
-        SettingsError: One is out of its range.
-    """
-    ranges = {"steps": (0, MOST), "batch_size": (1, MOST), "seed": SEEDS, "views": (0, MOST)}
-    ranges["regression_batch"] = (0, MOST)
-    for name, value in config.flat().items():
-        label = name.replace("_", " ").capitalize()
-        if name in ranges:
-            number(value, label, *ranges[name])
-        elif name.endswith("learning_rate") or name == "max_seconds" and value is not None:
-            number(value, label, 0, 1e9, whole=False)
-
-
-class Training:
-    """The state of one run: mapper, optimiser, the coefficients that are kept."""
-
-    def __init__(
-        self,
-        people: Sequence[Person],
-        models: Models,
-        basis: CelebBasis,
-        config: TrainConfig | None = None,
-        calibration: Calibration | None = None,
-        recogniser: str = "",
-    ) -> None:
-        self.config = config = config or recipe("best", calibration)
-        check_config(config)
-        self.names = _checked_names(people)
-        self.models, self.basis, self.recogniser = models, basis, recogniser
-        means = [torch.stack([face.embedding for face in p.faces]).mean(0) for p in people]
-        self.faces = functional.normalize(torch.stack(means).float(), dim=-1).to(models.device)
-        self.generator = torch.Generator().manual_seed(config.seed)
-        self.latents = AugmentedLatents(people, models, config, self.generator)
-        nuisance = None
-        if config.loss.nuisance_tokens:
-            nuisance = NuisanceTokens(len(people), basis.k, models.encoders).to(models.device)
-        self.loss = DenoisingLoss(models, config.loss, self.generator, nuisance)
-        self.use(build_mapper(basis, config.mapper, calibration, config.seed))
-        if config.preset == "instant" and isinstance(self.mapper, CoefficientMapper):
-            raise FeatureMissing(
-                f"The preset instant needs a calibration, and {models.title} has none. "
-                "Choose the preset best, or prepare the model.",
-                option="celeb-basis prepare",
-            )
-        self.scaler = loss_scaler(models.device, models.unet.dtype)
-        self.step, self.seconds_per_step = 0, 0.0
-        self.seconds_before, self._began = 0.0, time.perf_counter()
-        self.kept = self.now
-        if config.mapper.norm == "paper" and config.mapper.ema and config.steps:
-            self.kept = paper_noise(len(people), basis.std, config.seed).to(self.now)
-
-    def use(self, mapper: Mapper) -> None:
-        """Take a mapper, and a fresh optimiser for it and for the nuisance tokens."""
-        self.mapper = mapper.to(self.models.device)
-        nuisance, n = self.loss.nuisance_tokens, len(self.names)
-        self.optimiser = build_optimiser(self.mapper, nuisance, self.config.optimiser, n)
-        self.now: Tensor = self.mapper(self.faces).detach()  # the coefficients
-
-    def initialise(self) -> Iterator[None]:
-        """Start from a regression over the names, if there is no calibration to start from."""
-        count, memory = self.config.mapper.regression_batch, self.models.memory
-        if count and isinstance(self.mapper, CoefficientMapper):
-            batch = within_memory(memory, lambda: self.latents.batch(0))
-            latents, masks = (part[:, :count] for part in batch)
-            shape = (self.basis.k, self.basis.p)
-            found = yield from regress_on_names(self.faces, latents, masks, self.loss, self.basis)
-            self.use(CalibratedMapper(shape, found, self.config.mapper.shrink))
-            self.kept = self.mapper(self.faces).detach()
-
-    def update(self) -> dict[str, float]:
-        """Make one step of the optimiser and return each person's loss."""
-        if self.config.optimiser.linear_decay:
-            for group in self.optimiser.param_groups:
-                group["lr"] = group["initial_lr"] * linear_decay(self.step, self.config.steps)
-        memory = self.models.memory
-        latents, masks = within_memory(memory, lambda: self.latents.batch(self.step))
-        state, began = self.generator.get_state(), time.perf_counter()
-
-        def backward(scale: float) -> Tensor:
-            embeddings = compose(self.basis, self.mapper(self.faces))
-            return self.loss.backward(embeddings, latents, masks, scale)
-
-        def attempt() -> Tensor:
-            self.generator.set_state(state)  # every attempt has the same noise
-            return optimiser_step(backward, self.optimiser, self.scaler, self.step + 1)
-
-        losses = within_memory(memory, attempt)
-        self.step += 1
-        self.kept = self._average()
-        took, before = time.perf_counter() - began, self.seconds_per_step
-        self.seconds_per_step = 0.8 * before + 0.2 * took if before else took
-        return dict(zip(self.names, losses.tolist(), strict=True))
-
-    @torch.no_grad()
-    def _average(self) -> Tensor:
-        """Return the moving average; the paper's is of those `before`, once for each image."""
-        before, self.now = self.now, self.mapper(self.faces)
-        ema = self.config.mapper.ema
-        if ema and self.config.mapper.norm == "paper":
-            return self.kept.lerp(before, 1 - ema**self.latents.batch_size)
-        return self.kept.lerp(self.now, 1 - ema) if ema and self.step > 1 else self.now
-
-    def seconds(self) -> float:
-        """Return the seconds of training, interruptions left out."""
-        return self.seconds_before + time.perf_counter() - self._began
-
-    def finished(self) -> bool:
-        """Return whether the steps are done, or another one would pass `max_seconds`."""
-        limit = self.config.max_seconds
-        late = limit is not None and self.seconds() + self.seconds_per_step > limit
-        return late or self.step >= self.config.steps
-
-    def report(self, losses: Mapping[str, float]) -> TrainStep:
-        """Describe the state after an update with these losses."""
-        config, left = self.config, None
-        if self.step:
-            left = (config.steps - self.step) * self.seconds_per_step
-            if config.max_seconds is not None:
-                left = max(0.0, min(left, config.max_seconds - self.seconds()))
-        share = self.step / max(1, config.steps)
-        # Rounded as the file rounds it: what is previewed is what is saved.
-        coefficients = self.mapper.settled(self.kept, share).half().float().cpu()
-        settings = {"preset": config.preset, "trained": self.step, **config.unusual()}
-        labels = (self.basis.id, self.models.id, self.recogniser, settings)
-        pairs = zip(self.names, coefficients, strict=True)
-        people = tuple(Identity(name, numbers, *labels) for name, numbers in pairs)
-        times, checkpoint = (self.seconds(), left), partial(take_checkpoint, self)
-        return TrainStep(self.step, config.steps, losses, *times, people, checkpoint)
-
-
-def take_checkpoint(training: Training) -> Checkpoint:
-    """Copy all that `restore` needs, to the CPU."""
-    tensors = {"mapper." + key: value for key, value in training.mapper.state_dict().items()}
-    for index, state in training.optimiser.state_dict()["state"].items():
-        tensors |= {f"optimizer.{index}.{key}": value for key, value in state.items()}
-    tensors |= {"kept": training.kept, "generator": training.generator.get_state()}
-    if (nuisance := training.loss.nuisance_tokens) is not None:
-        tensors["nuisance_tokens"] = nuisance.offsets
-    metadata = {
-        "format": FORMATS[0],
-        "step": str(training.step),
-        "scaler": json.dumps(training.scaler.state_dict()),
-        "seconds": f"{training.seconds():.3f}",
-        "run": json.dumps(_run(training, training.config)),
-    }
-    return {key: value.detach().cpu().clone() for key, value in tensors.items()}, metadata
-
-
-def restore(training: Training, path: Path) -> None:
-    """Go on from a checkpoint, those of format 1 too.
-
-    Raises:
-        ResumeMismatch: It cannot be read, or is of other people, models or settings.
-    """
-    try:
-        tensors, metadata = _read(path, training)
-        _check_numbers(tensors, training)
-        _put_back(training, tensors, metadata)
-    except (OSError, LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
-        reason = quote(" ".join(str(error).split()))  # PyTorch's has several lines
-        what = f"{path} is no training checkpoint that can be read ({reason})"
-        raise ResumeMismatch(f"{what}. Start the training anew.") from error
-
-
-def _put_back(training: Training, tensors: Mapping[str, Tensor], metadata: dict[str, str]) -> None:
-    saved = {key[7:]: t for key, t in tensors.items() if key.startswith("mapper.")}
-    mapper: Mapper = CoefficientMapper(training.basis, training.config.mapper.norm)
-    if "directions" in saved:  # of the calibration that there was, not of today's
-        shape = (training.basis.k, training.basis.p)
-        check_calibrated(saved, math.prod(shape))
-        mapper = CalibratedMapper(shape, saved, training.config.mapper.shrink)
-    mapper.load_state_dict(saved)
-    training.use(mapper)
-    state: dict[int, dict[str, Tensor]] = {}
-    for key, value in tensors.items():
-        if key.startswith("optimizer."):
-            _, index, name = key.split(".")
-            state.setdefault(int(index), {})[name] = value
-    check_state(training.optimiser, state)
-    training.optimiser.load_state_dict({**training.optimiser.state_dict(), "state": state})
-    training.kept = tensors["kept"].to(training.models.device)
-    if (nuisance := training.loss.nuisance_tokens) is not None:
-        nuisance.offsets.data.copy_(tensors["nuisance_tokens"])
-    training.generator.set_state(tensors["generator"])
-    if scaler := json.loads(metadata.get("scaler", "{}")):
-        kinds = {key: type(value) for key, value in training.scaler.state_dict().items()}
-        known = {key: type(value) for key, value in scaler.items()} == kinds
-        if not known or not all(map(math.isfinite, scaler.values())):
-            raise ValueError(f"the scale {scaler}")
-        training.scaler.load_state_dict(scaler)
-    training.step, training.seconds_before = int(metadata["step"]), float(metadata["seconds"])
-    if training.step < 0 or not 0 <= training.seconds_before < math.inf:
-        raise ValueError(f"step {training.step} after {training.seconds_before} seconds")
-
-
-def _check_numbers(tensors: Mapping[str, Tensor], training: Training) -> None:
-    """Raise ValueError if coefficients or nuisance tokens do not fit, or a number is not finite."""
-    expected = {"kept": training.kept}
-    if (nuisance := training.loss.nuisance_tokens) is not None:
-        expected["nuisance_tokens"] = nuisance.offsets
-    wrong = [
-        key
-        for key, own in expected.items()
-        if (tensors[key].shape, tensors[key].dtype) != (own.shape, own.dtype)
-    ]
-    numbers = {key: tensor for key, tensor in tensors.items() if key != "generator"}
-    wrong += [key for key, tensor in numbers.items() if not tensor.is_floating_point()]
-    if wrong or not all(bool(tensor.isfinite().all()) for tensor in numbers.values()):
-        raise ValueError(f"{', '.join(wrong) or 'its numbers'}: of a wrong shape, or not finite")
-
-
-def _read(path: Path, training: Training) -> Checkpoint:
-    tensors, metadata = parse_safetensors(read_bytes(path, MAX_TENSORS))
-    *run, stored = json.loads(metadata["run"])
-    if metadata["format"] not in FORMATS or not tensors.keys() >= {"kept", "generator"}:
-        raise ValueError("not of a known format, or a part of one")
-    if metadata["format"] == FORMATS[1]:
-        run = run[1:]  # it began with the format
-        tensors["nuisance_tokens"] = tensors.pop("photo_words", torch.zeros(0))
-        tensors.pop("mapper.radius", None)
-    run.append(_run(training, config_from_dict(dict(stored)))[-1])
-    if run != (own := _run(training, training.config)):
-        raise ResumeMismatch(
-            f"{path} belongs to another training: {run}; this one is {own}. "
-            "Use the same people and settings, or start anew."
-        )
-    return tensors, metadata
-
-
-def _run(training: Training, config: TrainConfig) -> list[Any]:
-    """Return what must agree to resume: all but the seconds, and steps without decay."""
-    steps = config.steps if config.optimiser.linear_decay else 0
-    settings = {**config.flat(), "max_seconds": None, "steps": steps}
-    return [list(training.names), training.basis.id, training.models.id, settings]
-
-
 def save_checkpoint(step: TrainStep, path: Path) -> None:
     """Write what `fit_identities(resume=path)` needs, before the next step is asked for.
 
@@ -356,12 +84,3 @@ def save_checkpoint(step: TrainStep, path: Path) -> None:
         raise ValueError("this step came from no training")
     tensors, metadata = step.checkpoint()
     write_atomically(path, save(tensors, metadata=metadata))
-
-
-def _checked_names(people: Sequence[Person]) -> tuple[str, ...]:
-    names = tuple(check_name(person.name) for person in people)
-    if not names:
-        raise BadName("There is nobody to train. Add at least one photo.")
-    if twice := [name for name in names if names.count(name) > 1]:
-        raise BadName(f"Two people are called “{twice[0]}”. Give each a name of their own.")
-    return names

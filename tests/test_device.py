@@ -26,7 +26,7 @@ from celeb_core.device import (
     within_memory,
 )
 from celeb_core.errors import MemoryShort, ModelError
-from celeb_core.training import Training
+from celeb_core.training_run import Training
 
 BRIEF = PRESETS["fast"].changed(steps=3, batch_size=4, views=4)
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")

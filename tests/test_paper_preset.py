@@ -15,7 +15,7 @@ from torch import Tensor
 
 from celeb_core.basis import compose, principal_components
 from celeb_core.mapper import CoefficientMapper, build_optimiser
-from celeb_core.training import Training
+from celeb_core.training_run import Training
 from celeb_core.types import PRESETS
 
 PAPER, D, P = PRESETS["paper"], 96, 40

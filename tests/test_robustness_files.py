@@ -30,10 +30,11 @@ from celeb_core import (
     save_identity,
 )
 from celeb_core.basis import person_embeddings
+from celeb_core.calibration_file import read_calibration
 from celeb_core.checkpoint_file import checkpoint_kind, read_weights
 from celeb_core.errors import CelebError
-from celeb_core.mapper import read_calibration
-from celeb_core.training import Training, restore, save_checkpoint
+from celeb_core.training import save_checkpoint
+from celeb_core.training_run import Training, restore
 
 pytestmark = pytest.mark.filterwarnings("ignore:Duplicate name")  # in a zip that is to be odd
 

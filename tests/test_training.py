@@ -24,7 +24,7 @@ from celeb_core import (
     recipe,
     save_checkpoint,
 )
-from celeb_core import training as training_module
+from celeb_core import training_run as training_module
 from celeb_core.augmentation import AugmentedLatents
 from celeb_core.denoising_loss import DenoisingLoss, NuisanceTokens
 from celeb_core.device import MODES
@@ -36,7 +36,7 @@ from celeb_core.errors import (
     SettingsError,
     TrainingDiverged,
 )
-from celeb_core.training import Training, restore
+from celeb_core.training_run import Training, restore
 
 FAST = TrainConfig(steps=4, batch_size=2).changed(views=4, learning_rate=1e-2)
 
@@ -504,7 +504,9 @@ def test_a_checkpoint_of_format_1_resumes(
 def clock(monkeypatch):
     """Time that passes in the loss alone, 10 seconds of it in every step."""
     clock = SimpleNamespace(now=0.0)
-    monkeypatch.setattr("celeb_core.training.time", SimpleNamespace(perf_counter=lambda: clock.now))
+    monkeypatch.setattr(
+        "celeb_core.training_run.time", SimpleNamespace(perf_counter=lambda: clock.now)
+    )
     backward = DenoisingLoss.backward
 
     def slow(*args):

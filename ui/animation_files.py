@@ -17,7 +17,8 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from celeb_core.files import changing, temporary_path, write_atomically
+from celeb_core.files import changing, write_atomically
+from celeb_core.temporary_files import temporary_path
 
 RATE = 12  # frames per second
 HOLD = 6  # frames for which each end is shown

@@ -16,7 +16,8 @@ from pathlib import Path
 import gradio as gr
 from PIL import Image
 
-from celeb_core.files import is_alive, this_process, write_atomically
+from celeb_core.files import write_atomically
+from celeb_core.temporary_files import is_alive, this_process
 
 OUTPUTS = "outputs"  # in gradio's cache: copies of what the page serves, apart from uploads
 SIDE = 1024  # longer side of an image that the page shows, in pixels

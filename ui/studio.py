@@ -17,8 +17,8 @@ from PIL import Image
 
 from celeb_core import Studio, list_identities, save_identity
 from celeb_core.errors import CelebError
-from celeb_core.files import private_folder
 from celeb_core.identity import SAMPLE_SUFFIX
+from celeb_core.temporary_files import private_folder
 from ui.jobs import Runner
 from ui.page_files import PageFiles
 from ui.time_estimate import TimeEstimates

@@ -26,9 +26,10 @@ from celeb_core import (
     score_image,
 )
 from celeb_core.errors import SaveFailed
-from celeb_core.files import is_alive, read_json, this_process, write_atomically
+from celeb_core.files import read_json, write_atomically
 from celeb_core.prompt import PORTRAIT
 from celeb_core.saved_config import config_from_dict
+from celeb_core.temporary_files import is_alive, this_process
 from ui.errors import explain
 from ui.images import read_settings, save_image
 from ui.jobs import Job, SavedImage

@@ -30,9 +30,9 @@ from celeb_core import (
 )
 from celeb_core.errors import BadName, CelebError, PhotoError
 from celeb_core.faces import examine_photo
-from celeb_core.files import delete_leftovers
 from celeb_core.identity import check_name
 from celeb_core.library import PRIVATE_FOLDER as PRIVATE_FOLDER
+from celeb_core.temporary_files import delete_leftovers
 from ui.images import save_image
 from ui.library_files import LibraryFiles
 from ui.page_files import PageFiles
