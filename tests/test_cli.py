@@ -34,7 +34,7 @@ from celeb_core.face_packs import PACKS, Pack
 from celeb_core.prepare import names as names_module
 from celeb_core.prepare import refinement as refinement_module
 from celeb_core.prepare.preparation import PrepareStep
-from celeb_core.types import Identity
+from celeb_core.types import PRESETS, Identity, TrainConfig
 
 
 def test_what_is_wrong_with_a_photo_is_said_before_anything_is_trained(run, caplog):
@@ -253,7 +253,8 @@ def test_score_says_how_alike_an_image_is(run, measured_world, capsys):
     assert capsys.readouterr().out == "ada.png: recogniser 1.000\n"
 
 
-def test_evaluate_prints_its_table_and_writes_its_json(run, measured_world, capsys):
+def test_evaluate_prints_its_table_and_writes_its_json(run, measured_world, capsys, monkeypatch):
+    monkeypatch.setitem(PRESETS, "best", TrainConfig(steps=2))
     some = ("--quick", "--people", "2", "--rows", "unprepared", "--json", "scores.json")
     assert run("evaluate", "--seed", "3", *some, model=measured_world) == 0
     written = json.loads(Path("scores.json").read_text())
@@ -283,7 +284,8 @@ def test_only_what_needs_faces_needs_a_face_pack(run, faceless, capsys):
     assert capsys.readouterr().out.strip() == "images/a-house-0.png"
 
 
-def test_a_calibration_is_named(run, calibration, capsys):
+def test_a_calibration_is_named(run, calibration, capsys, monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     save_calibration(calibration, Path("mine.safetensors"))
     train = ("train", "ada.png", "--name", "ada", "--preset", "instant", "--calibration")
     assert run(*train, "mine.safetensors") == 0
