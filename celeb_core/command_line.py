@@ -16,7 +16,7 @@ import diffusers.utils.logging
 import transformers.utils.logging
 from huggingface_hub import constants
 
-from celeb_core.errors import CelebError, UsageError
+from celeb_core.errors import CelebError, PromptUnreadable, UsageError
 from celeb_core.temporary_files import private_folder
 
 LONGEST = 2000  # characters of argparse's own messages, which quote what was given
@@ -49,7 +49,7 @@ def run(command: Callable[[], None]) -> int:
         sys.stdout.flush()
     except CelebError as error:
         print(f"error: {error}", file=sys.stderr)
-        return 2 if isinstance(error, UsageError) else 1
+        return 2 if isinstance(error, UsageError | PromptUnreadable) else 1
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130

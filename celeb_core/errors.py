@@ -61,6 +61,10 @@ class PromptError(CelebError):
     """Something is wrong with a prompt."""
 
 
+class PromptUnreadable(PromptError):
+    """A bracket, or what is between two, is no person's."""
+
+
 class PromptTooLong(PromptError):
     """There are `limit` tokens (or other units) at most; `overflow` is what does not fit."""
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from celeb_core.basis import person_embeddings
-from celeb_core.errors import PromptError, PromptTooLong, UnknownName, quote
+from celeb_core.errors import PromptError, PromptTooLong, PromptUnreadable, UnknownName, quote
 from celeb_core.models import Models
 from celeb_core.text_encoder import PLACEHOLDER, encode_texts, normal_name
 from celeb_core.types import CelebBasis, Identity, Prompt, PromptEmbeds
@@ -73,7 +73,7 @@ def parse_prompt(text: str, people: Mapping[str, Identity | Tensor]) -> Prompt:
     Raises:
         UnknownName: It carries the nearest known names.
         PromptTooLong: It has more than MAX_TEXT characters.
-        PromptError: It has a bracket or a placeholder that is no person's.
+        PromptUnreadable: It has a bracket or a placeholder that is no person's.
     """
     if len(text) > MAX_TEXT:
         overflow = text[MAX_TEXT : 2 * MAX_TEXT]
@@ -91,7 +91,7 @@ def parse_prompt(text: str, people: Mapping[str, Identity | Tensor]) -> Prompt:
     for pattern, lacking, other in ((OPEN, ">", "<"), (CLOSE, "<", ">")):
         if found := pattern.search(rest):
             name, there = quote(found[1]), quote(found[0])
-            raise PromptError(
+            raise PromptUnreadable(
                 f"“{there}” has no {lacking}. Write <{name}> for a person, or leave out {other}."
             )
     return Prompt(bound, used, people)
@@ -116,19 +116,21 @@ def _find(name: str, people: Mapping[str, Identity | Tensor]) -> str:
         return alike[0]
     there, plain = f"<{quote(name)}>", WEIGHT.sub("", normal_name(name))
     if not plain:
-        raise PromptError(f"There is no name in “{there}”. Write one, as in <ada>, or remove it.")
+        raise PromptUnreadable(
+            f"There is no name in “{there}”. Write one, as in <ada>, or remove it."
+        )
     if kind := NETWORK.match(name):
-        raise PromptError(
+        raise PromptUnreadable(
             f"“{there}” is no person, and {kind[1].lower()} files are not read in prompts here. "
             "Remove it; between < and > are people only, as in <ada>."
         )
     if plain != normal_name(name) and _alike(plain, people):
-        raise PromptError(
+        raise PromptUnreadable(
             f"“{there}” has a weight, which people do not take. Write <{plain}>; the identity "
             "strength is what makes a person more or less of themselves."
         )
     if re.search(r"^!|[/=]", name):
-        raise PromptError(f"“{there}” is markup, no person. Remove it.")
+        raise PromptUnreadable(f"“{there}” is markup, no person. Remove it.")
     key, folded = _key(plain), {_key(known): known for known in people}
     near = difflib.get_close_matches(key, list(folded), 3, 0.5)
     near = near or [known for known in folded if key.startswith(f"{known} ")][:3]

@@ -390,4 +390,5 @@ def test_people_in_the_negative_prompt_and_hints(run, caplog, capsys):
     assert "Weights as in (word:1.3)" in caplog.text
     assert run("interpolate", "<ada>", "<bob>", "--num-images", "1", *negative) == 0
     assert run("generate", "<ada>", "--negative-prompt", "<eve>") == 1
+    assert run("generate", "<ada") == 2
     assert "Negative prompt: Nobody here is called <eve>" in capsys.readouterr().err
