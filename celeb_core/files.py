@@ -1,5 +1,6 @@
 """Atomic writes, reads of files that may be anything, and work that processes divide by files."""
 
+import glob
 import hashlib
 import itertools
 import json
@@ -165,6 +166,14 @@ def read_json(path: Path) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         log.warning("skipped: %s (%s)", path, error)
         return {}
+
+
+def matching(folder: Path, pattern: str) -> list[Path]:
+    """Return what matches a pattern in a folder, but for hidden files; none if it is not there.
+
+    Unlike `Path.glob`, it does not mind what vanishes meanwhile.
+    """
+    return [folder / found for found in glob.iglob(pattern, root_dir=folder)]
 
 
 def oldest_first(paths: Iterable[Path]) -> list[Path]:

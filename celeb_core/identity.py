@@ -23,7 +23,7 @@ from celeb_core.errors import (
     SaveFailed,
     quote,
 )
-from celeb_core.files import read_bytes, write_atomically
+from celeb_core.files import matching, read_bytes, write_atomically
 from celeb_core.loading import ASSETS
 from celeb_core.tensor_file import parse_safetensors
 from celeb_core.text_encoder import normal_name
@@ -181,7 +181,8 @@ def list_identities(
     With a basis, those that say that they belong to it and do not are left out as well.
     """
     people: list[Identity] = []
-    for path in sorted(folder.glob(f"*{suffix}"), key=lambda p: (SAMPLE_SUFFIX not in p.name, p)):
+    files = matching(folder, f"*{suffix}")
+    for path in sorted(files, key=lambda path: (SAMPLE_SUFFIX not in path.name, path)):
         try:
             identity = load_identity(path)
             if basis is not None and identity.basis_id == basis.id:

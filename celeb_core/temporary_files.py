@@ -1,5 +1,6 @@
 """Temporary files and folders: private, named after their process, deleted when it died."""
 
+import glob
 import logging
 import os
 import shutil
@@ -27,7 +28,9 @@ def temporary_path(path: Path) -> Path:
 
 def delete_leftovers(folder: Path) -> None:
     """Delete temporary files and folders of processes that died, in a folder and those within."""
-    for path in list(folder.glob("**/.*-*-*.tmp*")):
+    pattern = "**/.*-*-*.tmp*"
+    for name in glob.glob(pattern, root_dir=folder, recursive=True, include_hidden=True):
+        path = folder / name
         with suppress(OSError):  # another process deletes it, too
             idle = time.time() - path.lstat().st_mtime
             if idle <= IDLE or is_alive(path.name[1:].rpartition("-")[0]):

@@ -14,6 +14,7 @@ from celeb_core import files
 from celeb_core.errors import SaveFailed
 from celeb_core.files import (
     check_writable,
+    matching,
     parse_json,
     read_bytes,
     read_tensors,
@@ -183,3 +184,26 @@ def test_a_new_file_that_cannot_be_written_is_an_error(tmp_path, monkeypatch):
     with pytest.raises(SaveFailed, match="No space left on device"):
         write_new(tmp_path / "a.png", b"")
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_what_vanishes_while_it_is_looked_for_does_not_matter(tmp_path):
+    for name in ("a[1]/x.png", "b/x.png", ".hidden/x.png", "b/.x.png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"")
+    (tmp_path / "link").symlink_to("nowhere")
+    found = {str(path.relative_to(tmp_path)) for path in matching(tmp_path, "*/*.png")}
+    assert found == {"a[1]/x.png", "b/x.png"}
+    assert matching(tmp_path / "a[1]", "*") == [tmp_path / "a[1]" / "x.png"]
+    assert matching(tmp_path / "missing", "*/*") == []
+
+    def vanish():
+        for number in range(300):
+            folder = tmp_path / f"c{number}"
+            folder.mkdir()
+            folder.rmdir()
+
+    with ThreadPoolExecutor(1) as pool:
+        running = pool.submit(vanish)
+        while not running.done():
+            assert len(matching(tmp_path, "*/*.png")) == 2
+        running.result()

@@ -40,6 +40,12 @@ def explain(
     return text.encode(errors="replace").decode()
 
 
+def explain_file(error: BaseException, path: str, label: str) -> str:
+    """Return what the user reads about a file, with its name; otherwise as `explain`."""
+    text = explain(error, path, label)
+    return text if label in text else f"{label}: {text}"
+
+
 def safe(text: str) -> str:
     """Escape text for HTML: names and file names are the user's.
 

@@ -8,7 +8,7 @@ import gradio as gr
 
 from celeb_core import checks
 from celeb_core.errors import CelebError
-from ui.errors import explain, notice
+from ui.errors import explain, explain_file, notice
 from ui.face_pack import FacePackCard
 from ui.images import face_at, scale
 from ui.names import name_hint
@@ -52,8 +52,7 @@ class FacesTab:
                 photo = workspace.add_photo(path, name)
                 first = first or photo
             except CelebError as error:
-                text = explain(error, file, name)
-                problems.append(text if name in text else f"{name}: {text}")
+                problems.append(explain_file(error, file, name))
             finally:
                 self.shared.files.discard(path)  # it holds the camera's metadata
         if len(files) > MAX_UPLOADS:

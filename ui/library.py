@@ -11,7 +11,7 @@ import gradio as gr
 from celeb_core import export_identity
 from celeb_core.errors import CelebError
 from celeb_core.files import check_writable
-from ui.errors import explain, notice
+from ui.errors import explain, explain_file, notice
 from ui.images import silhouette
 from ui.library_files import Entry
 from ui.person_facts import about, caption
@@ -101,8 +101,7 @@ class LibraryTab:
         try:
             people = workspace.files.add(path, path.name, workspace.basis)
         except CelebError as error:
-            text = f"{path.name}: {explain(error, file, path.name)}"
-            return {self.problem: notice(text)}
+            return {self.problem: notice(explain_file(error, file, path.name))}
         finally:
             self.shared.files.discard(path)
         lines = [f"{person.name} is in the library." for person in people]

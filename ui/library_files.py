@@ -21,7 +21,7 @@ from celeb_core import (
 )
 from celeb_core.basis import check_identity
 from celeb_core.errors import BadName, IdentityError, IdentityNotFound, PhotoUnreadable
-from celeb_core.files import changing
+from celeb_core.files import changing, matching
 from celeb_core.identity import (
     MAX_NAME,
     SAMPLE_SUFFIX,
@@ -123,7 +123,7 @@ class LibraryFiles:
     def deleted(self) -> list[Deleted]:
         """Return who can be brought back, the latest first; delete for good what is too old."""
         found = []
-        for file in sorted(self._bin.glob(f"*/*{SUFFIX}"), reverse=True):
+        for file in sorted(matching(self._bin, f"*/*{SUFFIX}"), reverse=True):
             try:
                 if time.time() - file.parent.stat().st_mtime > UNDO_SECONDS:
                     shutil.rmtree(file.parent, ignore_errors=True)

@@ -16,7 +16,7 @@ from pathlib import Path
 import gradio as gr
 from PIL import Image
 
-from celeb_core.files import write_atomically
+from celeb_core.files import matching, write_atomically
 from celeb_core.temporary_files import is_alive, this_process
 
 OUTPUTS = "outputs"  # in gradio's cache: copies of what the page serves, apart from uploads
@@ -35,7 +35,7 @@ class PageFiles:
         self.cache, self._shown = self.folder / "cache", self.folder / "shown"
         for folder in (temporary, self.folder, self.cache, self._shown):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        for other in temporary.glob("page-*-*"):
+        for other in matching(temporary, "page-*-*"):
             if not is_alive(other.name.removeprefix("page-")):
                 shutil.rmtree(other, ignore_errors=True)
         gr.set_static_paths([self._shown])

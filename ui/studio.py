@@ -17,6 +17,7 @@ from PIL import Image
 
 from celeb_core import Studio, list_identities, save_identity
 from celeb_core.errors import CelebError
+from celeb_core.files import matching
 from celeb_core.identity import SAMPLE_SUFFIX
 from celeb_core.temporary_files import private_folder
 from ui.jobs import Runner
@@ -127,7 +128,7 @@ class Shared:
 
     def _forget(self) -> None:
         """Delete sessions that nobody has opened for a day."""
-        for mark in self._sessions.glob("*/used"):
+        for mark in matching(self._sessions, "*/used"):
             id = mark.parent.name
             with suppress(OSError):  # another process forgets it, too
                 idle = time.time() - mark.stat().st_mtime > FORGET_AFTER

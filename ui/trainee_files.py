@@ -13,6 +13,7 @@ import shutil
 import time
 import uuid
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -21,7 +22,7 @@ from torch import Tensor
 
 from celeb_core import Face, FaceModel, Person, find_faces
 from celeb_core.errors import CelebError
-from celeb_core.files import changing, oldest_first, read_json, write_atomically
+from celeb_core.files import changing, matching, oldest_first, read_json, write_atomically
 from celeb_core.identity import check_name
 from ui.images import save_image
 
@@ -59,7 +60,7 @@ class TraineeFiles:
 
     def load(self, faces: FaceModel) -> Iterator[Trainee]:
         """Load all that can be loaded, the oldest first; the others stay, and are logged."""
-        for path in oldest_first(self._people.glob("*/person.json")):
+        for path in oldest_first(matching(self._people, "*/person.json")):
             if not (record := read_json(path)):
                 continue
             try:
@@ -108,14 +109,15 @@ class TraineeFiles:
 
     def interrupted(self) -> list[Path]:
         """Return the records of trainings that were cut short, the oldest first."""
-        return oldest_first(self._jobs.glob("*/job.json"))
+        return oldest_first(matching(self._jobs, "*/job.json"))
 
     def delete_leftovers(self) -> None:
         """Delete photos and states without a record, which a process left when it died."""
-        for folder in (*self._people.glob("*"), *self._jobs.glob("*")):
+        for folder in (*matching(self._people, "*"), *matching(self._jobs, "*")):
             listed = any((folder / name).exists() for name in ("person.json", "job.json"))
-            if not listed and time.time() - folder.lstat().st_mtime > UNLISTED:
-                shutil.rmtree(folder, ignore_errors=True)
+            with suppress(OSError):  # another process deletes it, too
+                if not listed and time.time() - folder.lstat().st_mtime > UNLISTED:
+                    shutil.rmtree(folder)
 
 
 def mean_direction(embeddings: Sequence[Tensor]) -> Tensor:
