@@ -509,7 +509,8 @@ def test_a_single_file_without_a_vae_takes_that_of_its_family(kind, no_vae, fold
     (weights,) = (name for name in hub.sent if name.endswith(".safetensors"))
     assert "/vae/" in weights
     hub.repositories.clear()
-    hub.shutdown()  # and from then on it is here
+    hub.shutdown()
+    hub.server_close()  # and from then on it is here
     load_pipeline(no_vae[kind])
 
 
