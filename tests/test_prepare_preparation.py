@@ -18,8 +18,8 @@ NAMES = tuple(celebrity_names()[:16])
 SMALL = Level(names=16, sampling_steps=1, stand_ins=2, search=False)
 
 
-@pytest.fixture
-def few(studio, monkeypatch):
+@pytest.fixture(scope="module")
+def few(studio):
     """A studio with few celebrities, whose portraits all show a face; trainings are short."""
     generated = []
 
@@ -27,19 +27,24 @@ def few(studio, monkeypatch):
         generated.extend(prompts)
         return [portrait(255 - 9 * (len(prompt.text) % 9)) for prompt in prompts]
 
-    monkeypatch.setattr(calibration_module, "generate_each", generate_each)
-    monkeypatch.setattr(self_check_module, "generate_each", generate_each)
-    monkeypatch.setitem(LEVELS, "quick", SMALL)
-    monkeypatch.setattr(calibration_module, "TEXT_MIXTURES", 100)
-    short = TrainConfig().changed(steps=1, batch_size=1, views=1)
-    monkeypatch.setitem(self_check_module.self_check.__kwdefaults__, "initial", short)
-    own = replace(studio, basis=replace(studio.basis, names=NAMES))
-    return own, generated
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(calibration_module, "generate_each", generate_each)
+        patch.setattr(self_check_module, "generate_each", generate_each)
+        patch.setitem(LEVELS, "quick", SMALL)
+        patch.setattr(calibration_module, "TEXT_MIXTURES", 100)
+        short = TrainConfig().changed(steps=1, batch_size=1, views=1)
+        patch.setitem(self_check_module.self_check.__kwdefaults__, "initial", short)
+        yield replace(studio, basis=replace(studio.basis, names=NAMES)), generated
 
 
-def test_a_model_is_prepared_and_trained_as_it_says(few, tmp_path):
-    studio, generated = few
-    steps = list(prepare_model(studio, tmp_path / "work", made_by="Ada"))
+@pytest.fixture(scope="module")
+def steps(few, tmp_path_factory):
+    """All steps of a preparation."""
+    return list(prepare_model(few[0], tmp_path_factory.mktemp("work"), made_by="Ada"))
+
+
+def test_a_model_is_prepared_and_trained_as_it_says(few, steps, tmp_path):
+    studio, _ = few
     assert all(a.done <= b.done for a, b in zip(steps, steps[1:], strict=False))
     assert steps[-1].done == steps[-1].total and steps[-1].seconds_left == 0
     assert all(step.result is None for step in steps[:-1])
@@ -74,9 +79,8 @@ def test_a_killed_preparation_goes_on(few, tmp_path):
     assert sum(name.startswith("faces-") for name in files) == 2  # of eight portraits each
 
 
-def test_processes_get_the_same_result(few, tmp_path):
-    studio, _ = few
-    *_, alone = prepare_model(studio, tmp_path / "one")
+def test_processes_get_the_same_result(few, steps, tmp_path):
+    (studio, _), alone = few, steps[-1]
     first = prepare_model(studio, tmp_path / "two", shard=(0, 2))
     second = prepare_model(studio, tmp_path / "two", shard=(1, 2))
     for _ in zip(first, second, strict=False):
