@@ -23,11 +23,11 @@ from celeb_core import option_values as value  # noqa: E402
 from celeb_core.device import DTYPES, MODES  # noqa: E402
 from celeb_core.errors import SaveFailed, UsageError, quote  # noqa: E402
 from celeb_core.identity import add_samples  # noqa: E402
+from celeb_core.library import PRIVATE_FOLDER  # noqa: E402
 from ui.page import Page  # noqa: E402
 from ui.studio import Shared  # noqa: E402
 from ui.theme import CSS, SCRIPT, THEME  # noqa: E402
 from ui.time_estimate import EstimateJob  # noqa: E402
-from ui.workspace import PRIVATE_FOLDER  # noqa: E402
 
 LIBRARY = Path("identities")  # in the folder where the app is started
 LOCAL_HOSTS = ("127.0.0.1", "localhost", "::1")

@@ -213,9 +213,9 @@ def largest_face(faces: Sequence[Face]) -> Face:
     return max(faces, key=lambda f: (f.box[2] - f.box[0]) * (f.box[3] - f.box[1]))
 
 
-def mean_embedding(embeddings: Tensor) -> Tensor:
-    """Return the mean (512,), scaled to unit norm, of unit vectors (n, 512)."""
-    return functional.normalize(embeddings.float().mean(0), dim=0)
+def mean_embedding(embeddings: Tensor | Sequence[Tensor]) -> Tensor:
+    """Return the mean (512,), scaled to unit norm, of n unit vectors (512,)."""
+    return functional.normalize(torch.stack([*embeddings]).float().mean(0), dim=0)
 
 
 def portrait_box(box: Box, size: tuple[int, int], framing: Framing) -> Box:

@@ -193,7 +193,7 @@ def reference_embeddings(
         generated = generate(prompt, models, basis, SampleConfig(num_images=images, seed=seed))
         embeddings = [largest_face(each).embedding for each in map(faces.find, generated) if each]
         if embeddings:
-            found[name] = mean_embedding(torch.stack(embeddings))
+            found[name] = mean_embedding(embeddings)
     return found
 
 

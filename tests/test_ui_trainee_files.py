@@ -110,6 +110,14 @@ def test_photos_that_cannot_be_deleted_stay_in_the_list(shared, monkeypatch):
     workspace.dismiss(ada.id)
 
 
+def test_a_listed_photo_is_not_turned_again(studio, shared, monkeypatch):
+    ada = enlist(shared)
+    monkeypatch.setattr("celeb_core.faces.quarter_turns", lambda photo, detect: 2)
+    (listed,) = reopened(studio, shared).trainees.values()
+    assert listed.faces[0].box == ada.faces[0].box
+    assert listed.faces[0].embedding.equal(ada.faces[0].embedding)
+
+
 def test_a_photo_without_a_record_is_deleted_after_a_while(studio, shared):
     ada = enlist(shared)
     fresh, old = people_folder(shared) / "fresh", people_folder(shared) / "old"

@@ -19,11 +19,12 @@ from celeb_core import Studio, list_identities, save_identity
 from celeb_core.errors import CelebError
 from celeb_core.files import matching
 from celeb_core.identity import SAMPLE_SUFFIX
+from celeb_core.library import PRIVATE_FOLDER
 from celeb_core.temporary_files import private_folder
 from ui.jobs import Runner
 from ui.page_files import PageFiles
 from ui.time_estimate import TimeEstimates
-from ui.workspace import PRIVATE_FOLDER, Workspace
+from ui.workspace import Workspace
 
 PRIVATE: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
 """For the page's own events: no public endpoint, no veil over the outputs."""

@@ -12,7 +12,7 @@ import math
 import shutil
 import time
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,8 +20,9 @@ from pathlib import Path
 from PIL import Image
 from torch import Tensor
 
-from celeb_core import Face, FaceModel, Person, find_faces
+from celeb_core import Face, FaceModel, Person, load_photo
 from celeb_core.errors import CelebError
+from celeb_core.faces import mean_embedding
 from celeb_core.files import changing, matching, oldest_first, read_json, write_atomically
 from celeb_core.identity import check_name
 from ui.images import save_image
@@ -45,7 +46,7 @@ class Trainee:
 
     def reference(self) -> Tensor:
         """Return (512,) of unit norm: the face that images of this person are compared with."""
-        return mean_direction([face.embedding for face in self.faces])
+        return mean_embedding([face.embedding for face in self.faces])
 
 
 class TraineeFiles:
@@ -120,16 +121,15 @@ class TraineeFiles:
                     shutil.rmtree(folder)
 
 
-def mean_direction(embeddings: Sequence[Tensor]) -> Tensor:
-    """Return the mean of unit vectors (512,), with unit norm."""
-    total: Tensor = sum(embeddings[1:], embeddings[0])
-    length: Tensor = total.norm()
-    return total / length
-
-
 def _face_at(photo: Path, middle: tuple[float, float], faces: FaceModel) -> Face:
-    """Find the face of a stored photo whose box has that middle."""
-    found = find_faces(photo, faces)
+    """Find the face of a stored photo, which is as it was when it was listed, by its box's middle.
+
+    Raises:
+        CelebError: The photo cannot be read.
+        ValueError: It shows no face.
+    """
+    if not (found := faces.find(load_photo(photo))):
+        raise ValueError(f"no face in {photo.name}")
     return min(found, key=lambda face: _distance(_middle(face), middle))
 
 

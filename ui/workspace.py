@@ -29,14 +29,14 @@ from celeb_core import (
     load_photo,
 )
 from celeb_core.errors import BadName, CelebError, PhotoError
-from celeb_core.faces import examine_photo
+from celeb_core.faces import examine_photo, mean_embedding
 from celeb_core.identity import check_name
-from celeb_core.library import PRIVATE_FOLDER as PRIVATE_FOLDER
+from celeb_core.library import PRIVATE_FOLDER
 from celeb_core.temporary_files import delete_leftovers
 from ui.images import save_image
 from ui.library_files import LibraryFiles
 from ui.page_files import PageFiles
-from ui.trainee_files import Trainee, TraineeFiles, mean_direction
+from ui.trainee_files import Trainee, TraineeFiles
 
 MAX_PHOTOS = 12  # in memory, not yet used
 
@@ -290,7 +290,7 @@ class Workspace:
 
         Until the app ends: no embedding goes to the disk.
         """
-        self._references[_digest(identity)] = mean_direction(faces) if faces else None
+        self._references[_digest(identity)] = mean_embedding(faces) if faces else None
 
 
 def _digest(identity: Identity) -> str:
