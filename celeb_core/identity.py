@@ -23,7 +23,7 @@ from celeb_core.errors import (
     SaveFailed,
     quote,
 )
-from celeb_core.files import matching, read_bytes, write_atomically
+from celeb_core.files import matching, parse_json, read_bytes, write_atomically
 from celeb_core.loading import ASSETS
 from celeb_core.tensor_file import parse_safetensors
 from celeb_core.text_encoder import normal_name
@@ -149,7 +149,7 @@ def _parsed(content: bytes) -> Identity:
         raise ValueError("its coefficients are not finite in float16")
     if len(meta["settings"]) > MAX_SETTINGS or len(meta["basis_id"]) > MAX_NAME:
         raise ValueError("its settings, or the id of its basis, are too long")
-    settings, kinds = json.loads(meta["settings"]), (str, int, float)
+    settings, kinds = parse_json(meta["settings"], finite=False), (str, int, float)
     if not isinstance(settings, dict) or not all(isinstance(x, kinds) for x in settings.values()):
         raise ValueError(f"its settings are {meta['settings']}, not names with texts and numbers")
     if len(_text(settings)) > MAX_SETTINGS:

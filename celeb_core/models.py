@@ -6,7 +6,6 @@ without a face, defaults), `faces/` (insightface pack), `clip/`, `judge.onnx`, `
 """
 
 import inspect
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +25,7 @@ from celeb_core.device import (
     dtype_of,
 )
 from celeb_core.errors import FeatureMissing, ModelError
+from celeb_core.files import read_json
 from celeb_core.loading import load_pipeline, resolve, unet_size
 from celeb_core.precision import store_in_bfloat16
 from celeb_core.text_encoder import TextEncoder, text_encoders
@@ -166,10 +166,8 @@ def models_from_pipeline(
 
 
 def read_about(folder: Path | None) -> dict[str, Any]:
-    """Read the studio.json of a model's folder; empty if there is none."""
-    path = folder / "studio.json" if folder else None
-    about: dict[str, Any] = json.loads(path.read_bytes()) if path and path.is_file() else {}
-    return about
+    """Read the studio.json of a model's folder; empty if there is none, or a damaged one."""
+    return read_json(folder / "studio.json") if folder else {}
 
 
 def make_detachable(unet: Any) -> None:

@@ -11,7 +11,7 @@ from celeb_core import basis as basis_module
 from celeb_core import load_models, loading, save_basis
 from celeb_core.basis import find_basis
 from celeb_core.errors import FeatureMissing, ModelError, ModelNotFound
-from celeb_core.models import read_names
+from celeb_core.models import read_about, read_names
 
 
 def test_what_a_folder_says_about_itself(models):
@@ -116,3 +116,10 @@ def test_the_shipped_basis_is_used_only_if_it_fits(models, basis, tmp_path, monk
     (tmp_path / "names.txt").write_text("\n".join(celebrity_names()[:20]))
     with pytest.raises(TypeError):  # it would have to be built
         find_basis(models, tmp_path / "names.txt")
+
+
+@pytest.mark.parametrize("content", [b"{", b"[]", b"[" * 100_000, b"\xff"])
+def test_a_damaged_description_of_a_folder_is_none(content, tmp_path, caplog):
+    (tmp_path / "studio.json").write_bytes(content)
+    assert read_about(tmp_path) == {} and "studio.json" in caplog.text
+    assert read_about(None) == read_about(tmp_path / "missing") == {}
