@@ -4,7 +4,7 @@ from typing import Self
 
 from celeb_core.types import Face
 
-QUOTED = 200  # characters of what somebody wrote, at most, in a message
+QUOTED = 200  # characters of the input, at most, in a message
 
 
 def quote(text: str) -> str:

@@ -1,4 +1,4 @@
-"""Which way up the faces of a photo are: a photo upside down is turned before it is used."""
+"""Orientation of a photo, by its faces: one that is upside down is turned before it is used."""
 
 import math
 from collections.abc import Callable

@@ -44,7 +44,7 @@ def delete_leftovers(folder: Path) -> None:
 def private_folder() -> Path:
     """Return the user's folder within the system's temporary one, which nobody else can read.
 
-    If somebody else has taken its name, it is a new one for this time only.
+    If another user has taken its name, it is a new one for this time only.
     """
     user = os.getuid() if hasattr(os, "getuid") else 0  # Windows has a temporary folder per user
     folder = Path(tempfile.gettempdir(), f"celeb-basis-{user}")
@@ -54,7 +54,7 @@ def private_folder() -> Path:
         if stat.S_ISDIR(found.st_mode) and found.st_uid == user:
             folder.chmod(0o700)
             return folder
-    log.warning("%s belongs to somebody else: temporary files are of this process alone", folder)
+    log.warning("%s belongs to another user: temporary files are of this process alone", folder)
     return Path(tempfile.mkdtemp(prefix="celeb-basis-"))
 
 

@@ -1,4 +1,4 @@
-"""Tensor files that anybody may have made -> tensors and plain containers, within bounds.
+"""Untrusted tensor files -> tensors and plain containers, within bounds.
 
 `torch.load` has no bounds, even with `weights_only`: a tensor with strides of zero takes gigabytes
 in a file of 1 KB. So pickles are read here: their operations are counted before they run, no global
