@@ -24,6 +24,7 @@ from celeb_core.device import DTYPES, MODES  # noqa: E402
 from celeb_core.errors import SaveFailed, UsageError, quote  # noqa: E402
 from celeb_core.identity import add_samples  # noqa: E402
 from celeb_core.library import PRIVATE_FOLDER  # noqa: E402
+from ui.api import app_extensions, check_mcp  # noqa: E402
 from ui.page import Page  # noqa: E402
 from ui.studio import Shared  # noqa: E402
 from ui.theme import CSS, SCRIPT, THEME  # noqa: E402
@@ -58,6 +59,8 @@ def serve(options: argparse.Namespace) -> None:
         CelebError: The model or the page cannot be used as the options say.
     """
     value.check_options(options, CHECKS)
+    if options.mcp:
+        check_mcp()
     check_address(options.host, options.port)  # before a model is loaded
     core = load_studio(
         options.model,
@@ -143,6 +146,8 @@ def launch(shared: Shared, options: argparse.Namespace) -> None:
         strict_cors=True,
         ssr_mode=False,
         pwa=False,
+        mcp_server=options.mcp,
+        app_kwargs=app_extensions(),
     )
 
 
@@ -189,6 +194,7 @@ def parser() -> argparse.ArgumentParser:
     options.add_argument(
         "--auth", type=name_and_password, metavar="NAME:PASSWORD", help="ask for these"
     )
+    options.add_argument("--mcp", action="store_true", help="be an MCP server too, see docs/api.md")
     options.add_argument(
         "--identities", type=value.path, default=LIBRARY, help="folder of your people"
     )

@@ -8,13 +8,18 @@ from typing import Any
 
 import gradio as gr
 from gradio.block_function import BlockFunction
+from gradio.route_utils import get_root_url
+from gradio_client.utils import is_file_obj, traverse
+from starlette.requests import Request
 
 from celeb_core import CelebError, checks
 from celeb_core.errors import SettingsError, quote
+from ui.api_answers import for_mcp
 from ui.errors import explain
 
 log = logging.getLogger(__name__)
 
+UNFIT_CALL = "These are not the arguments of this endpoint: /gradio_api/info lists them."
 UNFIT = "What was sent does not fit the fields of this page. Reload it and try again."
 
 
@@ -30,6 +35,9 @@ class StudioBlocks(gr.Blocks):
             gr.Error: With what the user reads, as HTML.
         """
         fn = self.fns[block_fn] if isinstance(block_fn, int) else block_fn
+        request = kwargs.get("request")
+        if isinstance(request, Request):  # not gradio's: it came from gradio's MCP server
+            return await self._process_tool(fn, request, *args, **kwargs)
         try:
             if fn.collects_event_data:
                 check_click(kwargs.get("event_data"))
@@ -37,7 +45,22 @@ class StudioBlocks(gr.Blocks):
         except gr.Error as error:  # of a widget, about its value, which may be long
             raise _shown(explain(CelebError(quote(error.message)))) from error
         except Exception as error:
-            raise _shown(explain(error)) from error
+            text = explain(error)
+            raise _shown(text, escaped=fn.api_visibility != "public") from error
+
+    async def _process_tool(
+        self, fn: BlockFunction, request: Request, *args: Any, **kwargs: Any
+    ) -> dict[str, Any]:
+        """Run an endpoint for an MCP client, and shape its answer for one."""
+        try:
+            result: dict[str, Any] = await super().process_api(fn, *args, **kwargs)
+        except Exception as error:
+            raise CelebError(explain(error)) from error
+        server: Any = self.mcp_server_obj
+        path = server.get_route_path(request)
+        root = get_root_url(request=request, route_path=path, root_path=server.root_path)
+        result["data"] = for_mcp(result["data"][0], root)
+        return result
 
     async def preprocess_data(
         self, block_fn: BlockFunction, *args: Any, **kwargs: Any
@@ -47,6 +70,8 @@ class StudioBlocks(gr.Blocks):
         Raises:
             SettingsError: They do not fit the widgets.
         """
+        if block_fn.api_visibility == "public":
+            return self._checked(block_fn, *args, **kwargs)
         try:
             values = await super().preprocess_data(block_fn, *args, **kwargs)
         except gr.Error:
@@ -65,6 +90,18 @@ class StudioBlocks(gr.Blocks):
             for value in values
         ]
 
+    def _checked(self, fn: BlockFunction, inputs: list[Any], *_: Any, **__: Any) -> list[Any]:
+        """Return the values of a request to an endpoint, which checks each by itself.
+
+        gradio would keep them as long as the session, copy any file that an MCP client names, and
+        fetch any address without a bound: of a file only the path is passed on, as a text.
+        """
+        try:
+            self.validate_inputs(fn, inputs)
+            return list(traverse(inputs, lambda file: file["path"], is_file_obj))
+        except (ValueError, TypeError, RecursionError) as error:
+            raise SettingsError(UNFIT_CALL) from error
+
 
 def check_click(event: gr.EventData | None) -> None:
     """Check the place of a click: a number, or two.
@@ -80,5 +117,6 @@ def check_click(event: gr.EventData | None) -> None:
         checks.number(place, "The place of the click", 0, checks.MOST, whole=False)
 
 
-def _shown(text: str) -> gr.Error:
-    return gr.Error(html.escape(text, quote=False), print_exception=False)
+def _shown(text: str, escaped: bool = True) -> gr.Error:
+    text = html.escape(text, quote=False) if escaped else text
+    return gr.Error(text, print_exception=False)

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
-from celeb_core import export_identity
 from celeb_core.errors import CelebError
 from celeb_core.files import check_writable
 from ui.errors import explain, explain_file, notice
+from ui.export import export_person
 from ui.images import silhouette
 from ui.library_files import Entry
 from ui.person_facts import about, caption
@@ -154,11 +153,8 @@ class LibraryTab:
 
     def _embedding(self, entry: Entry, workspace: Workspace) -> Path | None:
         """Export the person for other tools; None where those cannot use them."""
-        core = self.shared.core
-        folder = self.shared.files.folder / "export" / workspace.id  # gradio copies it
-        shutil.rmtree(folder, ignore_errors=True)
         try:
-            return export_identity(entry.identity, core.basis, core.models, folder)
+            return export_person(self.shared, workspace, entry.identity).files[0]
         except CelebError:  # a full disk, or a name that those tools cannot use
             return None
 

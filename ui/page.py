@@ -8,6 +8,7 @@ from typing import Any
 import gradio as gr
 
 from ui.about import AboutTab
+from ui.api import build_api
 from ui.blocks import StudioBlocks
 from ui.compose import ComposeTab
 from ui.errors import safe
@@ -82,6 +83,7 @@ class Page:
             title="Celeb Basis Studio", analytics_enabled=False, delete_cache=(3600, 86400)
         )
         with page:
+            build_api(self.shared)  # first: handlers of the page may have the same names
             draft = gr.BrowserState("", storage_key="celeb-basis-prompt", secret=SECRET)
             self.session = session = gr.BrowserState(
                 "", storage_key="celeb-basis-session", secret=SECRET

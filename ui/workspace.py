@@ -31,6 +31,7 @@ from celeb_core import (
 from celeb_core.errors import BadName, CelebError, PhotoError
 from celeb_core.faces import examine_photo, mean_embedding
 from celeb_core.identity import check_name
+from celeb_core.image_file import PhotoSource
 from celeb_core.library import PRIVATE_FOLDER
 from celeb_core.temporary_files import delete_leftovers
 from ui.images import save_image
@@ -114,7 +115,7 @@ class Workspace:
 
     # --- photos -------------------------------------------------------------------------------
 
-    def add_photo(self, source: Path | Image.Image, label: str, example: bool = False) -> Photo:
+    def add_photo(self, source: PhotoSource, label: str, example: bool = False) -> Photo:
         """Decode a photo and find its faces.
 
         Args:
