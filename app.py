@@ -24,7 +24,7 @@ from celeb_core.device import DTYPES, MODES  # noqa: E402
 from celeb_core.errors import SaveFailed, UsageError, quote  # noqa: E402
 from celeb_core.identity import add_samples  # noqa: E402
 from celeb_core.library import PRIVATE_FOLDER  # noqa: E402
-from ui.api import app_extensions, check_mcp  # noqa: E402
+from ui.api import app_extensions, prepare_mcp  # noqa: E402
 from ui.page import Page  # noqa: E402
 from ui.studio import Shared  # noqa: E402
 from ui.theme import CSS, SCRIPT, THEME  # noqa: E402
@@ -60,7 +60,7 @@ def serve(options: argparse.Namespace) -> None:
     """
     value.check_options(options, CHECKS)
     if options.mcp:
-        check_mcp()
+        prepare_mcp()
     check_address(options.host, options.port)  # before a model is loaded
     core = load_studio(
         options.model,

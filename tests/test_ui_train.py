@@ -355,7 +355,9 @@ def test_a_full_disk_costs_no_training(page, train, monkeypatch):
         patch.setattr("os.replace", full)
         told = train.start(chosen, "fast", 3, 0, "")[train.problem]  # before the work
         assert "No space left" in told and train.job("") is None
-        patch.setattr("ui.training_start.check_writable", lambda folder: None)  # full only afterwards
+        patch.setattr(
+            "ui.training_start.check_writable", lambda folder: None
+        )  # full only afterwards
         train.start(chosen, "fast", 3, 0, "")
         job = finish(train.job(""))
     assert job.status == "failed" and "No space left" in job.error

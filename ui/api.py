@@ -7,6 +7,7 @@ our own queue anyway.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
@@ -53,8 +54,8 @@ async def agents(request: Request) -> PlainTextResponse:
     return PlainTextResponse(text.replace("{url}", root), media_type="text/markdown")
 
 
-def check_mcp() -> None:
-    """Check that gradio can serve MCP.
+def prepare_mcp() -> None:
+    """Check that gradio can serve MCP, whose library logs each request unless it is told not to.
 
     Raises:
         UsageError: What it needs is not installed.
@@ -64,3 +65,4 @@ def check_mcp() -> None:
             "--mcp needs the package mcp. Install it with: pip install 'celeb-basis-studio[mcp]', "
             "in a checkout: pip install '.[mcp]'"
         )
+    logging.getLogger("mcp").setLevel(logging.WARNING)

@@ -37,7 +37,7 @@ def describe_job(job: Job, runner: Runner) -> Answer:
         "total": job.total,
         "place": runner.ahead(job),
         "seconds_left": None if job.seconds_left is None else round(job.seconds_left, 1),
-        "note": job.note,
+        "note": job.note if live else "",
         "error": job.error,
         "images": [],
     }
@@ -56,7 +56,8 @@ def _image(image: SavedImage) -> dict[str, Any]:
     settings = image.settings
     scores = settings.get("scores") or {"people": {}, "prompt": None}
     if image.person:  # of a training
-        scores = {"people": {image.person: settings.get("identity")}, "prompt": None}
+        score = settings.get("identity")
+        scores = {"people": {image.person: score and round(score, 4)}, "prompt": None}
     return {
         "image": file_data(image.path),
         "caption": image.caption.replace("\u00a0", " "),

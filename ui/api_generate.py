@@ -46,7 +46,9 @@ class ImagesApi:
         """Generate images of a prompt, with people in it: "<ada> plays guitar with <bob>".
 
         Waits for the images. If they take longer than `wait`, the answer has no images yet: ask
-        `job` for them with its id. Celebrities whom the model knows are written by name.
+        the endpoint job for them with the id in `job`. Each of `images` has `image` (a file),
+        `seed` and `scores`: the identity score of each of the people (1: the very same face), and
+        the prompt score. Celebrities whom the model knows are written by name.
 
         Args:
             request: Given by gradio.
@@ -63,8 +65,7 @@ class ImagesApi:
             session: What start_session returned; not needed at home or with a login.
 
         Returns:
-            JSON: the job as `job` describes it; `images`, each with `image` (a file), `seed`,
-            `scores`: the identity score of each of the people, and the prompt score.
+            JSON: the job, as the endpoint job describes it.
         """
         workspace = await run_sync(caller, self.shared, session, request)
         models = self.shared.core.models
@@ -111,7 +112,7 @@ class ImagesApi:
             session: What start_session returned; not needed at home or with a login.
 
         Returns:
-            JSON: the job as `job` describes it; each of its `images` has its `lambda`.
+            JSON: the job, as the endpoint job describes it; each of `images` has its `lambda`.
         """
         workspace = await run_sync(caller, self.shared, session, request)
 
@@ -127,6 +128,11 @@ class ImagesApi:
     ) -> Answer:
         """Return the state of a job, and its results when it is over; waits a while for that.
 
+        Answers with `job`, `kind`, `state` (queued, running, done, stopped, failed), `step` of
+        `total`, `place` in the queue, `seconds_left`, `note`, `error`, and once it is over
+        `images`, each with `image` (a file), `seed` and `scores`; of a training also `people` and
+        whether they are `saved`.
+
         Args:
             request: Given by gradio.
             job: The id that train, generate or interpolate returned.
@@ -134,9 +140,7 @@ class ImagesApi:
             session: What start_session returned; not needed at home or with a login.
 
         Returns:
-            JSON: `job`, `kind`, `state` (queued, running, done, stopped, failed), `step` of
-            `total`, `place` in the queue, `seconds_left`, `note`, `error`, and `images` when it is
-            over, each with `image` (a file), `seed` and `scores`; of a training `people`, `saved`.
+            JSON: the job.
         """
         workspace = await run_sync(caller, self.shared, session, request)
         found = find_job(self.shared.runner, workspace, job)
@@ -151,7 +155,7 @@ class ImagesApi:
             session: What start_session returned; not needed at home or with a login.
 
         Returns:
-            JSON: the job, as `job` describes it.
+            JSON: the job, as the endpoint job describes it.
         """
         workspace = await run_sync(caller, self.shared, session, request)
         found = find_job(self.shared.runner, workspace, job)

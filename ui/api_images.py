@@ -29,8 +29,8 @@ FILE = "/gradio_api/file="  # what gradio's address of an uploaded file has befo
 REDIRECTS = 3
 PATIENCE = 20.0  # seconds for an image from elsewhere
 HOW = (
-    "Send an http(s) address of an image, a data:image/...;base64, text, or what "
-    "/gradio_api/upload returned (in gradio_client: handle_file(path))."
+    "Send an http(s) address of an image, a data:image/...;base64, text, or the path that "
+    "gradio_api/upload returned; in gradio_client, handle_file(path)."
 )
 
 

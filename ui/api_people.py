@@ -9,6 +9,7 @@ from anyio import CapacityLimiter
 from anyio.to_thread import run_sync
 
 from celeb_core import CelebError, checks
+from celeb_core.errors import IdentityNotFound
 from celeb_core.faces import quality_notes
 from celeb_core.identity import MAX_NAME, check_name
 from celeb_core.textual_inversion import FORMATS
@@ -24,6 +25,7 @@ from ui.training_start import start_training, training_config
 from ui.workspace import Photo, Workspace
 
 AT_ONCE = 2  # photos in which faces are looked for
+READ_AT_ONCE = 8  # that are fetched or decoded from text
 
 Preset = Literal["instant", "fast", "best", "paper"]
 Format = Literal["safetensors", "a1111", "diffusers", "identity"]
@@ -34,15 +36,16 @@ class PeopleApi:
 
     def __init__(self, shared: Shared) -> None:
         self.shared = shared
-        self._photos = CapacityLimiter(AT_ONCE)
+        self._photos, self._reads = CapacityLimiter(AT_ONCE), CapacityLimiter(READ_AT_ONCE)
 
     def start_session(self) -> Answer:
         """Start a session: people, photos, jobs and images of your own.
 
-        Not needed where the page runs at home for one person, or where you log in.
+        Not needed where the page runs at home for one person, or where you log in. Give the
+        `session` that it returns to every other call, and keep it to yourself.
 
         Returns:
-            JSON: `session`, an id to keep to yourself and to give to every other call.
+            JSON with `session`.
         """
         return {"session": self.shared.new_session()}
 
@@ -50,8 +53,11 @@ class PeopleApi:
         """Find the faces in a photo, to train one of them.
 
         The image is an http(s) address, a data:image/png;base64,... text, or an upload: in
-        gradio_client handle_file(path), else what a POST to /gradio_api/upload returned. Uploads
-        are deleted once they are read. The 12 latest photos of a session are kept in memory.
+        gradio_client handle_file(path), else what a POST to /gradio_api/upload or the tool
+        upload_file_to_gradio returned. Uploads are deleted once they are read. Answers with
+        `photo` (`id`, `width`, `height`) and `faces`, left to right: `id` for train, `box` in
+        pixels (left, top, right, bottom), `score` of the detector, `notes` on the quality. The 12
+        latest photos of a session are kept in memory.
 
         Args:
             request: Given by gradio.
@@ -59,8 +65,7 @@ class PeopleApi:
             session: What start_session returned; not needed at home or with a login.
 
         Returns:
-            JSON: `photo` with `width` and `height`; `faces` with `id` for train, `box` in
-            pixels (left, top, right, bottom), `score` of the detector, `notes` on the quality.
+            JSON with `photo` and `faces`.
         """
         workspace = await run_sync(caller, self.shared, session, request)
         photo = await self._add(workspace, image)
@@ -91,9 +96,9 @@ class PeopleApi:
     ) -> Answer:
         """Make a person from one or more faces: starts a job and returns it at once.
 
-        Ask `job` until its state is done; then write <name> in a prompt. Instant takes a second,
-        the other recipes train. Photos are kept with the person until you delete them; a person
-        whose photos are known is trained again without any.
+        Ask the endpoint job until its state is done; then write <name> in a prompt. Instant takes
+        a second, the other presets train. A person of that name is replaced. Photos are kept with
+        the person until you delete them; someone whose photos are known is trained without any.
 
         Args:
             request: Given by gradio.
@@ -107,7 +112,7 @@ class PeopleApi:
             session: What start_session returned; not needed at home or with a login.
 
         Returns:
-            JSON: the job, as `job` describes it.
+            JSON: the job, as the endpoint job describes it.
         """
         workspace = await run_sync(caller, self.shared, session, request)
         ids = checks.texts(faces, "The faces", MAX_ID)
@@ -138,21 +143,22 @@ class PeopleApi:
     def people(self, request: gr.Request, session: str = "") -> Answer:
         """List the people who can be written in prompts.
 
+        Each has `name`, `prompt` (how to write it), `identity_score` of the portrait, `preset`,
+        `saved` (when), `sample` (comes with the app), `usable` (made for the model that is loaded).
+
         Args:
             request: Given by gradio.
             session: What start_session returned; not needed at home or with a login.
 
         Returns:
-            JSON: `people`, each with `name`, `prompt` (how to write it), `identity_score` of the
-            portrait, `preset`, `saved` (when), `sample` (comes with the app) and `usable` (made
-            for the model that is loaded).
+            JSON with `people`.
         """
         workspace = caller(self.shared, session, request)
         people = [
             {
                 "name": entry.identity.name,
                 "prompt": f"<{entry.identity.name}>",
-                "identity_score": entry.score,
+                "identity_score": None if entry.score is None else round(entry.score, 4),
                 "preset": entry.identity.settings.get("preset"),
                 "saved": entry.saved.isoformat(timespec="seconds"),
                 "sample": is_sample(entry),
@@ -172,6 +178,8 @@ class PeopleApi:
     ) -> Answer:
         """Export a person as a file for other tools: A1111, Forge, ComfyUI, InvokeAI, diffusers.
 
+        Answers with `files`, and `usage`: for each tool, where the file belongs and what to write.
+
         Args:
             request: Given by gradio.
             name: Of the person, as in `people`.
@@ -180,7 +188,7 @@ class PeopleApi:
             session: What start_session returned; not needed at home or with a login.
 
         Returns:
-            JSON: `files`, and `usage`: for each tool, where the file belongs and what to write.
+            JSON with `files` and `usage`.
         """
         workspace = caller(self.shared, session, request)
         checks.choice(format, "The format", (*FORMATS, "identity"))
@@ -204,15 +212,18 @@ class PeopleApi:
             session: What start_session returned; not needed at home or with a login.
 
         Returns:
-            JSON: `deleted`, what is gone: person, photos, or both.
+            JSON with `deleted`: person, photos, or both.
         """
         workspace = caller(self.shared, session, request)
         name = bare(name)
         trainee = workspace.trainee(name) if photos is True else None
         gone = []
-        if name in workspace.people() or trainee is None:
+        try:
             workspace.delete(name)
             gone.append("person")
+        except IdentityNotFound:
+            if trainee is None:
+                raise
         if trainee:
             workspace.dismiss(trainee.id)
             gone.append("photos")
@@ -220,5 +231,6 @@ class PeopleApi:
 
     async def _add(self, workspace: Workspace, image: Any) -> Photo:
         """Find the faces of an image."""
-        content = await read_image(image, self.shared.files)
+        async with self._reads:
+            content = await read_image(image, self.shared.files)
         return await run_sync(workspace.add_photo, content, "the image", limiter=self._photos)

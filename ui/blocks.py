@@ -37,7 +37,7 @@ class StudioBlocks(gr.Blocks):
         fn = self.fns[block_fn] if isinstance(block_fn, int) else block_fn
         request = kwargs.get("request")
         if isinstance(request, Request):  # not gradio's: it came from gradio's MCP server
-            return await self._process_tool(fn, request, *args, **kwargs)
+            return await self._process_tool(fn, *args, **kwargs)
         try:
             if fn.collects_event_data:
                 check_click(kwargs.get("event_data"))
@@ -48,10 +48,9 @@ class StudioBlocks(gr.Blocks):
             text = explain(error)
             raise _shown(text, escaped=fn.api_visibility != "public") from error
 
-    async def _process_tool(
-        self, fn: BlockFunction, request: Request, *args: Any, **kwargs: Any
-    ) -> dict[str, Any]:
+    async def _process_tool(self, fn: BlockFunction, *args: Any, **kwargs: Any) -> dict[str, Any]:
         """Run an endpoint for an MCP client, and shape its answer for one."""
+        request: Request = kwargs["request"]
         try:
             result: dict[str, Any] = await super().process_api(fn, *args, **kwargs)
         except Exception as error:

@@ -1,0 +1,40 @@
+"""A running page for the tests of its endpoints."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from ui.api import app_extensions
+from ui.page import Page
+from ui.studio import Shared
+
+
+@contextmanager
+def served(shared: Shared, **options: Any) -> Iterator[str]:
+    """Serve a page on a free port, as `app.launch` does, and return its address."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("GRADIO_TEMP_DIR", str(shared.files.cache))
+        page = Page(shared).build().queue(max_size=32, api_open=False)
+        page.launch(
+            server_name="127.0.0.1", prevent_thread_lock=True, quiet=True, run_history=False,
+            ssr_mode=False, app_kwargs=app_extensions(), **options,
+        )  # fmt: skip
+        try:
+            yield page.local_url.rstrip("/")
+        finally:
+            page.close()
+            shared.close()
+
+
+def data_url(image: Image.Image) -> str:
+    """The image as a text."""
+    file = io.BytesIO()
+    image.save(file, "PNG")
+    return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()
