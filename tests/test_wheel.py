@@ -58,7 +58,7 @@ print(names.__file__, names.html_report([], "Toonville", 0.5))
     assert printed.startswith(str(site)) and "Toonville knows 0 of 0 names" in printed
 
 
-def test_the_page_has_its_script_its_samples_and_its_example_faces(
+def test_the_page_has_its_files_its_samples_and_its_example_faces(
     site: Path, tmp_path: Path
 ) -> None:
     code = """
@@ -72,6 +72,7 @@ app.main(["--model", "toonville"])
 """
     file, *facts = run(sys.executable, "-c", code, folder=tmp_path, path=site).split()
     assert Path(file).parent == site and facts == ["8", "ada", "bob", "cleo"]
+    assert (site / "ui" / "agents.md").is_file()
 
 
 def test_the_program_of_the_page_starts(site: Path, tmp_path: Path) -> None:

@@ -46,7 +46,7 @@ class StudioBlocks(gr.Blocks):
             raise _shown(explain(CelebError(quote(error.message)))) from error
         except Exception as error:
             text = explain(error)
-            raise _shown(text, escaped=fn.api_visibility != "public") from error
+            raise _shown(text, escaped=fn.preprocess) from error
 
     async def _process_tool(self, fn: BlockFunction, *args: Any, **kwargs: Any) -> dict[str, Any]:
         """Run an endpoint for an MCP client, and shape its answer for one."""
@@ -69,7 +69,7 @@ class StudioBlocks(gr.Blocks):
         Raises:
             SettingsError: They do not fit the widgets.
         """
-        if block_fn.api_visibility == "public":
+        if not block_fn.preprocess:  # an endpoint of ui/api.py
             return self._checked(block_fn, *args, **kwargs)
         try:
             values = await super().preprocess_data(block_fn, *args, **kwargs)
