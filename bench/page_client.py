@@ -65,19 +65,39 @@ class PageClient:
         self, event: Mapping[str, Any], values: Mapping[str, Any], data: Any = None
     ) -> dict[str, Any]:
         """Send an event as the page's configuration describes it; return gradio's answer."""
+        body = self._body(event, values, data)
+        if event["queue"] is False:
+            answer = self._http.post("/gradio_api/run/predict", json=body)
+            output: dict[str, Any] = answer.json()
+            return output
+        self._http.post("/gradio_api/queue/join", json=body).raise_for_status()
+        return self._result()
+
+    def body_of(self, widget: str, event: str, values: Mapping[str, Any]) -> dict[str, Any]:
+        """Return what `fire` sends."""
+        found = next(e for e in self._events if [widget, event] in self._targets(e))
+        return self._body(found, values, None)
+
+    def get(self, address: str) -> httpx.Response:
+        """Request an address of the page, as its images are."""
+        return self._http.get(address)
+
+    @property
+    def cookies(self) -> dict[str, str]:
+        """The cookies of this browser."""
+        return dict(self._http.cookies)
+
+    def _body(
+        self, event: Mapping[str, Any], values: Mapping[str, Any], data: Any
+    ) -> dict[str, Any]:
         inputs = [self._widgets[number] for number in event["inputs"]]
-        body = {
+        return {
             "data": [values.get(props.get("elem_id"), props.get("value")) for props in inputs],
             "event_data": data,
             "fn_index": event["id"],
             "session_hash": self._tab,
             "trigger_id": None,
         }
-        if event["queue"] is False:
-            answer: dict[str, Any] = self._http.post("/gradio_api/run/predict", json=body).json()
-            return answer
-        self._http.post("/gradio_api/queue/join", json=body).raise_for_status()
-        return self._result()
 
     def _load(self) -> None:
         """Fire what a browser fires when the page is loaded: it gives the session its cookie."""
