@@ -11,21 +11,19 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from ui.api import app_extensions
 from ui.page import Page
+from ui.serving import Serving, launch_options
 from ui.studio import Shared
 
 
 @contextmanager
-def served(shared: Shared, **options: Any) -> Iterator[str]:
-    """Serve a page on a free port, as `app.launch` does, and return its address."""
+def served(shared: Shared, **how: Any) -> Iterator[str]:
+    """Serve a page on a free port, as `ui.serving` does, and return its address."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("GRADIO_TEMP_DIR", str(shared.files.cache))
-        page = Page(shared).build().queue(max_size=32, api_open=False)
-        page.launch(
-            server_name="127.0.0.1", prevent_thread_lock=True, quiet=True, run_history=False,
-            ssr_mode=False, app_kwargs=app_extensions(), **options,
-        )  # fmt: skip
+        page = Page(shared).build()
+        options = launch_options(shared, Serving("127.0.0.1", **how))
+        page.queue(api_open=False).launch(**options, prevent_thread_lock=True, quiet=True)
         try:
             yield page.local_url.rstrip("/")
         finally:

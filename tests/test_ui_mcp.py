@@ -15,10 +15,10 @@ import pytest
 from api_help import data_url, served
 from conftest import portrait
 from PIL import Image
-from ui_help import make_shared
 
 from ui.api import endpoints
 from ui.api_answers import INLINE
+from ui.studio import Shared
 
 pytest.importorskip("mcp")
 
@@ -30,12 +30,14 @@ PASSWORD = ("me", "secret")
 
 @pytest.fixture(scope="module")
 def shared(studio, tmp_path_factory):
-    return make_shared(studio, tmp_path_factory.mktemp("mcp"))
+    folder = tmp_path_factory.mktemp("mcp")
+    library = folder / "identities"
+    return Shared(studio, library, isolated=True, accounts=True, temporary=folder / "temporary")
 
 
 @pytest.fixture(scope="module")
 def url(shared):
-    with served(shared, mcp_server=True, auth=PASSWORD) as url:
+    with served(shared, mcp=True, accounts=[PASSWORD]) as url:
         yield url
 
 

@@ -15,14 +15,13 @@ from typing import Any
 
 from gradio.events import api
 from gradio.route_utils import get_root_url
-from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 
 from celeb_core.errors import UsageError
 from ui.api_generate import ImagesApi
-from ui.api_login import AGENTS, Login
+from ui.api_login import AGENTS
 from ui.api_people import PeopleApi
 from ui.studio import Shared
 
@@ -42,16 +41,14 @@ def build_api(shared: Shared) -> None:
         api(endpoint, api_name=endpoint.__name__, queue=False, concurrency_limit=None)
 
 
-def app_extensions() -> dict[str, Any]:
-    """Return what the API needs of the server, for `launch(app_kwargs=...)`."""
-    return {"middleware": [Middleware(Login)], "routes": [Route(AGENTS, agents)]}
-
-
 async def agents(request: Request) -> PlainTextResponse:
-    """Answer what an agent has to know to use this server; `Login` guards it."""
+    """Answer what an agent has to know to use this server; `ui.guard` asks for the login."""
     root = get_root_url(request, AGENTS, getattr(request.app, "root_path", ""))
     text = Path(__file__).with_name("agents.md").read_text(encoding="utf-8")
     return PlainTextResponse(text.replace("{url}", root), media_type="text/markdown")
+
+
+AGENTS_ROUTE = Route(AGENTS, agents)
 
 
 def prepare_mcp() -> None:

@@ -35,7 +35,7 @@ def describe_job(job: Job, runner: Runner) -> Answer:
         "state": job.status,
         "step": job.done,
         "total": job.total,
-        "place": runner.ahead(job),
+        "place": runner.place(job).ahead,
         "seconds_left": None if job.seconds_left is None else round(job.seconds_left, 1),
         "note": job.note if live else "",
         "error": job.error,

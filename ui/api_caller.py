@@ -13,10 +13,11 @@ from celeb_core import CelebError, Identity, checks
 from celeb_core.errors import UnknownName
 from celeb_core.identity import MAX_NAME
 from ui.jobs import Job, Runner
+from ui.photos import Photo
 from ui.studio import Shared
-from ui.workspace import Photo, Workspace
+from ui.workspace import Workspace
 
-MAX_ID = 64  # characters
+MAX_ID = 80  # characters of a session, a job or a face
 MAX_WAIT = 120.0  # seconds for which a call may wait for its job
 POLL = 0.1  # seconds between two looks at a job
 ALIVE = 10.0  # seconds after which a caller who waits is known to be still there
@@ -25,21 +26,41 @@ ALIVE = 10.0  # seconds after which a caller who waits is known to be still ther
 def caller(shared: Shared, session: Any, request: Any) -> Workspace:
     """Return the workspace of who calls: the one place where the API tells callers apart.
 
+    At home there is one; with accounts it is that of the login; else that of the session which was
+    issued, as an argument or by cookie or header.
+
     Args:
         shared: What the tabs share.
         session: What the caller gave as such.
-        request: gradio's; of an MCP client Starlette's. `ui.api_login.user_of` has the login.
+        request: gradio's; of an MCP client Starlette's.
 
     Raises:
         CelebError: Callers are kept apart, and this one has no session.
     """
-    session = checks.text(session, "The session", MAX_ID)
-    if shared.isolated and not session:
+    given = checks.text(session, "The session", MAX_ID)
+    if not shared.isolated:
+        return shared.workspace("")
+    if shared.accounts or not given:
+        given = shared.session_of(request)
+    if not shared.sessions.is_ours(given):
         raise CelebError(
             "Each caller has people of their own here. Call start_session first, and give the id "
             "that it returns to every other call, as session."
         )
-    return shared.workspace(session)
+    shared.sessions.see(given, address_of(request))
+    return shared.workspace(given)
+
+
+def address_of(request: Any) -> str:
+    """Return the address of who calls."""
+    return request.client.host if request is not None and request.client else ""
+
+
+def uploader(shared: Shared, request: Any) -> str:
+    """Return under which name `ui.guard` knows whose uploads are; arguments tell it nothing."""
+    if not shared.isolated:
+        return ""
+    return shared.session_of(request) or f"address {address_of(request)}"
 
 
 def find_face(workspace: Workspace, id: str) -> tuple[Photo, int]:
@@ -54,7 +75,7 @@ def find_face(workspace: Workspace, id: str) -> tuple[Photo, int]:
     if photo is None or index not in map(str, faces):
         raise CelebError(
             f"There is no face {checks.shown(id)}. Call find_faces with the photo again: faces "
-            "that were used, and photos before the latest 12, are forgotten."
+            "that were used, and photos before the latest ones, are forgotten."
         )
     return photo, int(index)
 

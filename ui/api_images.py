@@ -21,9 +21,10 @@ from safehttpx import AsyncSecureTransport
 from celeb_core import checks
 from celeb_core.errors import PhotoTooLarge, PhotoUnreadable, quote
 from celeb_core.files import read_bytes
-from ui.page_files import PageFiles
+from ui.uploads import Uploads
 
 MAX_BYTES = 20_000_000  # of an image's file
+MAX_TEXT = 4_000_000  # characters of one in base64: requests are not longer
 MAX_ADDRESS = 4000  # characters
 FILE = "/gradio_api/file="  # what gradio's address of an uploaded file has before the path
 REDIRECTS = 3
@@ -34,13 +35,14 @@ HOW = (
 )
 
 
-async def read_image(source: Any, files: PageFiles) -> bytes:
+async def read_image(source: Any, uploads: Uploads, owner: str) -> bytes:
     """Return the content of an image file, whatever it is; an upload is deleted after that.
 
     Args:
         source: An http(s) address, a `data:` address in base64, the path of an upload or its
             address on this server.
-        files: Where uploads are.
+        uploads: Of all.
+        owner: The caller, whose uploads are deleted.
 
     Raises:
         SettingsError: It is no text, or longer than it may be.
@@ -48,13 +50,13 @@ async def read_image(source: Any, files: PageFiles) -> bytes:
         PhotoTooLarge: It has more than MAX_BYTES.
     """
     if isinstance(source, str) and source.startswith("data:"):
-        return _decoded(checks.text(source, "The image", MAX_BYTES * 4 // 3 + 100))
+        return _decoded(checks.text(source, "The image", MAX_TEXT))
     source = checks.text(source, "The image's address", MAX_ADDRESS)
     if FILE in source:  # an upload; whatever name of this server the address has
         source = unquote(source.partition(FILE)[2])
     if source.startswith(("http://", "https://")):
         return await fetch(source)
-    return await anyio.to_thread.run_sync(_uploaded, source, files)
+    return await anyio.to_thread.run_sync(_uploaded, source, uploads, owner)
 
 
 def _decoded(text: str) -> bytes:
@@ -68,18 +70,18 @@ def _decoded(text: str) -> bytes:
         raise PhotoUnreadable(f"This is no image in base64 ({error}). {HOW}") from error
 
 
-def _uploaded(path: str, files: PageFiles) -> bytes:
+def _uploaded(path: str, uploads: Uploads, owner: str) -> bytes:
     """Read an upload, and delete it: it holds the camera's metadata."""
     try:
         file = Path(path).resolve()
-        if file.parent.parent != files.cache.resolve() or not file.is_file():
+        if file.parent.parent != uploads.folder.resolve() or not file.is_file():
             raise FileNotFoundError("it was not uploaded, or has been read already")
         content = read_bytes(file, MAX_BYTES)
     except (OSError, ValueError) as error:  # a null character in the path; too large
         raise PhotoUnreadable(
             f"“{quote(Path(path).name)}” cannot be read ({error}). {HOW}"
         ) from error
-    files.discard(file)
+    uploads.discard(owner, file)
     return content
 
 

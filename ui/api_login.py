@@ -8,55 +8,73 @@ from __future__ import annotations
 
 import base64
 import binascii
+import hashlib
 import hmac
 import inspect
 import secrets
-from typing import Any
+from collections.abc import Callable, MutableMapping
+from contextlib import AbstractAsyncContextManager
+from typing import Any, TypeAlias
 
 from starlette.datastructures import Headers
-from starlette.requests import Request
-from starlette.responses import JSONResponse
-from starlette.types import ASGIApp, Receive, Scope, Send
 
-MCP = "/gradio_api/mcp"
-AGENTS = "/agents.md"
-USER = "celeb_basis.user"  # in the scope of a request: who is logged in
+MCP, AGENTS = "/gradio_api/mcp", "/agents.md"
 MOST = 2000  # characters of a header with name and password
-REFUSED = "Not authenticated. Send name and password: Authorization: Basic base64(name:password)."
+NOT_LOGGED_IN = "Log in first: Authorization: Basic base64(name:password), or the page's login."
+
+Scope: TypeAlias = MutableMapping[str, Any]
+Attempt: TypeAlias = Callable[[], AbstractAsyncContextManager[Callable[[bool], None]]]
+"""Waits for the turn of an attempt to log in, and is told whether it was right."""
 
 
-class Login:
-    """Middleware: a right name and password count as gradio's login, on every route.
+class NotLoggedIn(Exception):
+    """The name or the password is wrong."""
 
-    Without a login, MCP and /agents.md are refused where the page asks for one.
+
+def is_guarded(path: str) -> bool:
+    """Return whether only those who are logged in may ask for a path that gradio does not guard.
+
+    Args:
+        path: Without the prefix of a proxy.
     """
+    return MCP in path or path == AGENTS
 
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-        self._tokens: dict[str, str] = {}  # of gradio's login, for each user
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve a request."""
-        server = scope.get("app")
-        if scope["type"] != "http" or getattr(server, "auth", None) is None:
-            await self._app(scope, receive, send)
-            return
+class PasswordHeader:
+    """A right name and password in the header of a request count as gradio's login."""
+
+    def __init__(self) -> None:
+        self._salt = secrets.token_bytes(32)
+        self._right: dict[bytes, str] = {}  # digest of a header that was right -> name
+        self._tokens: dict[str, str] = {}  # of gradio's login, for each name
+
+    async def log_in(self, scope: Scope, attempt: Attempt) -> Scope:
+        """Return the scope of a request, with the cookie of gradio's login if it is right.
+
+        Args:
+            scope: Of an http request.
+            attempt: Slows down those who try passwords.
+
+        Raises:
+            NotLoggedIn: Name or password are wrong.
+            LimitReached: There are too many attempts.
+        """
+        server = scope["app"]
         kind, _, given = Headers(scope=scope).get("authorization", "").partition(" ")
-        if kind.lower() == "basic":
-            name = await _name(server, given)
+        if server.auth is None or kind.lower() != "basic":
+            return scope
+        digest = hmac.digest(self._salt, given[:MOST].encode(), "sha256")
+        name = self._right.get(digest)
+        if name is None:
+            async with attempt() as note:
+                name = await right_name(server.auth, given[:MOST])
+                note(name is not None)
             if name is None:
-                await _refuse(scope, receive, send)
-                return
-            self._log_in(server, scope, name)
-        scope[USER] = _logged_in(server, scope)
-        guarded = MCP in scope["path"] or scope["path"].endswith(AGENTS)
-        if guarded and scope[USER] is None:
-            await _refuse(scope, receive, send)
-            return
-        await self._app(scope, receive, send)
+                raise NotLoggedIn("Name or password are wrong.")
+            self._right[digest] = name
+        return self._with_cookie(server, scope, name)
 
-    def _log_in(self, server: Any, scope: Scope, name: str) -> None:
-        """Give the request the cookie of gradio's login."""
+    def _with_cookie(self, server: Any, scope: Scope, name: str) -> Scope:
         token = self._tokens.get(name, "")
         if server.tokens.get(token) != name:  # new, or logged out meanwhile
             token = self._tokens[name] = secrets.token_urlsafe(16)
@@ -64,45 +82,28 @@ class Login:
         headers = [pair for pair in scope["headers"] if pair[0] != b"cookie"]
         others = [value for key, value in scope["headers"] if key == b"cookie"]
         own = f"access-token-{server.cookie_id}={token}".encode()
-        scope["headers"] = [*headers, (b"cookie", b"; ".join([*others, own]))]  # the last one wins
+        # Of several cookies of a name the last one counts.
+        return {**scope, "headers": [*headers, (b"cookie", b"; ".join([*others, own]))]}
 
 
-def user_of(request: Any) -> str | None:
-    """Return who is logged in; None where the page asks for no login.
+async def right_name(accounts: Any, given: str) -> str | None:
+    """Return the name of a Basic authorization, if it is right.
 
     Args:
-        request: gradio's; of an MCP client Starlette's.
+        accounts: gradio's: passwords by name, or a function of both.
+        given: base64 of “name:password”.
     """
-    name = getattr(request, "username", None)
-    scope = getattr(getattr(request, "request", request), "scope", None) or {}
-    user: str | None = name if isinstance(name, str) else scope.get(USER)
-    return user
-
-
-async def _name(server: Any, given: str) -> str | None:
-    """Return the name of a Basic authorization, if it is right."""
     try:
-        text = base64.b64decode(given[:MOST], validate=True).decode()
+        text = base64.b64decode(given, validate=True).decode()
     except (ValueError, binascii.Error):
         return None
     name, _, password = text.partition(":")
-    if callable(server.auth):
-        right = server.auth(name, password)
+    if callable(accounts):
+        right = accounts(name, password)
         right = await right if inspect.isawaitable(right) else right
     else:
-        known = server.auth.get(name)
-        right = known is not None and hmac.compare_digest(known.encode(), password.encode())
+        digests = [
+            hashlib.sha256(one.encode()).digest() for one in (accounts.get(name, ""), password)
+        ]
+        right = name in accounts and hmac.compare_digest(*digests)
     return name if right else None
-
-
-def _logged_in(server: Any, scope: Scope) -> str | None:
-    """Return whose cookie of gradio's login a request has."""
-    cookies = Request(scope).cookies
-    names = (f"access-token-{server.cookie_id}", f"access-token-unsecure-{server.cookie_id}")
-    token = next((cookies[name] for name in names if cookies.get(name)), None)
-    user: str | None = server.tokens.get(token)
-    return user
-
-
-async def _refuse(scope: Scope, receive: Receive, send: Send) -> None:
-    await JSONResponse({"error": REFUSED}, 401)(scope, receive, send)

@@ -14,15 +14,16 @@ from celeb_core.faces import quality_notes
 from celeb_core.identity import MAX_NAME, check_name
 from celeb_core.textual_inversion import FORMATS
 from ui.api_answers import Answer, describe_job, file_data
-from ui.api_caller import MAX_ID, bare, caller, find_face, find_person, single
+from ui.api_caller import MAX_ID, address_of, bare, caller, find_face, find_person, single, uploader
 from ui.api_images import read_image
 from ui.export import export_person
 from ui.faces import MAX_UPLOADS
 from ui.jobs import Job
 from ui.library_files import is_sample
+from ui.photos import Photo
 from ui.studio import Shared
 from ui.training_start import start_training, training_config
-from ui.workspace import Photo, Workspace
+from ui.workspace import Workspace
 
 AT_ONCE = 2  # photos in which faces are looked for
 READ_AT_ONCE = 8  # that are fetched or decoded from text
@@ -38,16 +39,20 @@ class PeopleApi:
         self.shared = shared
         self._photos, self._reads = CapacityLimiter(AT_ONCE), CapacityLimiter(READ_AT_ONCE)
 
-    def start_session(self) -> Answer:
+    def start_session(self, request: gr.Request) -> Answer:
         """Start a session: people, photos, jobs and images of your own.
 
         Not needed where the page runs at home for one person, or where you log in. Give the
         `session` that it returns to every other call, and keep it to yourself.
 
+        Args:
+            request: Given by gradio.
+
         Returns:
             JSON with `session`.
         """
-        return {"session": self.shared.new_session()}
+        needed = self.shared.isolated and not self.shared.accounts
+        return {"session": self.shared.new_session(address_of(request)) if needed else ""}
 
     async def find_faces(self, request: gr.Request, image: str, session: str = "") -> Answer:
         """Find the faces in a photo, to train one of them.
@@ -56,8 +61,8 @@ class PeopleApi:
         gradio_client handle_file(path), else what a POST to /gradio_api/upload or the tool
         upload_file_to_gradio returned. Uploads are deleted once they are read. Answers with
         `photo` (`id`, `width`, `height`) and `faces`, left to right: `id` for train, `box` in
-        pixels (left, top, right, bottom), `score` of the detector, `notes` on the quality. The 12
-        latest photos of a session are kept in memory.
+        pixels (left, top, right, bottom), `score` of the detector, `notes` on the quality. The
+        latest photos of a session are kept.
 
         Args:
             request: Given by gradio.
@@ -68,7 +73,7 @@ class PeopleApi:
             JSON with `photo` and `faces`.
         """
         workspace = await run_sync(caller, self.shared, session, request)
-        photo = await self._add(workspace, image)
+        photo = await self._add(workspace, image, request)
         side = self.shared.core.models.width
         faces = [
             {
@@ -126,8 +131,8 @@ class PeopleApi:
                 "true; otherwise use a photo of a person who has."
             )
         training_config(self.shared, preset, steps, seed)  # before anything is kept
-        chosen = [find_face(workspace, id) for id in ids]
-        chosen += [(single(await self._add(workspace, image)), 0) for image in photos]
+        chosen = await run_sync(lambda: [find_face(workspace, id) for id in ids])
+        chosen += [(single(await self._add(workspace, image, request)), 0) for image in photos]
 
         def start() -> Job:
             for photo, index in chosen:
@@ -229,8 +234,9 @@ class PeopleApi:
             gone.append("photos")
         return {"deleted": gone}
 
-    async def _add(self, workspace: Workspace, image: Any) -> Photo:
+    async def _add(self, workspace: Workspace, image: Any, request: Any) -> Photo:
         """Find the faces of an image."""
         async with self._reads:
-            content = await read_image(image, self.shared.files)
+            owner = uploader(self.shared, request)
+            content = await read_image(image, self.shared.uploads, owner)
         return await run_sync(workspace.add_photo, content, "the image", limiter=self._photos)

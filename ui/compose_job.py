@@ -69,7 +69,7 @@ def start_images(
         embed_settings=embed_settings,
         grid=Grid(tuple(people), lines, seeds) if people else None,
     )
-    return shared.runner.submit(job)
+    return shared.submit(job)
 
 
 def image_requests(

@@ -128,7 +128,7 @@ def start_mixtures(
     job = kind(
         owner=workspace.id, core=core, workspace=workspace, requests=requests, scored=False, **more
     )
-    return shared.runner.submit(job)
+    return shared.submit(job)
 
 
 def percent(share: float) -> str:

@@ -46,7 +46,7 @@ def start_training(
         estimates=shared.estimates,
         total=config.steps,
     )
-    return shared.runner.submit(job)
+    return shared.submit(job)
 
 
 def training_config(shared: Shared, preset: Any, steps: Any, seed: Any) -> TrainConfig:
