@@ -82,7 +82,7 @@ class Limits:
 HOME = Limits()
 PUBLIC = Limits(
     jobs=3,
-    images=8,
+    images=16,
     seconds=300.0,
     people=20,
     photos=6,
