@@ -43,19 +43,21 @@ def test_a_space_is_reached_from_outside(parsed):
     [
         ({}, "auto"),
         ({"ACCELERATOR": "none"}, "auto"),
-        ({"ACCELERATOR": "cpu-basic"}, "auto"),
-        ({"ACCELERATOR": "t4-small"}, "sd15"),
-        ({"SPACES_ZERO_GPU": "true"}, "sd15"),
-        ({"ACCELERATOR": "t4-small", "CELEB_MODEL": "toonville"}, "toonville"),
+        ({"ACCELERATOR": "cpu-basic", "CELEB_FACE_PACK": "faces"}, "auto"),
+        ({"ACCELERATOR": "t4-small"}, "auto"),
+        ({"ACCELERATOR": "t4-small", "CELEB_FACE_PACK": "faces"}, "sd15"),
+        ({"SPACES_ZERO_GPU": "true", "CELEB_GET_FACE_PACK": "auraface"}, "sd15"),
+        ({"ACCELERATOR": "l4x1", "CELEB_FACE_PACK": "x", "CELEB_MODEL": "sdxl"}, "sdxl"),
         ({"CELEB_MODEL": "sdxl"}, "sdxl"),
     ],
 )
-def test_a_space_with_a_gpu_has_stable_diffusion(environ, model, parsed):
+def test_a_space_with_a_gpu_and_a_face_pack_has_stable_diffusion(environ, model, parsed):
     assert parsed(SPACE_ID="x", **environ).model == model
 
 
 def test_a_gpu_at_home_changes_nothing(parsed):
-    assert parsed(ACCELERATOR="t4-small", SPACE_ID="").model == "auto"
+    variables = {"ACCELERATOR": "t4-small", "CELEB_FACE_PACK": "faces", "SPACE_ID": ""}
+    assert parsed(**variables).model == "auto"
 
 
 def test_the_command_line_comes_before_the_environment(parsed):

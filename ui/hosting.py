@@ -20,6 +20,7 @@ LOCAL_HOSTS = ("127.0.0.1", "localhost", "::1")
 YES, NO = ("1", "true", "yes", "on"), ("0", "false", "no", "off")
 SPACE_PORT = "7860"
 GPU_MODEL = "sd15"  # of a Space with a GPU
+FACE_PACK = ("CELEB_GET_FACE_PACK", "CELEB_FACE_PACK")
 
 log = logging.getLogger(__name__)
 
@@ -32,14 +33,17 @@ def is_space(environ: Mapping[str, str]) -> bool:
 def space_defaults(environ: Mapping[str, str]) -> dict[str, str]:
     """Return the options that differ on a Space, by name; none elsewhere.
 
-    Stable Diffusion is the model where the Space has a GPU, of its own or shared (ZeroGPU).
+    Stable Diffusion is the model where the Space has a GPU, of its own or shared (ZeroGPU), and its
+    owner has chosen a face pack: because of the licences none is downloaded unasked, and without
+    one a model of photographs is of no use.
     """
     if not is_space(environ):
         return {}
     options = {"host": "0.0.0.0", "port": SPACE_PORT}
     accelerator = environ.get("ACCELERATOR", "").lower()
     has_gpu = accelerator not in ("", "none") and not accelerator.startswith("cpu")
-    if has_gpu or environ.get("SPACES_ZERO_GPU", "").lower() in YES:
+    has_gpu = has_gpu or environ.get("SPACES_ZERO_GPU", "").lower() in YES
+    if has_gpu and any(environ.get(name) for name in FACE_PACK):
         options["model"] = GPU_MODEL
     return options
 
