@@ -11,6 +11,8 @@ import pytest
 
 import app
 from ui import hosting
+from ui.limits import MEGABYTE
+from ui.serving import LARGEST_FILE
 
 CONFIGURATION = Path(__file__).parent.parent / "deploy" / "nginx.conf"
 
@@ -33,5 +35,5 @@ def test_it_fits_the_options_that_it_names(monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_it_lets_through_what_the_studio_takes_and_does_not_wait() -> None:
     text = CONFIGURATION.read_text()
-    assert f"client_max_body_size {app.LARGEST_UPLOAD.removesuffix('b')};" in text
+    assert f"client_max_body_size {LARGEST_FILE // MEGABYTE}m;" in text
     assert "proxy_buffering off;" in text

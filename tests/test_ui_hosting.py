@@ -93,7 +93,7 @@ def test_a_variable_of_no_option_is_named(parsed, caplog):
 
 def test_a_password_is_taken_and_not_printed(parsed, caplog):
     caplog.set_level("INFO")
-    assert parsed(CELEB_AUTH="ada:secret").auth == ("ada", "secret")
+    assert parsed(CELEB_AUTH="ada:secret").auth == [("ada", "secret")]
     assert "--auth" in caplog.text and "secret" not in caplog.text
 
 
@@ -145,3 +145,17 @@ def test_the_world_never_shares_one_library(arguments, space, parsed):
     environ = {"SPACE_ID": space}
     with pytest.raises(UsageError, match="would see your people. Leave out --one-library"):
         hosting.isolated(parsed("--one-library", *arguments, **environ), environ)
+
+
+def test_an_option_that_may_be_repeated_has_a_variable_of_many_words(parsed):
+    options = parsed(CELEB_AUTH="ada:one bob:two", CELEB_LIMIT="jobs=5\nimages=none")
+    assert options.auth == [("ada", "one"), ("bob", "two")]
+    assert options.limit == ["jobs=5", "images=none"]
+
+
+def test_the_page_may_be_called_by_the_names_that_it_is_served_under():
+    assert hosting.names("https://example.org/studio", {}) == ["example.org"]
+    assert hosting.names("/studio", {"SPACE_HOST": "ada-studio.hf.space"}) == [
+        "ada-studio.hf.space"
+    ]
+    assert hosting.names(None, {}) == []

@@ -6,6 +6,7 @@ import logging
 import re
 from argparse import ArgumentTypeError, Namespace
 from collections.abc import Mapping
+from urllib.parse import urlsplit
 
 from celeb_core.errors import UsageError, quote
 from celeb_core.option_values import word
@@ -56,28 +57,30 @@ def arguments(environ: Mapping[str, str], known: Mapping[str, object]) -> list[s
 
     Args:
         environ: The variables.
-        known: All options and their defaults, by name (“root_path”); a bool is that of a flag.
+        known: All options and their defaults, by name (“root_path”): a bool is that of a flag, a
+            list that of an option that may be repeated; its variable has words between spaces.
 
     Raises:
         UsageError: A flag's variable is neither yes nor no.
     """
     given = space_defaults(environ)
     given |= {option: environ[name] for name, option in GRADIO.items() if environ.get(name)}
+    found: list[str] = []
     for name in sorted(name for name in environ if name.startswith(PREFIX)):
-        option = name.removeprefix(PREFIX).lower()
+        option, text = name.removeprefix(PREFIX).lower(), environ[name]
         if option not in known:
             log.warning("%s is no option and does nothing. See --help.", quote(name))
         elif isinstance(known[option], bool):
-            given.pop(option, None)
-            if _is_yes(name, environ[name]):
-                given[option] = ""
-        elif environ[name]:
-            given[option] = environ[name]
-    flags = {option: f"--{option.replace('_', '-')}" for option in given}
-    return [
-        flags[option] if isinstance(known[option], bool) else f"{flags[option]}={text}"
-        for option, text in given.items()
-    ]
+            found += [_flag(option)] * _is_yes(name, text)
+        elif isinstance(known[option], list):
+            found += [f"{_flag(option)}={word}" for word in text.split()]
+        elif text:
+            given[option] = text
+    return [*(f"{_flag(option)}={text}" for option, text in given.items()), *found]
+
+
+def _flag(option: str) -> str:
+    return f"--{option.replace('_', '-')}"
 
 
 def _is_yes(name: str, text: str) -> bool:
@@ -104,6 +107,12 @@ def isolated(options: Namespace, environ: Mapping[str, str]) -> bool:
         )
     foreign = options.host not in LOCAL_HOSTS or bool(options.root_path)
     return world or (foreign and not options.one_library)
+
+
+def names(root_path: str | None, environ: Mapping[str, str]) -> list[str]:
+    """Return the host names by which the page is known to be called, none of an address."""
+    hosts = (urlsplit(root_path or "").hostname, environ.get("SPACE_HOST"))
+    return [host for host in hosts if host]
 
 
 def root_path(text: str) -> str:
