@@ -95,7 +95,7 @@ async def _from_a_photo(client: ClientSession) -> dict[str, Any]:
     made, images = await call(client, "generate", prompt="a photo of <ada>", count=INLINE + 1)
     assert len(made["images"]) == INLINE + 1 and len(images) == INLINE
     with Image.open(io.BytesIO(base64.b64decode(images[0].data))) as image:
-        assert image.format == "PNG"
+        assert image.format == "PNG" and "celeb-basis" in image.text
     exported, _ = await call(client, "export", name="ada")
     return {"image": made["images"][-1]["image"], "file": exported["files"][0]}
 

@@ -15,7 +15,7 @@ from starlette.requests import Request
 
 from celeb_core import CelebError, checks
 from celeb_core.errors import SettingsError, quote
-from ui.api_answers import for_mcp
+from ui.api_answers import file_in_base64, for_mcp
 from ui.errors import explain
 
 log = logging.getLogger(__name__)
@@ -69,6 +69,7 @@ class StudioBlocks(gr.Blocks):
         server: Any = self.mcp_server_obj
         path = server.get_route_path(request)
         root = get_root_url(request=request, route_path=path, root_path=server.root_path)
+        server.get_base64_data = file_in_base64
         result["data"] = for_mcp(result["data"][0], root)
         return result
 
