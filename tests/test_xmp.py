@@ -87,7 +87,9 @@ def test_packets_of_other_tools_have_elements_or_no_frame():
     iptc = "http://iptc.org/std/Iptc4xmpExt/2008-02-29/"
     value = f"<e:DigitalSourceType>{GENERATED}</e:DigitalSourceType>"
     inside = f'<r:Description xmlns:e="{iptc}">{value}</r:Description>'
-    whole = f'<x:xmpmeta xmlns:x="adobe:ns:meta/"><r:RDF xmlns:r="{rdf}">{inside}</r:RDF></x:xmpmeta>'
+    whole = (
+        f'<x:xmpmeta xmlns:x="adobe:ns:meta/"><r:RDF xmlns:r="{rdf}">{inside}</r:RDF></x:xmpmeta>'
+    )
     assert is_generated(read_properties(whole))
     bare = whole[whole.index("<r:RDF") : whole.rindex("</x:")].replace("r:", "rdf:")
     assert is_generated(read_properties(bare.replace("xmlns:r=", "xmlns:rdf=")))

@@ -44,7 +44,8 @@ class AnimationJob(GenerateJob):
         }
         paths = [path for _, path in sorted({**self.known, **generated}.items())]
         frames = [Image.open(path) for path in paths]
-        files = save_animation(frames, paths[0].with_name(self.id[:8]), self.told_to_stop)
+        path, marker = paths[0].with_name(self.id[:8]), self.workspace.marker
+        files = save_animation(frames, path, self.told_to_stop, marker)
         if files is None:
             return "stopped"
         self.files = files

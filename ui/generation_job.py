@@ -24,7 +24,7 @@ from celeb_core import (
 from celeb_core.prompt import known_names
 from celeb_core.sampling import decode_preview
 from ui.grid import Grid
-from ui.images import save_image
+from ui.images import save_generated
 from ui.jobs import Job, SavedImage
 from ui.training_job import score_text
 from ui.workspace import Workspace
@@ -139,7 +139,8 @@ class GenerateJob(Job):
         settings = {**image_settings(request, image, self.core), "scores": _as_dict(scores)}
         folder = self.workspace.images / f"{datetime.now():%Y-%m-%d}"
         path = folder / f"{self.id[:8]}-{index + 1:03}.png"
-        save_image(image, path, settings if self.embed_settings else None)
+        stored = settings if self.embed_settings else None
+        save_generated(image, path, stored, self.workspace.marker)
         unscored = self.scored and not self._faces_scored and self._people(request)
         texts = [score_text(None)] if unscored else []
         caption = " · ".join([request.label, *texts, *_as_text(scores)])
@@ -148,7 +149,9 @@ class GenerateJob(Job):
     def _save_grid(self, grid: Grid) -> None:
         """Of the images that there are, even if not all."""
         path = self.images[0].path.with_name(f"{self.id[:8]}-grid.png")
-        save_image(grid.sheet(self.pixels, self.images), path)
+        stored = {"people": list(grid.people)} if self.embed_settings else None
+        whole = grid.sheet(self.pixels, self.images)
+        save_generated(whole, path, stored, self.workspace.marker)
         rows, columns = ", ".join(grid.people), ", ".join(grid.prompts)
         self.sheet = SavedImage(path, f"{rows} · {columns}")
 

@@ -17,6 +17,7 @@ import gradio as gr
 from PIL import Image
 
 from celeb_core.files import matching, write_atomically
+from celeb_core.provenance import Marker
 from celeb_core.temporary_files import is_alive, this_process
 
 OUTPUTS = "outputs"  # in gradio's cache: copies of what the page serves, apart from uploads
@@ -40,21 +41,31 @@ class PageFiles:
                 shutil.rmtree(other, ignore_errors=True)
         gr.set_static_paths([self._shown])
 
-    def show(self, key: str, name: str, image: Image.Image | Callable[[], Image.Image]) -> str:
+    def show(
+        self,
+        key: str,
+        name: str,
+        image: Image.Image | Callable[[], Image.Image],
+        marker: Marker | None = None,
+    ) -> str:
         """Return the path of a file that shows an image; it is written unless it is there.
 
         Args:
             key: Of what is shown, for `forget`; nobody else can guess it.
             name: Of this image among those of the key. The same name shows the same image.
             image: RGB, or what returns it.
+            marker: Of a generated image, what marks it.
         """
         path = self._shown / key / f"{name}.webp"
         if not path.is_file():
             whole = image if isinstance(image, Image.Image) else image()
             small, buffer = whole.copy(), io.BytesIO()
             small.thumbnail((SIDE, SIDE))
-            small.save(buffer, "WEBP", quality=90)
-            write_atomically(path, buffer.getvalue())
+            if marker:
+                write_atomically(path, marker.encode(small, "WEBP", quality=90))
+            else:
+                small.save(buffer, "WEBP", quality=90)
+                write_atomically(path, buffer.getvalue())
         return str(path)
 
     def forget(self, key: str) -> None:

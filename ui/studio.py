@@ -9,7 +9,7 @@ import threading
 import time
 import uuid
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import InitVar, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from celeb_core.errors import CelebError
 from celeb_core.files import matching
 from celeb_core.identity import SAMPLE_SUFFIX
 from celeb_core.library import PRIVATE_FOLDER
+from celeb_core.provenance import Marker, load_marker
 from celeb_core.temporary_files import private_folder
 from ui.jobs import Runner
 from ui.page_files import PageFiles
@@ -48,6 +49,7 @@ class Shared:
         runner: Of all jobs that use the device.
         downloads: Of those that wait for the network.
         temporary: Private folder for temporary files, and for sessions where they are isolated.
+        marker: Marks generated images; None: with the key of the library and nothing else.
     """
 
     core: Studio
@@ -56,8 +58,10 @@ class Shared:
     runner: Runner = field(default_factory=Runner)
     downloads: Runner = field(default_factory=Runner)
     temporary: Path = field(default_factory=private_folder)
+    marker: InitVar[Marker | None] = None
 
-    def __post_init__(self) -> None:
+    def __post_init__(self, marker: Marker | None) -> None:
+        self.marks = marker or load_marker(self.library / PRIVATE_FOLDER)
         self._lock = threading.Lock()
         self._workspaces: dict[str, Workspace] = {}
         self.files = PageFiles(self.temporary)
@@ -112,7 +116,7 @@ class Shared:
     def _open(self, id: str) -> Workspace:
         faces, basis = self.core.faces, self.core.basis
         if not self.isolated:
-            return Workspace(id, self.library, self.images, faces, basis, self.files)
+            return Workspace(id, self.library, self.images, faces, basis, self.files, self.marks)
         self._forget()
         folder = self._sessions / id
         library = folder / "identities"
@@ -120,7 +124,7 @@ class Shared:
             library.mkdir(parents=True)
             self._copy_samples(library)
         (folder / "used").touch()
-        return Workspace(id, library, folder / "images", faces, basis, self.files)
+        return Workspace(id, library, folder / "images", faces, basis, self.files, self.marks)
 
     def _copy_samples(self, library: Path) -> None:
         """Strangers get the people that ship with the project, never those of the owner."""

@@ -25,7 +25,7 @@ from celeb_core.errors import CelebError
 from celeb_core.faces import mean_embedding
 from celeb_core.files import changing, matching, oldest_first, read_json, write_atomically
 from celeb_core.identity import check_name
-from ui.images import save_image
+from ui.images import save_photo
 
 UNLISTED = 3600.0  # seconds after which a folder without a record is a leftover
 
@@ -85,7 +85,7 @@ class TraineeFiles:
         """
         folder = self._people / trainee.id
         if photo is not None:
-            save_image(photo, folder / f"{len(trainee.faces)}.png")
+            save_photo(photo, folder / f"{len(trainee.faces)}.png")
         # Photo number n is of the n-th face, which is found again by the middle of its box.
         middles = [_middle(face) for face in trainee.faces]
         record = {"name": trainee.name, "faces": middles, "consent": True}

@@ -31,7 +31,7 @@ from celeb_core.prompt import PORTRAIT
 from celeb_core.saved_config import config_from_dict
 from celeb_core.temporary_files import is_alive, this_process
 from ui.errors import explain
-from ui.images import read_settings, save_image
+from ui.images import read_settings, save_generated
 from ui.jobs import Job, SavedImage
 from ui.time_estimate import RESULTS, TimeEstimates
 from ui.trainee_files import Trainee
@@ -220,7 +220,8 @@ class TrainJob(Job):
         score = score_image(images[0], text, wanted, self.core.scorers).identity
         settings = {"prompt": text, "seed": seed, "model": self.core.models.id, "identity": score}
         folder = self.workspace.images / "training" / self.id
-        path = save_image(images[0], folder / f"{label}-{number + 1}.png", settings)
+        path = folder / f"{label}-{number + 1}.png"
+        save_generated(images[0], path, settings, self.workspace.marker)
         return path, score, images[0]
 
 

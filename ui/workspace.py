@@ -14,6 +14,7 @@ import threading
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -32,8 +33,9 @@ from celeb_core.errors import BadName, CelebError, PhotoError
 from celeb_core.faces import examine_photo, mean_embedding
 from celeb_core.identity import check_name
 from celeb_core.library import PRIVATE_FOLDER
+from celeb_core.provenance import Marker
 from celeb_core.temporary_files import delete_leftovers
-from ui.images import save_image
+from ui.images import save_generated
 from ui.library_files import LibraryFiles
 from ui.page_files import PageFiles
 from ui.trainee_files import Trainee, TraineeFiles
@@ -64,6 +66,7 @@ class Workspace:
         faces: Finds faces in photos.
         basis: Of the model; people of other models are not offered.
         shown: Temporary files of images that the page shows.
+        marker: Marks generated images.
     """
 
     def __init__(
@@ -74,8 +77,10 @@ class Workspace:
         faces: FaceModel,
         basis: CelebBasis,
         shown: PageFiles,
+        marker: Marker,
     ) -> None:
         self.id, self.library, self.images, self.shown = id, library, images, shown
+        self.marker = marker
         self.private = library / PRIVATE_FOLDER
         self.files = LibraryFiles(library)
         self.listed = TraineeFiles(self.private)
@@ -231,7 +236,7 @@ class Workspace:
         Raises:
             SaveFailed: The file cannot be written.
         """
-        save_image(image, self.files.portrait_path(name), settings)
+        save_generated(image, self.files.portrait_path(name), settings, self.marker)
         self.forget_portrait(name)
 
     def portrait(self, name: str) -> Path | None:
@@ -240,7 +245,8 @@ class Workspace:
         try:
             changed = path.stat().st_mtime_ns
             key = self._portrait_key(name)
-            return Path(self.shown.show(key, str(changed), lambda: load_photo(path)))
+            show = partial(self.shown.show, marker=self.marker)
+            return Path(show(key, str(changed), lambda: load_photo(path)))
         except (OSError, PhotoError) as error:
             if path.exists():
                 log.warning("skipped: the portrait %s (%s)", path, error)
