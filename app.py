@@ -11,6 +11,7 @@ import signal
 import socket
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from celeb_core.temporary_files import private_folder
@@ -24,6 +25,8 @@ from celeb_core.device import DTYPES, MODES  # noqa: E402
 from celeb_core.errors import SaveFailed, UsageError, quote  # noqa: E402
 from celeb_core.identity import add_samples  # noqa: E402
 from celeb_core.library import PRIVATE_FOLDER  # noqa: E402
+from celeb_core.provenance import load_marker  # noqa: E402
+from celeb_core.safety import OFF, load_safety_checker  # noqa: E402
 from ui.page import Page  # noqa: E402
 from ui.studio import Shared  # noqa: E402
 from ui.theme import CSS, SCRIPT, THEME  # noqa: E402
@@ -35,6 +38,8 @@ CHECKS = {
     "identities": value.check_out_folder,
     "names": value.check_file,
     "cache": value.check_may_be_folder,
+    "c2pa_cert": value.check_file,
+    "c2pa_key": value.check_file,
 }
 LARGEST_UPLOAD = "100mb"
 
@@ -59,6 +64,8 @@ def serve(options: argparse.Namespace) -> None:
     """
     value.check_options(options, CHECKS)
     check_address(options.host, options.port)  # before a model is loaded
+    marks = (options.c2pa_cert, options.c2pa_key, options.invisible_mark)
+    marker = load_marker(options.identities / PRIVATE_FOLDER, *marks)  # before a model, too
     core = load_studio(
         options.model,
         device=options.device,
@@ -82,7 +89,9 @@ def serve(options: argparse.Namespace) -> None:
     if not core.faces.ready:
         logging.warning("There is no face pack yet: the page's Faces tab says how to get one.")
     local = options.host in LOCAL_HOSTS and not options.share
-    shared = Shared(core, options.identities, isolated=not local)
+    safety = options.safety or ("off" if local else "on")
+    core = replace(core, safety=load_safety_checker(safety, core.models))
+    shared = Shared(core, options.identities, isolated=not local, marker=marker)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: store, then exit
     try:
         launch(shared, options)
@@ -205,6 +214,21 @@ def parser() -> argparse.ArgumentParser:
     )
     options.add_argument("--dtype", choices=DTYPES, help="of the UNet; the device's by default")
     options.add_argument("--memory", choices=MODES, help="how lean; by the free memory by default")
+    options.add_argument(
+        "--safety",
+        type=value.source,
+        metavar="on|off|MODEL",
+        help="check generated images before they are saved or shown. on: by the model's own "
+        f"checker; MODEL: by that of another model, or by an image classifier. {OFF}. "
+        "By default on for strangers (--host, --share), off at home",
+    )
+    options.add_argument(
+        "--c2pa-cert", type=value.path, help="PEM: certificates to sign images with (C2PA)"
+    )
+    options.add_argument("--c2pa-key", type=value.path, help="PEM: the signer's private key")
+    options.add_argument(
+        "--invisible-mark", action="store_true", help="mark the pixels, too, by TrustMark"
+    )
     options.add_argument("--compile", action="store_true", help="compile the UNet's blocks")
     return options
 

@@ -73,8 +73,11 @@ def load_checker(source: str) -> SafetyChecker:
     Raises:
         ModelError: It is neither, or damaged, or out of reach.
     """
+    source = SHORT.get(source, source)
     try:
-        if _has_checker(source := SHORT.get(source, source)):
+        if not Path(source).expanduser().is_dir() and source.count("/") != 1:
+            raise ValueError("no folder, and no hub id such as owner/model")
+        if _has_checker(source):
             return partial(_by_checker, *_load_own(_checker_folder(source)))
         classify = _load_classifier(source)
     except LOAD_ERRORS as error:

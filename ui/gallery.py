@@ -16,6 +16,7 @@ from PIL import Image
 
 from celeb_core.files import write_atomically
 from celeb_core.provenance import Marker
+from celeb_core.safety import REASON, is_blocked
 from ui.generation_job import GenerateJob
 from ui.jobs import SavedImage
 from ui.progress import bar, duration, joined, time_left
@@ -198,6 +199,8 @@ def bundle(id: str, images: list[SavedImage]) -> Path:
 def describe(job: GenerateJob) -> str:
     """Images and time in words."""
     count = f"{len(job.images)} of {len(job.requests)} images"
+    if blocked := sum(map(is_blocked, list(job.pixels))):
+        count = f"{count}, {blocked} {REASON}"
     if job.status == "done":
         return joined(count, duration(job.seconds))
     if job.status == "stopped":

@@ -28,6 +28,7 @@ from celeb_core import (
 from celeb_core.errors import SaveFailed
 from celeb_core.files import read_json, write_atomically
 from celeb_core.prompt import PORTRAIT
+from celeb_core.safety import REASON, checked, is_blocked
 from celeb_core.saved_config import config_from_dict
 from celeb_core.temporary_files import is_alive, this_process
 from ui.errors import explain
@@ -206,13 +207,16 @@ class TrainJob(Job):
     ) -> tuple[Path, float | None, Image.Image] | None:
         """Save a portrait; return it with its identity score, or None when told to stop."""
         text = PORTRAIT.format(f"<{person.name}>")
-        images = generate(
+        generated = generate(
             parse_prompt(text, {person.name: person}),
             self.core.models,
             self.core.basis,
             SampleConfig(seed=seed, steps=steps),
             should_stop=self.told_to_stop,
         )
+        images = [one for one in checked(generated, self.core.safety) if not is_blocked(one)]
+        if generated and not images:
+            self.warning = f"An image of {person.name} was {REASON}."
         if not images:
             return None
         number = self.people.index(person)
