@@ -39,7 +39,7 @@ def served(studio, tmp_path, monkeypatch):
     """Start the page of the tiny model, and return what would be served."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(app, "load_studio", lambda *_, **__: studio)
-    monkeypatch.setattr(app, "private_folder", lambda: tmp_path / "temporary", raising=False)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     found = []
     monkeypatch.setattr(app, "launch", lambda shared, options: found.append(shared))
 

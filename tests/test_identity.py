@@ -12,7 +12,9 @@ from safetensors.torch import save_file
 
 from celeb_core import (
     Identity,
+    TrainConfig,
     find_identity,
+    fit,
     list_identities,
     load_identity,
     rename_identity,
@@ -291,3 +293,13 @@ def test_a_persons_own_file_goes_before_a_sample_of_the_same_name(ada, tmp_path)
     assert dict(find_identity("ada", tmp_path).settings) == {"trained": 7}
     identity_path("ada", tmp_path).unlink()
     assert dict(list_identities(tmp_path)["ada"].settings) == SETTINGS
+
+
+def test_what_is_known_of_consent_is_in_the_file(people, models, basis, tmp_path):
+    asked = replace(people[0], consent="2026-11-30, stated by the user")
+    config = TrainConfig(steps=0)
+    made = fit([asked, people[1]], models, basis, config)
+    path = save_identity(made["ada"], tmp_path)
+    assert load_identity(path).settings["consent"] == asked.consent
+    assert path.stat().st_size <= MAX_BYTES
+    assert "consent" not in made["bob"].settings

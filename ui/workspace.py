@@ -14,6 +14,7 @@ import threading
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import date
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -38,7 +39,7 @@ from celeb_core.temporary_files import delete_leftovers
 from ui.images import save_generated
 from ui.library_files import LibraryFiles
 from ui.page_files import PageFiles
-from ui.trainee_files import Trainee, TraineeFiles
+from ui.trainee_files import MADE_UP, STATED, Trainee, TraineeFiles
 
 MAX_PHOTOS = 12  # in memory, not yet used
 
@@ -156,7 +157,8 @@ class Workspace:
             photo: Of this workspace.
             index: Of the face in the photo.
             name: Of the person.
-            consent: Whether the person has agreed; example faces are made up and need none.
+            consent: Whether the person has agreed. It is asked once per person, and recorded;
+                example faces are made up and need none.
 
         Raises:
             BadName: The name cannot be used.
@@ -164,7 +166,7 @@ class Workspace:
             CelebError: The person has not agreed.
         """
         name = check_name(name)
-        if not (consent or photo.example):
+        if not (consent or photo.example or self.has_consent(name)):
             raise CelebError(
                 f"Tick “I may use this person's likeness” first. If {name} has not agreed, "
                 "use a photo of a person who has."
@@ -174,11 +176,20 @@ class Workspace:
             face = photo.faces[index]
             trainee = Trainee(name, (*known.faces, face) if known else (face,))
             trainee.id = known.id if known else trainee.id
+            trainee.consent = known.consent if known else ""
+            if not trainee.consent or trainee.consent == MADE_UP:  # of an example, until now
+                stated = f"{date.today()}, {STATED}"
+                trainee.consent = MADE_UP if photo.example else stated
             self.listed.save(trainee, photo.image)
             self.trainees[trainee.id] = trainee
             if len(photo.faces) == 1:
                 self.discard_photo(photo.id)
         return trainee
+
+    def has_consent(self, name: str) -> bool:
+        """Return whether a person of the training list is known to have agreed."""
+        known = self.trainee(name)
+        return known is not None and known.consent not in ("", MADE_UP)
 
     def trainee(self, name: str) -> Trainee | None:
         """Return the entry of the training list with that name."""
