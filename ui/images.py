@@ -61,15 +61,15 @@ def face_at(faces: Sequence[Face], x: float, y: float) -> int:
     return min(range(len(faces)), key=distance)
 
 
-def save_photo(image: Image.Image, path: Path) -> None:
-    """Write a photo as a PNG, atomically and without any mark.
+def save_photo(image: Image.Image, path: Path) -> Path:
+    """Write a photo as a PNG, atomically and without any mark; return the path.
 
     Raises:
         SaveFailed: The file cannot be written.
     """
     buffer = io.BytesIO()
     image.save(buffer, format="PNG")
-    write_atomically(path, buffer.getvalue())
+    return write_atomically(path, buffer.getvalue())
 
 
 def save_generated(
