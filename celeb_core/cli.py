@@ -241,7 +241,7 @@ def pack(options: Namespace) -> None:
 def check_image(options: Namespace) -> None:
     """Tell whether an image was generated here, by its mark."""
     marker = load_marker(options.identities / PRIVATE_FOLDER)
-    print(*marker.examine(options.photo).sentences, sep="\n")
+    print(f"{options.photo}: {marker.examine(options.photo).text}")
 
 
 def evaluate(options: Namespace) -> None:

@@ -75,9 +75,9 @@ class Finding:
     notes: tuple[str, ...] = ()  # more sentences
 
     @property
-    def sentences(self) -> tuple[str, ...]:
+    def text(self) -> str:
         """All of it in words."""
-        return (VERDICTS[self.verdict], *self.notes)
+        return " ".join((VERDICTS[self.verdict], *self.notes))
 
 
 @dataclass(frozen=True, eq=False)

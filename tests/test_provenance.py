@@ -73,7 +73,7 @@ def test_pixels_that_were_changed_are_no_longer_ours_but_the_mark_is(kind, made,
     path = resaved(tmp_path / "edited", edited, kind, **{PNG_KEY: info_of(made)[PNG_KEY]})
     found = HERE.examine(path)
     assert found.verdict == "changed"
-    assert "copied into an image from elsewhere" in found.sentences[0]
+    assert "copied into an image from elsewhere" in found.text
 
 
 def test_settings_that_were_changed_are_said_to_be(made, tmp_path):
@@ -95,9 +95,9 @@ def test_a_strangers_image_is_not_claimed(tmp_path):
     ]
     assert verdicts == ["other tool", "elsewhere", "elsewhere", "nothing"]
     bare = HERE.examine(resaved(tmp_path / "b.png", image()))
-    assert bare.verdict == "nothing" and "proves nothing" in bare.sentences[0]
+    assert bare.verdict == "nothing" and "proves nothing" in bare.text
     other = HERE.examine(resaved(tmp_path / "c.png", image(), parameters="a cat\nSteps: 5"))
-    assert other.verdict == "nothing" and "not signed" in other.sentences[1]
+    assert other.verdict == "nothing" and "not signed" in other.text
 
 
 @pytest.mark.parametrize(("kind", "options"), [

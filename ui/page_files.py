@@ -7,9 +7,12 @@ is deleted there is gone at once. `photos/` has the photos of the Faces tab.
 
 from __future__ import annotations
 
+import filecmp
+import glob
 import io
 import shutil
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import gradio as gr
@@ -71,6 +74,13 @@ class PageFiles:
     def forget(self, key: str) -> None:
         """Delete all images of a key: their addresses lead nowhere from now on."""
         shutil.rmtree(self._shown / key, ignore_errors=True)
+
+    def forget_copies(self, path: Path) -> None:
+        """Delete the copies of a file that the page has served."""
+        for copy in matching(self.cache / OUTPUTS, f"*/{glob.escape(path.name)}"):
+            with suppress(OSError):  # gradio deletes old ones, too
+                if filecmp.cmp(copy, path, shallow=False):
+                    copy.unlink()
 
     def serve_outputs_apart(self, page: gr.Blocks) -> None:
         """Keep copies of what the page serves apart from uploads, which are deleted when read."""

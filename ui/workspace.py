@@ -312,6 +312,13 @@ class Workspace:
     def _portrait_key(self, name: str) -> str:
         return hashlib.sha256(f"{self.id} {name}".encode()).hexdigest()
 
+    def forget_person(self, name: str) -> None:
+        """Forget what is in memory of a person, and the files that show their portrait."""
+        with self._lock:
+            for key in [key for key in self._references if key.startswith(f"{name} ")]:
+                del self._references[key]
+        self.forget_portrait(name)
+
     def rename(self, name: str, new_name: str) -> str:
         """Rename a person and their photos; return the new name as it was saved.
 
