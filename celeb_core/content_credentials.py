@@ -25,6 +25,7 @@ MIME_TYPES = {
     "JPEG": "image/jpeg",
     "MP4": "video/mp4",
 }
+WITHOUT_THUMBNAIL = {"builder": {"thumbnail": {"enabled": False}}}  # larger than our images are
 MANIFEST = {
     "claim_generator_info": [{"name": NAME, "version": VERSION}],
     "assertions": [
@@ -67,6 +68,7 @@ class ContentCredentials:
             chain, secret = (read_bytes(path, MAX_PEM) for path in (certificates, key))
             info = self._c2pa.C2paSignerInfo(_algorithm(secret), chain, secret, None)
             self._signer: Any = self._c2pa.Signer.from_info(info)
+            self._context: Any = self._c2pa.Context.from_dict(WITHOUT_THUMBNAIL)
         except (OSError, ValueError, TypeError, self._c2pa.C2paError) as error:
             raise _refused(certificates, key, error) from error
         self._lock = threading.Lock()
@@ -87,7 +89,7 @@ class ContentCredentials:
         """
         signed = BytesIO()
         try:
-            with self._lock, self._c2pa.Builder.from_json(json.dumps(MANIFEST)) as builder:
+            with self._lock, self._builder() as builder:
                 builder.sign(self._signer, MIME_TYPES[kind], BytesIO(content), signed)
         except self._c2pa.C2paError as error:
             raise SaveFailed(
@@ -95,6 +97,9 @@ class ContentCredentials:
                 "--c2pa-cert: it may have expired."
             ) from error
         return signed.getvalue()
+
+    def _builder(self) -> Any:
+        return self._c2pa.Builder.from_json(json.dumps(MANIFEST), self._context)
 
 
 def _refused(certificates: Path, key: Path, error: Exception) -> UsageError:
