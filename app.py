@@ -198,7 +198,7 @@ def parser() -> argparse.ArgumentParser:
         metavar="NAME=NUMBER",
         action="append",
         default=[],
-        help="one of the limits, such as jobs=5 or images=none; may be repeated: see docs/hosting.md",
+        help="one of the limits, such as jobs=5 or images=none; see docs/hosting.md",
     )
     options.add_argument(
         "--identities", type=value.path, default=LIBRARY, help="folder of your people"

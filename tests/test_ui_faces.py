@@ -44,7 +44,7 @@ def received(page, path):
     folder = page.shared.files.cache / secrets.token_hex(32)
     folder.mkdir()
     upload = shutil.copy(path, folder)
-    page.shared.uploads.add("", Path(upload))
+    page.shared.uploads.add("", Path(upload), 1000)
     return upload
 
 

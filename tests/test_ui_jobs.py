@@ -164,7 +164,7 @@ def test_an_owner_has_only_so_many_jobs(runner):
     with pytest.raises(LimitReached, match="2 jobs of yours"):
         runner.submit(Waiting("a"))
     theirs = runner.submit(Waiting("b"))
-    for number in range(3):  # of the app itself
+    for _ in range(3):  # of the app itself
         runner.submit(Waiting("")).go.set()
     order_of(runner, *mine, theirs)
     runner.submit(Waiting("a"))

@@ -28,6 +28,7 @@ from ui.uploads import Uploads
 
 MAX_BODY = 4_000_000  # bytes of a request that is no upload
 UPLOAD, LOGIN = "/gradio_api/upload", "/login"
+FILE = "/gradio_api/file="
 LASTING = ("/gradio_api/heartbeat/", "/gradio_api/queue/data")  # open while a tab waits
 ISSUED = "celeb_basis_issued"  # in a request's scope: where a handler puts a new session's id
 YEAR = 365 * 24 * 3600
@@ -111,8 +112,6 @@ class Guard:
                     with _refusing(429):
                         note = await stack.enter_async_context(self.logins.attempt(address))
                     send = _noting_status(send, note)
-                if path == UPLOAD:
-                    send = self._noting_uploads(send, owner)
                 await self._call_bounded(app, scope, receive, send, owner)
             else:
                 await app(scope, receive, send)
@@ -160,7 +159,7 @@ class Guard:
                 raise Refused(413, f"This request has more than {MAX_BODY // 1_000_000} MB.")
 
         check(int(announced) if announced.isascii() and announced.isdigit() else 0)
-        taken, answered, refused = 0, False, list[Refused]()
+        taken, answered, refused, answer = 0, False, list[Refused](), bytearray()
 
         async def counted() -> Message:
             nonlocal taken
@@ -175,9 +174,14 @@ class Guard:
 
         async def noted(message: Message) -> None:
             nonlocal answered
-            if not refused:
-                answered = True
-                await send(message)
+            if refused:
+                return
+            answered = True
+            if upload and message["type"] == "http.response.body":
+                answer.extend(message.get("body", b""))
+                if not message.get("more_body", False):
+                    self._note_uploads(owner, bytes(answer), taken)
+            await send(message)
 
         try:
             await app(scope, counted, noted)
@@ -187,25 +191,19 @@ class Guard:
         if refused and not answered:
             raise refused[0]
 
-    def _noting_uploads(self, send: Send, owner: str) -> Send:
-        """Note whose the uploaded files are: the answer names them."""
-        answer = bytearray()
-
-        async def noting(message: Message) -> None:
-            if message["type"] == "http.response.body":
-                answer.extend(message.get("body", b""))
-                if not message.get("more_body", False):
-                    for path in _paths(bytes(answer)):
-                        self.uploads.add(owner, path)
-            await send(message)
-
-        return noting
+    def _note_uploads(self, owner: str, answer: bytes, size: int) -> None:
+        """Note whose the files are that gradio's answer names."""
+        paths = _paths(answer)
+        for path in paths:
+            self.uploads.add(owner, path, size // len(paths))
 
     # --- headers --------------------------------------------------------------------------------
 
     def _adding_headers(self, send: Send, scope: Scope) -> Send:
         async def adding(message: Message) -> None:
             if message["type"] == "http.response.start":
+                if message["status"] == 403 and _path(scope).startswith(FILE):
+                    message["status"] = 404  # gradio's answer must not tell what there is
                 headers = MutableHeaders(scope=message)
                 headers.update(self.headers)
                 for id in scope[ISSUED]:

@@ -83,7 +83,7 @@ class Page:
         with page:
             draft = gr.BrowserState("", storage_key="celeb-basis-prompt", secret=SECRET)
             # Its value never comes from the browser: see StudioBlocks.
-            page.session = session = gr.Textbox(visible=False)
+            page.session = session = gr.Textbox(visible=False, elem_id="session")
             page.session_of = self.shared.session_of
             with gr.Column(elem_id="head"):
                 gr.HTML(f"<h1>Celeb Basis Studio</h1><p>{safe(self.shared.core.models.note)}</p>")

@@ -201,7 +201,7 @@ class Shared:
         self.uploads.sweep()
         if not self.isolated:
             return
-        self.runner.check(self._is_gone)
+        self.runner.check(self.is_gone)
         for id, session in list(self._session_of.items()):
             if self.sessions.absence(session) < MINUTE:
                 with suppress(OSError):  # it is forgotten at this moment
@@ -210,7 +210,8 @@ class Shared:
             self._forget_unused()
         self._release()
 
-    def _is_gone(self, id: str) -> bool:
+    def is_gone(self, id: str) -> bool:
+        """Return whether the session of a workspace has been absent for too long."""
         limit, session = self.limits.absence, self._session_of.get(id)
         return limit is not None and session is not None and self.sessions.absence(session) > limit
 

@@ -71,14 +71,11 @@ class Uploads:
         if limits.all_uploads is not None and everybody + bytes > limits.all_uploads:
             raise LimitReached("Too much is being uploaded at the moment. Try again in a minute.")
 
-    def add(self, owner: str, path: Path) -> None:
-        """Note that an owner uploaded a file."""
-        if not self._is_upload(path):
-            return
-        with suppress(OSError):  # it was read already
-            size = path.stat().st_size
+    def add(self, owner: str, path: Path, bytes: int) -> None:
+        """Note that an owner uploaded a file; gradio may still be about to put it there."""
+        if self._is_upload(path):
             with self._lock:
-                self._files.setdefault(path.resolve(), Upload(size)).owners.add(owner)
+                self._files.setdefault(path.resolve(), Upload(bytes)).owners.add(owner)
 
     def discard(self, owner: str, path: Path) -> None:
         """Delete a file that was read, if this owner uploaded it and no other waits for it."""
