@@ -28,7 +28,7 @@ from celeb_core.prepare import names
 from celeb_core.prepare.preparation import prepare_model
 from celeb_core.prepare.refinement import RefineConfig, refine_initialisation
 from celeb_core.prompt import hints, parse_prompt
-from celeb_core.provenance import load_marker
+from celeb_core.provenance import Marker, load_key, load_marker
 from celeb_core.scoring import score_image
 from celeb_core.studio import Studio, calibration_path, load_studio
 from celeb_core.textual_inversion import export_identity, import_identities, usage_notes
@@ -240,7 +240,7 @@ def pack(options: Namespace) -> None:
 
 def check_image(options: Namespace) -> None:
     """Tell whether an image was generated here, by its mark."""
-    marker = load_marker(options.identities / PRIVATE_FOLDER)
+    marker = Marker(load_key(options.identities / PRIVATE_FOLDER, make=False))
     print(f"{options.photo}: {marker.examine(options.photo).text}")
 
 

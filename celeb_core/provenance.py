@@ -207,11 +207,12 @@ PARAMETERS_FOUND = (
 )
 
 
-def load_key(folder: Path) -> bytes:
+def load_key(folder: Path, make: bool = True) -> bytes:
     """Load the key of this installation; it is made when it is first needed.
 
     Args:
         folder: Private, never served. If it cannot be written, the key is for this time only.
+        make: Whether to make a key where there is none; otherwise it is for this time only.
 
     Raises:
         UsageError: The file holds something else.
@@ -219,6 +220,8 @@ def load_key(folder: Path) -> bytes:
     path = folder / KEY_FILE
     try:
         if not path.exists():
+            if not make:
+                return secrets.token_bytes(KEY_BYTES)
             _make_key(path)
         key = bytes.fromhex(read_bytes(path, 1000).decode("ascii"))
         if len(key) != KEY_BYTES:

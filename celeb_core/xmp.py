@@ -4,7 +4,6 @@ DigitalSourceType is of the IPTC Photo Metadata Standard 2024.1, where packets a
 Adobe's XMP Specification Part 3.
 """
 
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from xml.etree import ElementTree
@@ -30,9 +29,7 @@ NAMESPACES = {
 PNG_KEY = "XML:com.adobe.xmp"  # of the text of a PNG
 BEGIN = '<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>'
 END = '<?xpacket end="r"?>'
-PACKETS = [
-    re.compile(rb"<%s\b.*?</%s\s*>" % (tag, tag), re.DOTALL) for tag in (b"x:xmpmeta", b"rdf:RDF")
-]
+TAGS = (b"x:xmpmeta", b"rdf:RDF")  # what a packet is within; the first may be left out
 MAX_PACKET = 1_000_000  # bytes
 MAX_FILE = 100_000_000  # bytes
 
@@ -106,9 +103,12 @@ def read_properties(packet: str) -> dict[str, str]:
 
 def _packet(content: bytes) -> bytes:
     """Return the first packet in a file, without what frames it; b"" if there is none."""
-    for pattern in PACKETS:
-        if (found := pattern.search(content)) and len(found[0]) <= MAX_PACKET:
-            return found[0]
+    for tag in TAGS:
+        start = content.find(b"<" + tag)
+        end = content.find(b"</" + tag, start, start + MAX_PACKET) if start >= 0 else -1
+        close = content.find(b">", end, end + 100) if end >= 0 else -1
+        if close >= 0:
+            return content[start : close + 1]
     return b""
 
 

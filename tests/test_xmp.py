@@ -76,6 +76,7 @@ def test_a_damaged_mp4_has_no_video(damaged):
         "", "<x:xmpmeta", PACKET[: len(PACKET) // 2], PACKET.replace("rdf:about", "<"),
         PACKET.replace("<rdf:RDF", '<!DOCTYPE a [<!ENTITY b "c">]><rdf:RDF'),
         f"<x:xmpmeta>{'<a>' * 50_000}</x:xmpmeta>", "\udc80",
+        f"<x:xmpmeta>{'<a>' * 140_000}{'</a>' * 140_000}</x:xmpmeta>",
     ],
 )  # fmt: skip
 def test_what_is_no_packet_says_nothing(packet):
@@ -102,4 +103,6 @@ def test_a_file_is_read_within_bounds(tmp_path):
         read_packet(tmp_path / "none.png")
     endless = tmp_path / "endless.jpg"
     endless.write_bytes(b"<x:xmpmeta>" + b" " * MAX_PACKET + b"</x:xmpmeta>")
+    assert read_packet(endless) == ""
+    endless.write_bytes(b"<x:xmpmeta " * 2_000_000)  # none of them ends
     assert read_packet(endless) == ""
