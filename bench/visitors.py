@@ -184,7 +184,7 @@ def greedy(server: Server, photo: Path) -> str:
     """One visitor wants a hundred jobs; return what that is to a newcomer."""
     record = Record()
     with PageClient(server.address) as client:
-        values = {"compose-prompt": "a photo", "compose-count": 8}
+        values = {"compose-prompt": "a photo", "compose-count": 4}
         answers = [client.fire("compose-start", "click", values) for _ in range(100)]
         refused = sum("jobs of yours" in str(answer) for answer in answers)
         newcomer = Visitor(server.address, "newcomer", photo, record)

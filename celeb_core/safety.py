@@ -142,7 +142,7 @@ def _checker_folder(source: str) -> Path:
         return path
     name, revision = f"{EXTRACTOR}/preprocessor_config.json", REVISIONS.get(source)
     hub.hf_hub_download(source, name, revision=revision)
-    return download(source, [CHECKER])
+    return download(source, [CHECKER], half=True)
 
 
 def _load_own(folder: Path) -> tuple[Any, Any]:
@@ -151,8 +151,14 @@ def _load_own(folder: Path) -> tuple[Any, Any]:
     from transformers import CLIPImageProcessorPil
 
     options: dict[str, Any] = {"local_files_only": True}
+    half = not any((folder / CHECKER).glob("model.safetensors"))
     network, about = safety_checker.StableDiffusionSafetyChecker.from_pretrained(
-        folder / CHECKER, use_safetensors=True, output_loading_info=True, **options
+        folder / CHECKER,
+        variant="fp16" if half else None,
+        dtype=torch.float32,
+        use_safetensors=True,
+        output_loading_info=True,
+        **options,
     )
     if missing := sorted(about["missing_keys"]):  # random weights would let anything pass
         raise ValueError(f"{len(missing)} of its weights are missing: {missing[0]}, …")

@@ -128,7 +128,16 @@ def test_a_placeholder_has_nothing_of_the_image():
     assert checked([RED], None) == [RED] and checked([], checker) == []
 
 
-def test_a_checker_of_the_hub_is_downloaded(own_checker, hub, models):
-    hub.add("owner/model", own_checker)
+@pytest.mark.parametrize("half", [False, True])
+def test_a_checker_of_the_hub_is_downloaded_in_half_precision_if_it_is_there(
+    half, own_checker, hub, models, tmp_path
+):
+    folder = shutil.copytree(own_checker, tmp_path / "sd")
+    path = folder / "safety_checker" / "model.safetensors"
+    if half:
+        weights = {key: value.half() for key, value in load_file(path).items()}
+        save_file(weights, path.with_name("model.fp16.safetensors"), {"format": "pt"})
+        path.write_bytes(b"is not needed")
+    hub.add("owner/model", folder)
     source = replace(models, folder=None, id="owner/model")
     assert load_safety_checker("on", source)([RED, BLUE]) == [True, False]

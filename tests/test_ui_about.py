@@ -100,7 +100,7 @@ def uploaded(page, image, name="made.png", session=""):
     path = page.shared.files.cache / ("a" * 64) / name
     path.parent.mkdir(parents=True, exist_ok=True)
     image.save(path) if isinstance(image, Image.Image) else path.write_bytes(image)
-    page.shared.uploads.add(session, path)
+    page.shared.uploads.add(session, path, path.stat().st_size)
     return path
 
 
