@@ -193,6 +193,16 @@ class Runner:
         """Return the owner's jobs of a kind that are over, the latest first."""
         return [job for job in reversed(self._of(owner, kind)) if not job.live]
 
+    def jobs(self, owner: str) -> list[Job]:
+        """Return all jobs of the owner, the oldest first."""
+        return self._of(owner, Job)
+
+    def discard(self, job: Job) -> None:
+        """Forget a job that is over."""
+        with self._changed:
+            if job in self._jobs and not job.live:
+                self._jobs.remove(job)
+
     def busy(self, owner: str) -> bool:
         """Return whether the owner has a job that waits or runs."""
         return any(job.live for job in self._of(owner, Job))

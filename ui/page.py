@@ -108,7 +108,7 @@ class Page:
                 with gr.Tab("Library", id="library") as library:
                     self.library.build(session)
                 with gr.Tab("About", id="about") as about:
-                    self.about.build(about)
+                    self.about.build(about, session)
             self._wire_loading(page, session)
             self._wire_tabs(session, faces, train, compose, interpolate, library)
             self._wire_links(session)
