@@ -20,6 +20,7 @@ GRADIO = {  # gradio's own variables, and the options that they stand for
 LOCAL_HOSTS = ("127.0.0.1", "localhost", "::1")
 YES, NO = ("1", "true", "yes", "on"), ("0", "false", "no", "off")
 SPACE_PORT = "7860"
+SPACE_PROXIES = "127.0.0.1,::1,10.0.0.0/8,172.16.0.0/12,192.168.0.0/16"  # private networks
 GPU_MODEL = "sd15"  # of a Space with a GPU
 FACE_PACK = ("CELEB_GET_FACE_PACK", "CELEB_FACE_PACK")
 
