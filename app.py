@@ -147,8 +147,6 @@ def launch(shared: Shared, options: argparse.Namespace) -> None:
     """Measure the device once, then serve the page until interrupted."""
     if not shared.estimates.measured:
         shared.runner.submit(EstimateJob(owner="", estimates=shared.estimates))
-    if hosting.is_space(os.environ):  # read by uvicorn: whose word on the visitor's address counts
-        os.environ.setdefault("FORWARDED_ALLOW_IPS", hosting.SPACE_PROXIES)
     page = Serving(
         host=options.host,
         port=options.port,

@@ -14,7 +14,7 @@ from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 import app
 from celeb_core.errors import UsageError
 from ui import hosting
-from ui.limits import PUBLIC, Limits
+from ui.limits import MEGABYTE, PUBLIC, Limits
 
 
 @pytest.fixture
@@ -184,5 +184,8 @@ def test_the_page_about_hosting_tells_every_limit():
     text = (Path(__file__).parent.parent / "docs" / "hosting.md").read_text(encoding="utf-8")
     for limit in fields(Limits):
         assert f"`{limit.name}`" in text
-    for limit in ("jobs", "images", "people", "photos", "requests", "absence"):
+    for limit in ("jobs", "images", "seconds", "people", "photos", "requests", "absence"):
         assert f"| `{limit}` | {getattr(PUBLIC, limit):g} |" in text
+    for limits in (("upload", "uploads", "all_uploads"), ("storage", "disk"), ("memory",)):
+        shown = ", ".join(f"{getattr(PUBLIC, limit) // MEGABYTE}" for limit in limits)
+        assert f"| {', '.join(f'`{limit}`' for limit in limits)} | {shown} MB |" in text

@@ -14,6 +14,7 @@ from typing import Any
 
 from celeb_core.library import PRIVATE_FOLDER
 from ui.guard import Guard
+from ui.hosting import SPACE_PROXIES
 from ui.hosts import SHARE, SHARE_ASSETS, SPACES, Hosts, security_headers
 from ui.limits import MEGABYTE
 from ui.page import Page
@@ -56,8 +57,8 @@ def serve(shared: Shared, serving: Serving) -> None:
         OSError: The address is taken, or a folder cannot be written.
     """
     os.environ["GRADIO_TEMP_DIR"] = str(shared.files.cache)  # private, and deleted in the end
-    if serving.space:  # only its proxy reaches the page: it tells whose the requests are
-        os.environ.setdefault("FORWARDED_ALLOW_IPS", "*")
+    if serving.space:  # its proxies tell whose the requests are, not the visitors
+        os.environ.setdefault("FORWARDED_ALLOW_IPS", SPACE_PROXIES)
     with tidying(shared):
         Page(shared).build().queue(
             max_size=EVENTS, api_open=False, default_concurrency_limit=2
