@@ -12,6 +12,7 @@ from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from starlette.applications import Starlette
 from starlette.datastructures import Headers, MutableHeaders
@@ -278,5 +279,5 @@ def _cookie(id: str, scope: Scope) -> str:
     """Return the cookie's header; within the frame of another site it needs https."""
     secure = scope["scheme"] == "https"
     where = "SameSite=None; Secure; Partitioned" if secure else "SameSite=Lax"
-    path = scope.get("root_path") or "/"
+    path = urlsplit(scope.get("root_path", "")).path or "/"  # a proxy's may be a whole address
     return f"{COOKIE}={id}; Path={path}; Max-Age={YEAR}; HttpOnly; {where}"

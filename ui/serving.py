@@ -16,6 +16,7 @@ from celeb_core.library import PRIVATE_FOLDER
 from ui.api import AGENTS_ROUTE
 from ui.blocks import StudioBlocks
 from ui.guard import Guard
+from ui.hosting import SPACE_PROXIES
 from ui.hosts import SHARE, SHARE_ASSETS, SPACES, Hosts, security_headers
 from ui.limits import MEGABYTE
 from ui.page import Page
@@ -64,8 +65,8 @@ def serve(shared: Shared, serving: Serving) -> None:
         OSError: The address is taken, or a folder cannot be written.
     """
     os.environ["GRADIO_TEMP_DIR"] = str(shared.files.cache)  # private, and deleted in the end
-    if serving.space:  # only its proxy reaches the page: it tells whose the requests are
-        os.environ.setdefault("FORWARDED_ALLOW_IPS", "*")
+    if serving.space:  # its proxies tell whose the requests are, not the visitors
+        os.environ.setdefault("FORWARDED_ALLOW_IPS", SPACE_PROXIES)
     for name, value in ANALYTICS.items():
         os.environ.setdefault(name, value)
     page = Page(shared).build()
