@@ -49,6 +49,7 @@ class Site:
             Route("/{path:path}", self._echo, methods=["GET", "POST"]),
         ]
         self.app = Starlette(routes=routes, lifespan=self.guard.lifespan)
+        self.app.auth = None  # as gradio has it: no login
         self.app.cookie_id, self.app.tokens = "7", {"token-of-ada": "ada", "token-of-bob": "bob"}
 
     def visit(self, visit: Visit, https: bool = False, root: str = "") -> Any:

@@ -7,6 +7,7 @@ from typing import Literal
 
 from celeb_core import SampleConfig, Studio, generate, parse_prompt
 from celeb_core.prompt import PORTRAIT
+from celeb_core.safety import checked, is_blocked
 from ui.jobs import Job
 from ui.training_job import RESULT_SEED
 from ui.workspace import Workspace
@@ -32,6 +33,7 @@ class PortraitJob(Job):
             if not images:
                 return "stopped"
             settings = {"prompt": prompt.text, "seed": RESULT_SEED, "model": models.id}
-            workspace.save_portrait(name, images[0], settings)
+            if not is_blocked(image := checked(images, self.core.safety)[0]):
+                workspace.save_portrait(name, image, settings)
             self.done += 1
         return "done"

@@ -28,10 +28,11 @@ from celeb_core import (
 from celeb_core.errors import SaveFailed
 from celeb_core.files import read_json, write_atomically
 from celeb_core.prompt import PORTRAIT
+from celeb_core.safety import REASON, checked, is_blocked
 from celeb_core.saved_config import config_from_dict
 from celeb_core.temporary_files import is_alive, this_process
 from ui.errors import explain
-from ui.images import read_settings, save_image
+from ui.images import read_settings, save_generated
 from ui.jobs import Job, SavedImage
 from ui.time_estimate import RESULTS, TimeEstimates
 from ui.trainee_files import Trainee
@@ -206,13 +207,16 @@ class TrainJob(Job):
     ) -> tuple[Path, float | None, Image.Image] | None:
         """Save a portrait; return it with its identity score, or None when told to stop."""
         text = PORTRAIT.format(f"<{person.name}>")
-        images = generate(
+        generated = generate(
             parse_prompt(text, {person.name: person}),
             self.core.models,
             self.core.basis,
             SampleConfig(seed=seed, steps=steps),
             should_stop=self.told_to_stop,
         )
+        images = [one for one in checked(generated, self.core.safety) if not is_blocked(one)]
+        if generated and not images:
+            self.warning = f"An image of {person.name} was {REASON}."
         if not images:
             return None
         number = self.people.index(person)
@@ -220,7 +224,8 @@ class TrainJob(Job):
         score = score_image(images[0], text, wanted, self.core.scorers).identity
         settings = {"prompt": text, "seed": seed, "model": self.core.models.id, "identity": score}
         folder = self.workspace.images / "training" / self.id
-        path = save_image(images[0], folder / f"{label}-{number + 1}.png", settings)
+        path = folder / f"{label}-{number + 1}.png"
+        save_generated(images[0], path, settings, self.workspace.marker)
         return path, score, images[0]
 
 
