@@ -50,7 +50,7 @@ def test_an_empty_folder_is_enough_to_generate_a_sample_person(site: Path, tmp_p
     assert Image.open(tmp_path / line).size == (128, 128)
 
 
-def test_the_page_has_its_files_its_samples_its_example_faces_and_its_template(
+def test_the_page_has_its_script_its_samples_its_example_faces_and_its_template(
     site: Path, tmp_path: Path
 ) -> None:
     code = """
@@ -68,8 +68,8 @@ print(names.__file__, names.html_report([], "Toonville", 0.5))
     page, rest = printed.split("\n", 1)
     (file, *facts), (module, report) = page.split(), rest.split(maxsplit=1)
     assert Path(file).parent == site and facts == ["8", "ada", "bob", "cleo"]
-    assert module.startswith(str(site)) and "Toonville knows 0 of 0 names" in report
     assert (site / "ui" / "agents.md").is_file()
+    assert module.startswith(str(site)) and "Toonville knows 0 of 0 names" in report
 
 
 def test_the_programs_are_there(site: Path) -> None:
