@@ -109,6 +109,7 @@ class ComposeTab:
             core=self.shared.core,
             workspace=workspace,
             requests=[each for request in requests for each in with_seeds(request, count)],
+            executor=self.shared.executor,
             embed_settings=bool(embed_settings),
             grid=Grid(tuple(crowd), lines, seeds) if crowd else None,
         )

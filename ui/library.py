@@ -119,7 +119,12 @@ class LibraryTab:
             check_writable(workspace.library)
         except CelebError as error:
             return {self.status: notice(explain(error))}
-        job = PortraitJob(owner=workspace.id, core=self.shared.core, workspace=workspace)
+        job = PortraitJob(
+            owner=workspace.id,
+            core=self.shared.core,
+            workspace=workspace,
+            executor=self.shared.executor,
+        )
         self.shared.runner.submit(job)
         return {self.timer: gr.Timer(active=True)}
 

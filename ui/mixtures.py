@@ -110,7 +110,13 @@ def submit(
     except CelebError as error:
         return notice(explain(error))
     job = kind(
-        owner=workspace.id, core=core, workspace=workspace, requests=requests, scored=False, **more
+        owner=workspace.id,
+        core=core,
+        workspace=workspace,
+        requests=requests,
+        executor=shared.executor,
+        scored=False,
+        **more,
     )
     shared.runner.submit(job)
     return ""

@@ -21,6 +21,7 @@ from celeb_core.files import matching
 from celeb_core.identity import SAMPLE_SUFFIX
 from celeb_core.library import PRIVATE_FOLDER
 from celeb_core.temporary_files import private_folder
+from ui.executor import Executor, InProcess
 from ui.jobs import Runner
 from ui.page_files import PageFiles
 from ui.time_estimate import TimeEstimates
@@ -48,6 +49,7 @@ class Shared:
         runner: Of all jobs that use the device.
         downloads: Of those that wait for the network.
         temporary: Private folder for temporary files, and for sessions where they are isolated.
+        executor: Of the jobs' GPU work.
     """
 
     core: Studio
@@ -56,6 +58,7 @@ class Shared:
     runner: Runner = field(default_factory=Runner)
     downloads: Runner = field(default_factory=Runner)
     temporary: Path = field(default_factory=private_folder)
+    executor: Executor = field(default_factory=InProcess)
 
     def __post_init__(self) -> None:
         self._lock = threading.Lock()

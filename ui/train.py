@@ -62,6 +62,7 @@ class TrainTab:
             trainees=trainees,
             config=config,
             estimates=self.shared.estimates,
+            executor=self.shared.executor,
             total=config.steps,
         )
         self.shared.runner.submit(job)
@@ -105,15 +106,18 @@ class TrainTab:
         """Return the training of this workspace: under way, or the last one, or one cut short."""
         workspace = self.shared.workspace(session)
         job = self.shared.runner.latest(workspace.id, TrainJob)
-        return job or interrupted(self.shared.core, workspace, self.shared.estimates)
+        return job or self._interrupted(session)
 
     def cut_short(self, session: str) -> TrainJob | None:
         """Return a training to go on with: the last one if it was stopped, or an older one."""
         job = self.job(session)
         if job is None or job.live or job.resumable:
             return job if job and job.resumable else None
-        workspace = self.shared.workspace(session)
-        return interrupted(self.shared.core, workspace, self.shared.estimates)
+        return self._interrupted(session)
+
+    def _interrupted(self, session: str) -> TrainJob | None:
+        shared, workspace = self.shared, self.shared.workspace(session)
+        return interrupted(shared.core, workspace, shared.estimates, shared.executor)
 
     def poll(self, shown: Shown, session: str) -> Updates:
         """Update what changed since the page was last updated."""
