@@ -159,7 +159,7 @@ class OutOfProcess:
             part: Slice = self._call(task, before + steps * one if one else MOST)
             checkpoint, finished, before = part.checkpoint, part.finished, 0.0
             left = config.steps - part.steps[-1].step
-            yield from part.steps[:-1]
+            yield from (step for step in part.steps[:-1] if step.people)
             yield replace(part.steps[-1], checkpoint=_Stored(checkpoint))
 
     def generate(
