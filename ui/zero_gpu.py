@@ -69,8 +69,8 @@ def message(error: Exception) -> str:
     title = getattr(error, "title", "ZeroGPU does not answer")
     reason = str(getattr(error, "message", error)).strip().rstrip(".")
     return (
-        f"{title}: {reason}. Try again later, or sign in to Hugging Face for more time. What was "
-        "trained or generated so far is kept: a training goes on from there."
+        f"{title}: {reason}. What was trained or generated so far is kept, and Resume goes on from "
+        "there later. Who is signed in to Hugging Face has more time."
     )
 
 
