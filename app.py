@@ -6,7 +6,6 @@ import argparse
 import errno
 import logging
 import os
-import secrets
 import signal
 import socket
 import sys
@@ -28,10 +27,10 @@ from celeb_core import option_values as value  # noqa: E402
 from celeb_core.device import DTYPES, MODES  # noqa: E402
 from celeb_core.errors import SaveFailed, UsageError, quote  # noqa: E402
 from celeb_core.identity import add_samples  # noqa: E402
-from celeb_core.library import PRIVATE_FOLDER  # noqa: E402
-from ui.page import Page  # noqa: E402
+from ui import serving  # noqa: E402
+from ui.limits import KINDS, changed  # noqa: E402
+from ui.serving import Serving  # noqa: E402
 from ui.studio import Shared  # noqa: E402
-from ui.theme import CSS, SCRIPT, THEME  # noqa: E402
 from ui.time_estimate import EstimateJob  # noqa: E402
 
 LIBRARY = Path("identities")  # in the folder where the app is started
@@ -41,7 +40,6 @@ CHECKS = {
     "names": value.check_file,
     "cache": value.check_may_be_folder,
 }
-LARGEST_UPLOAD = "100mb"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -86,8 +84,15 @@ def serve(options: argparse.Namespace) -> None:
     logging.info(core.models.note)
     if not core.faces.ready:
         logging.warning("There is no face pack yet: the page's Faces tab says how to get one.")
-    local = options.host in LOCAL_HOSTS and not options.share
-    shared = Shared(core, options.identities, isolated=not local)
+    isolated = options.host not in LOCAL_HOSTS or options.share
+    limits = KINDS[options.limits or ("public" if isolated else "none")]
+    shared = Shared(
+        core,
+        options.identities,
+        isolated=isolated,
+        accounts=isolated and bool(options.auth),
+        limits=changed(limits, options.limit),
+    )
     if ZERO_GPU:
         from ui.zero_gpu import use_zero_gpu
 
@@ -130,47 +135,17 @@ def check_address(host: str, port: int | None) -> None:
 
 
 def launch(shared: Shared, options: argparse.Namespace) -> None:
-    """Serve the page. Unless it is local, every browser session is isolated."""
-    os.environ["GRADIO_TEMP_DIR"] = str(shared.files.cache)  # private, and deleted in the end
+    """Measure the device once, then serve the page until interrupted."""
     if not shared.estimates.measured:
         shared.runner.submit(EstimateJob(owner="", estimates=shared.estimates))
-    Page(shared).build().queue(max_size=32, api_open=False).launch(
-        server_name=options.host,
-        server_port=options.port,
+    page = Serving(
+        host=options.host,
+        port=options.port,
         share=options.share,
-        auth=credentials(options),
-        theme=THEME,
-        css=CSS,
-        js=SCRIPT,
-        max_file_size=LARGEST_UPLOAD,
-        allowed_paths=[] if shared.isolated else outside([shared.images, shared.library]),
-        blocked_paths=[str(shared.library.resolve() / PRIVATE_FOLDER)],
-        run_history=False,
-        enable_monitoring=False,
-        footer_links=["settings"],
-        show_error=False,
-        strict_cors=True,
-        ssr_mode=False,
-        pwa=False,
+        accounts=options.auth,
+        allowed_hosts=options.allowed_host,
     )
-
-
-def outside(folders: Sequence[Path]) -> list[str]:
-    """Return those of the folders that gradio would not serve images from unasked."""
-    known = Path.cwd()
-    return [str(folder) for folder in folders if not folder.resolve().is_relative_to(known)]
-
-
-def credentials(options: argparse.Namespace) -> tuple[str, str] | None:
-    """Return name and password; a share link is open to the world, so it never goes without."""
-    if options.auth:
-        name, password = options.auth
-        return name, password
-    if not options.share:
-        return None
-    password = secrets.token_urlsafe(12)
-    print(f"The share link asks for a password. Name: studio, password: {password}")
-    return "studio", password
+    serving.serve(shared, page)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -196,7 +171,32 @@ def parser() -> argparse.ArgumentParser:
     )
     options.add_argument("--share", action="store_true", help="a public link, with a password")
     options.add_argument(
-        "--auth", type=name_and_password, metavar="NAME:PASSWORD", help="ask for these"
+        "--auth",
+        type=name_and_password,
+        metavar="NAME:PASSWORD",
+        action="append",
+        default=[],
+        help="ask for a login; may be repeated: each name has people of its own, kept in accounts/",
+    )
+    options.add_argument(
+        "--allowed-host",
+        type=value.word,
+        metavar="NAME",
+        action="append",
+        default=[],
+        help="name under which the page may be called, such as studio.example.org; may be repeated",
+    )
+    options.add_argument(
+        "--limits",
+        choices=list(KINDS),
+        help="of a visitor: none by default on this machine alone, else public",
+    )
+    options.add_argument(
+        "--limit",
+        metavar="NAME=NUMBER",
+        action="append",
+        default=[],
+        help="one of the limits, such as jobs=5 or images=none; see docs/hosting.md",
     )
     options.add_argument(
         "--identities", type=value.path, default=LIBRARY, help="folder of your people"

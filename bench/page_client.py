@@ -18,14 +18,19 @@ class PageClient:
 
     Args:
         address: Of the page, such as http://127.0.0.1:7860.
+        login: Name and password, if it asks for them.
     """
 
-    def __init__(self, address: str) -> None:
+    def __init__(self, address: str, login: tuple[str, str] | None = None) -> None:
         self._http = httpx.Client(base_url=address, timeout=TIMEOUT)
+        if login:
+            form = dict(zip(("username", "password"), login, strict=True))
+            self._http.post("/login", data=form).raise_for_status()
         self._tab = uuid.uuid4().hex
         page = self._http.get("/config").raise_for_status().json()
         self._widgets = {widget["id"]: widget["props"] for widget in page["components"]}
         self._events = page["dependencies"]
+        self._load()
 
     def __enter__(self) -> PageClient:
         return self
@@ -50,21 +55,55 @@ class PageClient:
             that failed, {"error": the message that the user sees}.
         """
         found = next(e for e in self._events if [widget, event] in self._targets(e))
-        given = {key: value for key, value in (values or {}).items()}
-        inputs = [self._widgets[number] for number in found["inputs"]]
-        body = {
-            "data": [given.get(props.get("elem_id"), props.get("value")) for props in inputs],
-            "event_data": data,
-            "fn_index": found["id"],
-            "session_hash": self._tab,
-            "trigger_id": None,
-        }
-        self._http.post("/gradio_api/queue/join", json=body).raise_for_status()
-        output = self._result()
+        output = self.call(found, values or {}, data)
         if "data" not in output:
             return {"error": output.get("error")}
         names = [self._widgets[number].get("elem_id") for number in found["outputs"]]
         return {name: value for name, value in zip(names, output["data"], strict=True) if name}
+
+    def call(
+        self, event: Mapping[str, Any], values: Mapping[str, Any], data: Any = None
+    ) -> dict[str, Any]:
+        """Send an event as the page's configuration describes it; return gradio's answer."""
+        body = self._body(event, values, data)
+        if event["queue"] is False:
+            answer = self._http.post("/gradio_api/run/predict", json=body)
+            output: dict[str, Any] = answer.json()
+            return output
+        self._http.post("/gradio_api/queue/join", json=body).raise_for_status()
+        return self._result()
+
+    def body_of(self, widget: str, event: str, values: Mapping[str, Any]) -> dict[str, Any]:
+        """Return what `fire` sends."""
+        found = next(e for e in self._events if [widget, event] in self._targets(e))
+        return self._body(found, values, None)
+
+    def get(self, address: str) -> httpx.Response:
+        """Request an address of the page, as its images are."""
+        return self._http.get(address)
+
+    @property
+    def cookies(self) -> dict[str, str]:
+        """The cookies of this browser."""
+        return dict(self._http.cookies)
+
+    def _body(
+        self, event: Mapping[str, Any], values: Mapping[str, Any], data: Any
+    ) -> dict[str, Any]:
+        inputs = [self._widgets[number] for number in event["inputs"]]
+        return {
+            "data": [values.get(props.get("elem_id"), props.get("value")) for props in inputs],
+            "event_data": data,
+            "fn_index": event["id"],
+            "session_hash": self._tab,
+            "trigger_id": None,
+        }
+
+    def _load(self) -> None:
+        """Fire what a browser fires when the page is loaded: it gives the session its cookie."""
+        for event in self._events:
+            if any(kind == "load" for _, kind in event["targets"]) and event["backend_fn"]:
+                self.call(event, {})
 
     def upload(self, file: Path, name: str = "") -> dict[str, Any]:
         """Upload a file, and return the value of the widget that took it."""

@@ -126,7 +126,7 @@ def test_what_is_rendered_depends_on_the_session_alone(studio, tmp_path):
     blocks = Page(make_page(studio, tmp_path, isolated=True).shared).build()
     rendered = [fn for fn in blocks.fns.values() if fn.renderable]
     assert len(rendered) == 2
-    assert all(isinstance(each, gr.BrowserState) for fn in rendered for each in fn.inputs)
+    assert all(each is blocks.session for fn in rendered for each in fn.inputs)
 
 
 def test_every_event_of_the_page_says_that_a_session_is_lost(studio, tmp_path):

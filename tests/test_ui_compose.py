@@ -227,7 +227,7 @@ def test_people_are_listed_and_filled_in(page, library):
 
 def test_settings_come_back_from_an_image(page, library):
     (image,) = generate(page, "a photo of <ada>", negative_prompt="hat")
-    updates = page.compose.load(str(image.path))
+    updates = page.compose.load(str(image.path), "")
     assert "loaded" in updates[page.compose.problem]
     assert fields(page, updates) == {
         "prompt": "a photo of <ada>",
@@ -250,7 +250,7 @@ def test_an_image_without_settings_is_reported(page, tmp_path, text):
     if text is not None:
         metadata.add_itxt("celeb-basis", text)
     Image.new("RGB", (8, 8)).save(path, pnginfo=metadata)
-    updates = page.compose.load(str(path))
+    updates = page.compose.load(str(path), "")
     assert "no settings" in updates[page.compose.problem] and not fields(page, updates)
 
 
@@ -261,7 +261,7 @@ def test_settings_come_back_from_an_image_of_a1111(page, tmp_path):
     )
     metadata.add_text("parameters", text)
     Image.new("RGB", (8, 8)).save(path, pnginfo=metadata)
-    loaded = fields(page, page.compose.load(str(path)))
+    loaded = fields(page, page.compose.load(str(path), ""))
     read = {"prompt": "a photo of <ada>", "negative_prompt": "hat", "steps": 7, "seed": 9}
     assert {**loaded, **read, "scheduler": "euler a", "guidance": 4.0} == loaded
 
@@ -271,7 +271,7 @@ def test_settings_of_a_wrong_kind_are_left_out(page, tmp_path):
     settings = {"prompt": 5, "seed": "x", "steps": 7, "guidance": float("nan"), "strength": True}
     settings |= {"scheduler": ["x"], "width": [1], "height": {}, "negative_prompt": "x" * 20_000}
     save_image(Image.new("RGB", (8, 8)), path, settings)
-    loaded = fields(page, page.compose.load(str(path)))
+    loaded = fields(page, page.compose.load(str(path), ""))
     assert loaded["steps"] == 7 and loaded["shape"] == "Automatic" and loaded["scheduler"] == ""
     assert not {"prompt", "seed", "guidance", "strength", "negative_prompt"} & set(loaded)
     for seed in (-1, 2**32, 10**400, 1.5):
@@ -425,7 +425,7 @@ def test_the_shape_is_as_asked(page, library):
     for shape, size in (("Tall", (128, 192)), ("Wide", (192, 128)), ("Automatic", (128, 128))):
         (image,) = generate(page, "a photo of <ada>", shape=shape)
         assert Image.open(image.path).size == size
-    assert fields(page, page.compose.load(str(image.path)))["shape"] == "Square"
+    assert fields(page, page.compose.load(str(image.path), ""))["shape"] == "Square"
 
 
 def test_settings_stay_out_of_the_file_when_asked_but_can_be_reused(page, library):

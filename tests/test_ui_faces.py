@@ -1,8 +1,8 @@
 from __future__ import annotations
 
 import io
+import secrets
 import shutil
-import tempfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -39,7 +39,11 @@ def stored(folder, image, name="ada.png", **options):
 
 def received(page, path):
     """As the server puts an upload into its cache."""
-    return shutil.copy(path, Path(tempfile.mkdtemp(dir=page.shared.files.cache)))
+    folder = page.shared.files.cache / secrets.token_hex(32)
+    folder.mkdir()
+    upload = shutil.copy(path, folder)
+    page.shared.uploads.add("", Path(upload), 1000)
+    return upload
 
 
 def upload(page, *paths):

@@ -4,10 +4,11 @@ import threading
 from dataclasses import dataclass, field
 
 import pytest
-from ui_help import finish
+from ui_help import finish, until
 
 from celeb_core import CelebError
-from ui.jobs import REMEMBERED, Job, Runner
+from ui.jobs import REMEMBERED, Job, Place, Runner
+from ui.limits import LimitReached, Limits
 
 
 @dataclass(eq=False)
@@ -46,7 +47,7 @@ def runner():
 
 def test_jobs_run_one_after_the_other_on_one_thread(runner):
     first, second = runner.submit(Waiting("a")), runner.submit(Waiting("b"))
-    assert runner.ahead(second) == 1
+    assert runner.place(second).ahead == 1
     second.go.set()
     assert second.status == "queued"
     first.go.set()
@@ -112,3 +113,79 @@ def test_closing_stops_everything_and_waits_for_it():
     runner.close()
     assert running.status == waiting.status == "stopped"
     assert waiting.thread == 0
+
+
+def order_of(runner: Runner, *jobs: Job) -> list[Job]:
+    """Let all jobs run to their end; return them in the order in which they began."""
+    for job in jobs:
+        job.go.set()
+    return sorted((finish(job) for job in jobs), key=lambda job: job.began)
+
+
+def test_the_owners_take_turns(runner):
+    a = [runner.submit(Waiting("a")) for _ in range(4)]
+    b = [runner.submit(Waiting("b")) for _ in range(2)]
+    c = [runner.submit(Waiting("c"))]
+    assert [runner.place(job).ahead for job in (*a, *b, *c)] == [0, 3, 5, 6, 1, 4, 2]
+    began = [job.owner for job in order_of(runner, *a, *b, *c)]
+    assert began == ["a", "b", "c", "a", "b", "a", "a"]
+
+
+def test_a_newcomer_waits_for_the_running_job_alone(runner):
+    greedy = [runner.submit(Waiting("greedy")) for _ in range(10)]
+    newcomer = runner.submit(Waiting("newcomer"))
+    assert runner.place(newcomer).ahead == 1
+    assert order_of(runner, *greedy, newcomer).index(newcomer) == 1
+
+
+def test_newcomers_do_not_keep_back_who_waits_for_a_second_job(runner):
+    first = [runner.submit(Waiting("a")), runner.submit(Waiting("b"))]
+    second = runner.submit(Waiting("a"))
+    order_of(runner, first[0])
+    late = runner.submit(Waiting("c"))  # after the first job of a was over
+    assert order_of(runner, first[1], second, late) == [first[1], second, late]
+
+
+def test_the_time_until_a_job_is_that_of_those_before_it(runner):
+    blocked = runner.submit(Other("a"))
+    waiting = [runner.submit(Waiting(owner)) for owner in "bcd"]
+    assert runner.place(waiting[2]) == Place(3, 0.0)  # nothing is known yet
+    done = runner.submit(Waiting("e"))
+    order_of(runner, blocked, *waiting, done)
+    runner.submit(Other("a"))
+    first, second = runner.submit(Waiting("b")), runner.submit(Waiting("c"))
+    assert 0 < runner.place(second).seconds < 60
+    assert runner.place(first).seconds < runner.place(second).seconds
+
+
+def test_an_owner_has_only_so_many_jobs(runner):
+    runner.limits = Limits(jobs=2)
+    mine = [runner.submit(Waiting("a")) for _ in range(2)]
+    with pytest.raises(LimitReached, match="2 jobs of yours"):
+        runner.submit(Waiting("a"))
+    theirs = runner.submit(Waiting("b"))
+    for _ in range(3):  # of the app itself
+        runner.submit(Waiting("")).go.set()
+    order_of(runner, *mine, theirs)
+    runner.submit(Waiting("a"))
+
+
+def test_jobs_of_the_gone_and_endless_ones_are_stopped_with_a_reason(runner):
+    runner.limits = Limits(seconds=0.01)
+    endless = runner.submit(Waiting("here"))
+    queued, own = runner.submit(Waiting("gone")), runner.submit(Waiting(""))
+    until(lambda: endless.seconds > 0.01)
+    runner.check(lambda owner: owner == "gone")
+    assert finish(endless).status == queued.status == "stopped"
+    assert "Stopped after 0 s" in endless.reason and "closed" in queued.reason
+    assert own.live and not own.reason  # of the app itself
+    own.go.set()
+    finish(own)
+
+
+def test_what_is_forgotten_is_over(runner):
+    live, over = runner.submit(Waiting("a")), runner.submit(Failing("b"))
+    live.go.set()
+    finish(live), finish(over)
+    runner.forget("a")
+    assert runner.latest("a", Waiting) is None and runner.latest("b", Failing) is over

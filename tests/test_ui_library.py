@@ -62,7 +62,7 @@ def test_portraits_under_way_are_a_bar_and_leave_the_rest_alone(page, library):
     library.generate("")
     polled = library.poll("ada", "")
     assert set(polled) == {library.status, library.timer}
-    assert "Waiting for the device: 1 before this one" in polled[library.status]
+    assert "Waiting, place 2: 1 job before this one" in polled[library.status]
     assert polled[library.timer].active
     page.shared.runner.stop(blocker)
     finish(page.shared.runner.latest("local", PortraitJob))

@@ -52,20 +52,6 @@ def test_an_image_is_shown_until_it_is_forgotten(files):
     files.forget("key")
 
 
-def test_uploads_are_deleted_and_nothing_else(files, tmp_path):
-    upload = files.cache / "0f" / "ada.png"
-    served = files.cache / page_files.OUTPUTS / "0f" / "example.webp"
-    shown = Path(files.show("key", "whole", portrait()))
-    own = tmp_path / "own.png"
-    for path in (upload, served, own):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(b"image")
-    for path in (upload, served, shown, own, files.cache / "0f" / ".." / ".." / "missing"):
-        files.discard(path)
-    assert not upload.parent.exists()
-    assert served.exists() and shown.exists() and own.exists()
-
-
 def test_only_uploads_lie_where_uploads_are_deleted(studio, tmp_path, monkeypatch):
     page = make_page(studio, tmp_path)
     outputs = str(page.shared.files.cache / page_files.OUTPUTS)

@@ -15,8 +15,10 @@ import app
 from celeb_core import CelebError, fit, load_studio, save_calibration, save_identity
 from celeb_core.studio import with_calibration
 from celeb_core.types import Framing, TrainConfig
+from ui.limits import DAY
 from ui.page import Page
-from ui.studio import FORGET_AFTER, Shared
+from ui.serving import Serving, credentials
+from ui.studio import Shared
 
 ROOT = Path(app.__file__).parent
 
@@ -91,9 +93,12 @@ def test_strangers_get_the_samples_and_not_the_people_of_the_owner(
 def test_what_sessions_leave_behind_is_deleted_after_a_day(studio, tmp_path):
     shared = make_shared(studio, tmp_path, isolated=True)
     old = shared.workspace(shared.new_session()).library.parent
-    long_ago = time.time() - FORGET_AFTER - 1
+    long_ago = time.time() - DAY - 1
     os.utime(old / "used", (long_ago, long_ago))
-    shared.workspace(shared.new_session())
+    shared.tidy()
+    assert old.exists()  # somebody uses it
+    os.utime(old / "used", (long_ago, long_ago))
+    make_shared(studio, tmp_path, isolated=True).tidy()  # after a restart
     assert not old.exists()
 
 
@@ -104,12 +109,11 @@ def test_the_page_offers_no_public_endpoint(studio, tmp_path):
 
 
 def test_a_share_link_never_goes_without_a_password():
-    options = app.parser().parse_args(["--share"])
-    name, password = app.credentials(options)
+    ((name, password),) = credentials(Serving("127.0.0.1", share=True))
     assert name == "studio" and len(password) >= 12
-    options = app.parser().parse_args(["--auth", "me:a:b"])
-    assert app.credentials(options) == ("me", "a:b")
-    assert app.credentials(app.parser().parse_args([])) is None
+    (account,) = app.parser().parse_args(["--auth", "me:a:b"]).auth
+    assert credentials(Serving("127.0.0.1", share=True, accounts=[account])) == [("me", "a:b")]
+    assert credentials(Serving("127.0.0.1")) is None
 
 
 def test_a_wrong_model_is_an_error_message_and_an_exit_code(capsys):

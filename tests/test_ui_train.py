@@ -8,7 +8,7 @@ import pytest
 from conftest import portrait
 from safetensors import safe_open
 from safetensors.torch import save_file
-from ui_help import finish, make_page, selected, until
+from ui_help import finish, make_page, request, selected, until
 
 from celeb_core import PRESETS, fit_identities, list_identities, recipe
 from celeb_core.identity import MAX_BYTES
@@ -398,13 +398,12 @@ def test_time_left_is_known_while_it_runs(page, train):
 
 
 def test_every_tab_knows_of_the_training_under_way_and_of_none_that_is_over(page, train):
-    arrived = page.arrive("", NOTHING)
-    assert set(arrived) == {page.session, train.shown} and arrived[train.shown] == NOTHING
+    assert page.arrive(NOTHING, request()) == {train.shown: NOTHING}
     job = start(page, "ada", steps=4000)
     start(page, "bob", steps=4000)
     until(lambda: job.step >= 1)
-    arrived = page.arrive("", NOTHING)
-    assert arrived[page.session] and set(train.outputs) <= set(arrived)
+    arrived = page.arrive(NOTHING, request())
+    assert set(train.outputs) <= set(arrived)
     assert "Training ada · step" in arrived[train.running]
     assert "of 4000" in arrived[train.running]
     train.stop("")
@@ -423,12 +422,12 @@ def test_away_from_home_a_training_is_shown_to_its_session_alone(studio, tmp_pat
     workspace.enlist(workspace.add_photo(portrait(), "<b>"), 0, "ada", consent=True)
     page.train.start(list(workspace.trainees), "fast", 4000, 0, mine)
     try:
-        assert "ada" in page.arrive(mine, NOTHING)[page.train.running]
+        assert "ada" in page.arrive(NOTHING, request(mine))[page.train.running]
         for session in (theirs, ""):
-            assert page.train.running not in page.arrive(session, NOTHING)
+            assert page.train.running not in page.arrive(NOTHING, request(session))
     finally:
         page.shared.runner.close()
-    assert page.arrive(mine, NOTHING)[page.train.running] == ""
+    assert page.arrive(NOTHING, request(mine))[page.train.running] == ""
 
 
 def test_a_plot_of_one_point_is_not_shown(page, train):

@@ -7,18 +7,28 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import fastapi
 import gradio as gr
 from PIL import Image
 
 from celeb_core import Person, TrainConfig, fit
+from ui.guard import ISSUED
 from ui.jobs import Job
 from ui.page import Page
+from ui.sessions import HEADER
 from ui.studio import Shared
 
 
 def selected(index: Any) -> gr.SelectData:
     """A click into a gallery or an image."""
     return gr.SelectData(None, {"index": index, "value": None})
+
+
+def request(session: str = "") -> gr.Request:
+    """A request of a browser, as it is behind the guard."""
+    headers = [(HEADER.encode(), session.encode())] if session else []
+    scope = {"type": "http", "headers": headers, "client": ("192.0.2.1", 50000), ISSUED: []}
+    return gr.Request(fastapi.Request(scope))
 
 
 def until(condition: Callable[[], Any], seconds: float = 60.0) -> None:

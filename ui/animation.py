@@ -127,7 +127,7 @@ class Animation:
 
     # --- widgets --------------------------------------------------------------------------------
 
-    def build(self, session: gr.BrowserState) -> None:
+    def build(self, session: gr.Textbox) -> None:
         """Lay out and wire it."""
         with gr.Accordion("Animate the strip", open=False, elem_id="animation"):
             with gr.Row():

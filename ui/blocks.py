@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import logging
+from collections.abc import Callable
 from typing import Any
 
 import gradio as gr
@@ -19,7 +20,14 @@ UNFIT = "What was sent does not fit the fields of this page. Reload it and try a
 
 
 class StudioBlocks(gr.Blocks):
-    """Of any other error than its own, gradio tells the browser only that there was one."""
+    """Of any other error than its own, gradio tells the browser only that there was one.
+
+    The value of the widget `session` is never the browser's: it is what `session_of` says of the
+    request.
+    """
+
+    session: gr.Textbox | None = None
+    session_of: Callable[[gr.Request | None], str] = staticmethod(lambda request: "")
 
     async def process_api(
         self, block_fn: BlockFunction | int, *args: Any, **kwargs: Any
@@ -33,6 +41,9 @@ class StudioBlocks(gr.Blocks):
         try:
             if fn.collects_event_data:
                 check_click(kwargs.get("event_data"))
+            if kwargs.get("inputs") and kwargs.get("iterator") is None:
+                session = self.session_of(kwargs.get("request"))
+                kwargs["inputs"] = self._with_session(fn, kwargs["inputs"], session)
             return await super().process_api(fn, *args, **kwargs)
         except gr.Error as error:  # of a widget, about its value, which may be long
             raise _shown(explain(CelebError(quote(error.message)))) from error
@@ -64,6 +75,12 @@ class StudioBlocks(gr.Blocks):
             value.encode(errors="ignore").decode() if isinstance(value, str) else value
             for value in values
         ]
+
+    def _with_session(self, fn: BlockFunction, values: list[Any], session: str) -> list[Any]:
+        pairs = zip(fn.inputs, values, strict=False)  # gradio says if they are too few
+        return [session if widget is self.session else value for widget, value in pairs] + list(
+            values[len(fn.inputs) :]
+        )
 
 
 def check_click(event: gr.EventData | None) -> None:

@@ -64,7 +64,7 @@ class Cards:
         """Make what starts the rendering of the cards; outside of the tabs: always there."""
         self.finished = signal("train-finished")
 
-    def build(self, session: gr.BrowserState) -> None:
+    def build(self, session: gr.Textbox) -> None:
         """Lay out where the cards appear."""
         with gr.Column(elem_id="train-results"):
             gr.render(inputs=session, triggers=[self.finished.change])(self._render)

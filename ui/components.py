@@ -101,7 +101,7 @@ class Components:
 
     # --- widgets --------------------------------------------------------------------------------
 
-    def build(self, prompt: gr.Textbox, seed: gr.Number, session: gr.BrowserState) -> None:
+    def build(self, prompt: gr.Textbox, seed: gr.Number, session: gr.Textbox) -> None:
         """Lay out and wire it; prompt and seed are those of the tab, the person is the map's."""
         gr.HTML(f'<h2 class="section">Around this person</h2>{LEAD}')
         with gr.Row():

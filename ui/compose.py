@@ -113,7 +113,10 @@ class ComposeTab:
             embed_settings=bool(embed_settings),
             grid=Grid(tuple(crowd), lines, seeds) if crowd else None,
         )
-        self.shared.runner.submit(job)
+        try:
+            self.shared.submit(job)
+        except CelebError as error:
+            return {self.problem: notice(explain(error))}
         return {self.problem: self._hint(requests), self.seed: first}
 
     def _requests(
@@ -161,7 +164,7 @@ class ComposeTab:
             return {self.problem: ""}
         return self._filled(settings, "The prompt and its settings are in their fields now.")
 
-    def load(self, file: str) -> Updates:
+    def load(self, file: str, session: str) -> Updates:
         """Fill in the settings of an image file."""
         path = Path(checks.text(file, "The file", MAX_TEXT))
         try:
@@ -169,7 +172,7 @@ class ComposeTab:
         except CelebError as error:
             return {self.problem: notice(explain(error))}
         finally:
-            self.shared.files.discard(path)
+            self.shared.uploads.discard(session, path)
         return self._filled(settings, "Settings loaded from the image.")
 
     def reuse(self, picked: str, session: str) -> Updates:
@@ -198,7 +201,7 @@ class ComposeTab:
 
     # --- widgets --------------------------------------------------------------------------------
 
-    def build(self, session: gr.BrowserState) -> None:
+    def build(self, session: gr.Textbox) -> None:
         """Lay out the tab and wire what stays inside it."""
         with gr.Row():
             with gr.Column(scale=5, min_width=320):
@@ -246,7 +249,7 @@ class ComposeTab:
                 elem_id="compose-load",
             )  # fmt: skip
 
-    def _wire(self, session: gr.BrowserState) -> None:
+    def _wire(self, session: gr.Textbox) -> None:
         self.results.wire(session)
         prompt, form = self.box.text, self.advanced
         prompt.change(None, prompt, self.box.apart, js=LOOKS_APART)
@@ -263,7 +266,7 @@ class ComposeTab:
         filled = [self.problem, *self.fields.values()]
         picked = [self.history.picked, session]
         self.box.apart.click(self.take_apart, prompt, filled, **PRIVATE)
-        self.file.upload(self.load, self.file, filled, **PRIVATE)
+        self.file.upload(self.load, [self.file, session], filled, **PRIVATE)
         self.history.reuse.click(self.reuse, picked, filled, **PRIVATE)
         varied = self.history.more.click(self.vary, picked, filled, **PRIVATE)
         inputs = {

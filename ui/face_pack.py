@@ -13,7 +13,7 @@ from celeb_core.studio import with_faces
 from ui.errors import notice, safe
 from ui.jobs import Job
 from ui.progress import bar, joined, time_left
-from ui.studio import PRIVATE, TICK, Shared
+from ui.studio import PRIVATE, Shared
 from ui.training_list import TrainingList
 from ui.widgets import Updates, message
 
@@ -162,9 +162,9 @@ class FacePackCard:
             self.stop_button = gr.Button(
                 "Cancel", size="sm", visible=False, min_width=90, elem_id="faces-pack-cancel"
             )
-        self.timer = gr.Timer(TICK, active=False)
+        self.timer = gr.Timer(self.shared.tick, active=False)
 
-    def wire(self, area: gr.Row, session: gr.BrowserState) -> None:
+    def wire(self, area: gr.Row, session: gr.Textbox) -> None:
         """Wire it; in the end it gives way to the `area`."""
         self.area = area
         self.tick: dict[str, Any] = {

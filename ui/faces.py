@@ -54,7 +54,7 @@ class FacesTab:
             except CelebError as error:
                 problems.append(explain_file(error, file, name))
             finally:
-                self.shared.files.discard(path)  # it holds the camera's metadata
+                self.shared.uploads.discard(session, path)  # it holds the camera's metadata
         if len(files) > MAX_UPLOADS:
             problems.append(f"Only the first {MAX_UPLOADS} photos were read. Upload the rest next.")
         view = self.view.show(workspace, first) if first else {}
@@ -145,7 +145,7 @@ class FacesTab:
 
     # --- widgets --------------------------------------------------------------------------------
 
-    def build(self, session: gr.BrowserState) -> None:
+    def build(self, session: gr.Textbox) -> None:
         """Lay out the tab and wire what stays inside it."""
         with gr.Row(visible=not self.pack.wanted) as area:
             with gr.Column(scale=4, min_width=320):
@@ -181,7 +181,7 @@ class FacesTab:
         )
         gr.HTML(f'<p class="lead small">{STORAGE.format(where=where)}</p>')
 
-    def _wire(self, session: gr.BrowserState) -> None:
+    def _wire(self, session: gr.Textbox) -> None:
         view, read = self.view, [self.problem, *self.view.outputs]
         uploaded = self.drop.upload(
             self.upload, [self.drop, session], [self.drop, *read], **PRIVATE

@@ -18,7 +18,7 @@ from celeb_core.files import write_atomically
 from ui.generation_job import GenerateJob
 from ui.jobs import SavedImage
 from ui.progress import bar, duration, joined, time_left
-from ui.studio import PRIVATE, TICK, Shared
+from ui.studio import PRIVATE, Shared
 from ui.widgets import Updates, gallery, gallery_of, message
 
 AS_GENERATED, BY_IDENTITY, BY_PROMPT = "As generated", "Identity score first", "Prompt score first"
@@ -70,7 +70,7 @@ class Results:
         now = Displayed(job.id, live, len(images), caption, order)
         updates: Updates = {
             self.displayed: now,
-            self.status: bar(job, describe(job), self.shared.runner.ahead(job)),
+            self.status: bar(job, describe(job), self.shared.runner.place(job)),
             self.timer: gr.Timer(active=live),
             self.go: gr.update(interactive=not live),
             self.halt: gr.update(interactive=live),
@@ -107,7 +107,7 @@ class Results:
     def build_status(self, empty: str) -> None:
         """How far it is, or what will be here."""
         self.displayed = gr.State(NOTHING)
-        self.timer = gr.Timer(TICK, active=False)
+        self.timer = gr.Timer(self.shared.tick, active=False)
         self.status = message(f"{self.name}-status")
         self.empty = gr.HTML(f'<div class="empty">{empty}</div>')
         self.outputs += [self.displayed, self.timer, self.status, self.empty]
@@ -131,7 +131,7 @@ class Results:
             )
         self.outputs.append(self.download)
 
-    def wire(self, session: gr.BrowserState) -> None:
+    def wire(self, session: gr.Textbox) -> None:
         """Poll and cancel; starting is the tab's business."""
         self.tick: dict[str, Any] = {
             "fn": self.poll,

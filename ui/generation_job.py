@@ -89,6 +89,11 @@ class GenerateJob(Job):
     grid: Grid | None = None  # the requests are its cells
     sheet: SavedImage | None = None  # all as one image
 
+    @property
+    def image_count(self) -> int:
+        """One of each request."""
+        return len(self.requests)
+
     def run(self) -> Literal["done", "stopped"]:
         """All images; then the scores that need generated references, and the grid."""
         status = self._generate_all()

@@ -67,7 +67,7 @@ class History:
 
     # --- widgets --------------------------------------------------------------------------------
 
-    def build(self, session: gr.BrowserState) -> None:
+    def build(self, session: gr.Textbox) -> None:
         """What a click opens, then the earlier images."""
         self.picked = gr.State("")
         with gr.Column(visible=False, elem_classes="boxed") as self.panel:

@@ -40,7 +40,7 @@ class InterpolateTab:
 
     # --- widgets --------------------------------------------------------------------------------
 
-    def build(self, session: gr.BrowserState) -> None:
+    def build(self, session: gr.Textbox) -> None:
         """Lay out the tab and wire what stays inside it."""
         with gr.Row():
             self.prompt = gr.Textbox(

@@ -6,16 +6,17 @@ The page only polls jobs. Closing it, or losing the connection, touches none of 
 from __future__ import annotations
 
 import contextvars
+import itertools
 import threading
 import time
 import uuid
-from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from ui.errors import explain
+from ui.limits import HOME, LimitReached, Limits
 
 Status = Literal["queued", "running", "done", "stopped", "failed"]
 REMEMBERED = 20  # finished jobs, per owner
@@ -42,6 +43,7 @@ class Job:
     total: int = 0
     note: str = ""  # what it is doing now
     error: str = ""
+    reason: str = ""  # why it was stopped, if not by its owner
     whole_paths: bool = False  # in the error
     seconds_left: float | None = None
     began: float = 0.0
@@ -64,28 +66,70 @@ class Job:
         return self.status in ("queued", "running")
 
     @property
+    def image_count(self) -> int:
+        """How many images it was asked for; 0 if that is not what it is about."""
+        return 0
+
+    @property
+    def size(self) -> float:
+        """How much work it is, compared with others of its class."""
+        return max(1.0, self.image_count)
+
+    @property
     def seconds(self) -> float:
         """How long it has run, or ran."""
         return (self.ended or time.monotonic()) - self.began if self.began else 0.0
+
+
+@dataclass(frozen=True)
+class Place:
+    """The place of a waiting job."""
+
+    ahead: int = 0  # jobs before it, the one that runs included
+    seconds: float = 0.0  # that they take, as far as that is known
 
 
 AnyJob = TypeVar("AnyJob", bound=Job)
 
 
 class Runner:
-    """First come, first served. The thread starts with the first job and is a daemon."""
+    """One job at a time, the owners in turn. The thread starts with the first job; a daemon.
 
-    def __init__(self) -> None:
+    Among owners with waiting jobs, the one comes next who has been waiting for the longest: since
+    the end of their last job, or since they submitted one while they had none. So nobody waits for
+    more than one job of anybody else.
+
+    Args:
+        limits: Of an owner.
+    """
+
+    def __init__(self, limits: Limits = HOME) -> None:
+        self.limits = limits
         self._changed = threading.Condition()
-        self._waiting: deque[Job] = deque()
+        self._waiting: list[Job] = []  # in the order in which they were submitted
+        self._since: dict[str, int] = {}  # owner -> when they began to wait, in turns
+        self._turns = itertools.count()
         self._jobs: list[Job] = []  # oldest first
         self._running: Job | None = None
         self._thread: threading.Thread | None = None
+        self._took: dict[type[Job], float] = {}  # seconds per unit of size, on average
 
     def submit(self, job: AnyJob) -> AnyJob:
-        """Put a job at the end of the queue."""
+        """Put a job behind its owner's others.
+
+        Raises:
+            LimitReached: The owner has too many jobs that are not over.
+        """
         with self._changed:
+            live = [other for other in self._jobs if other.owner == job.owner and other.live]
+            if job.owner and self.limits.jobs is not None and len(live) >= self.limits.jobs:
+                raise LimitReached(
+                    f"{len(live)} jobs of yours are waiting or running, as many as this page takes "
+                    "from a visitor. Wait for one to end, or cancel one."
+                )
             self._forget(job.owner)
+            if not live:
+                self._since[job.owner] = next(self._turns)
             self._jobs.append(job)
             self._waiting.append(job)
             if self._thread is None:
@@ -94,20 +138,49 @@ class Runner:
             self._changed.notify_all()
         return job
 
-    def stop(self, job: Job) -> None:
-        """Ask a job to stop; one that waits never begins."""
+    def stop(self, job: Job, reason: str = "") -> None:
+        """Ask a job to stop; one that waits never begins.
+
+        Args:
+            job: Submitted here.
+            reason: What the owner reads, if it was not their wish.
+        """
         with self._changed:
+            if job.live and not job.stop.is_set():
+                job.reason = reason
             job.stop.set()
             if job in self._waiting:
                 self._waiting.remove(job)
                 job.status = "stopped"
+                self._changed.notify_all()
 
-    def ahead(self, job: Job) -> int:
-        """Return how many jobs come before this one."""
+    def check(self, is_gone: Callable[[str], bool]) -> None:
+        """Stop what has run for too long, and the jobs of owners who are gone.
+
+        Args:
+            is_gone: Tells it of an owner.
+        """
+        with self._changed:
+            live = [job for job in self._jobs if job.live and job.owner]
+        for job in live:
+            limit = self.limits.seconds
+            if is_gone(job.owner):
+                self.stop(job, "Stopped because the page was closed")
+            elif limit is not None and job.seconds > limit:
+                self.stop(job, f"Stopped after {limit:.0f} s, as long as this page lets a job run")
+
+    def place(self, job: Job) -> Place:
+        """Return how many jobs come before this one, and about how long they take."""
         with self._changed:
             if job not in self._waiting:
-                return 0
-            return self._waiting.index(job) + (self._running is not None)
+                return Place()
+            order = self._order()
+            before = order[: order.index(job)]
+            running = self._running
+            known = [self._expected(other) for other in before]
+            if running is not None:
+                known.append(max(0.0, self._expected(running) - running.seconds))
+            return Place(len(known), sum(known))
 
     def latest(self, owner: str, kind: type[AnyJob]) -> AnyJob | None:
         """Return the owner's newest job of a kind: a live one before a finished one."""
@@ -132,6 +205,11 @@ class Runner:
         with self._changed:
             self._changed.wait_for(lambda: not any(job.live for job in live), patience)
 
+    def forget(self, owner: str) -> None:
+        """Forget the owner's jobs that are over."""
+        with self._changed:
+            self._jobs = [job for job in self._jobs if job.owner != owner or job.live]
+
     def _of(self, owner: str, kind: type[AnyJob]) -> list[AnyJob]:
         with self._changed:
             return [job for job in self._jobs if job.owner == owner and isinstance(job, kind)]
@@ -141,11 +219,29 @@ class Runner:
         for job in finished[:-REMEMBERED]:
             self._jobs.remove(job)
 
+    def _order(self) -> list[Job]:
+        """Return the waiting jobs in the order in which they will run."""
+        waiting, since, turns = list(self._waiting), dict(self._since), itertools.count()
+        later = max(since.values(), default=0) + 1
+        if self._running is not None:  # its owner waits from its end on
+            since[self._running.owner] = later + next(turns)
+        order = []
+        while waiting:
+            job = min(waiting, key=lambda job: since[job.owner])  # the first of an owner's
+            waiting.remove(job)
+            since[job.owner] = later + next(turns)
+            order.append(job)
+        return order
+
+    def _expected(self, job: Job) -> float:
+        return self._took.get(type(job), 0.0) * job.size
+
     def _work(self) -> None:
         while True:
             with self._changed:
                 self._changed.wait_for(lambda: self._waiting)
-                job = self._waiting.popleft()
+                job = self._order()[0]
+                self._waiting.remove(job)
                 self._running = job
                 job.status, job.began = "running", time.monotonic()
             status: Status
@@ -155,4 +251,10 @@ class Runner:
                 job.error, status = explain(error, whole_paths=job.whole_paths), "failed"
             with self._changed:
                 job.ended, job.status, self._running = time.monotonic(), status, None
+                self._since[job.owner] = next(self._turns)
+                if not any(other.owner == job.owner for other in self._waiting):
+                    del self._since[job.owner]
+                if status == "done":
+                    each = job.seconds / max(job.size, 1e-9)
+                    self._took[type(job)] = 0.7 * self._took.get(type(job), each) + 0.3 * each
                 self._changed.notify_all()

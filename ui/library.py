@@ -17,7 +17,7 @@ from ui.library_files import Entry
 from ui.person_facts import about, caption
 from ui.portrait_job import PortraitJob
 from ui.progress import bar
-from ui.studio import PRIVATE, TICK, Shared
+from ui.studio import PRIVATE, Shared
 from ui.widgets import Updates, gallery, message, reveal
 from ui.workspace import Workspace
 
@@ -99,11 +99,12 @@ class LibraryTab:
         """Import people from a file."""
         workspace, path = self.shared.workspace(session), Path(file)
         try:
+            workspace.check_room()
             people = workspace.files.add(path, path.name, workspace.basis)
         except CelebError as error:
             return {self.problem: notice(explain_file(error, file, path.name))}
         finally:
-            self.shared.files.discard(path)
+            self.shared.uploads.discard(session, path)
         lines = [f"{person.name} is in the library." for person in people]
         foreign = [p for p in people if p.basis_id != workspace.basis.id]
         lines += [f"{p.name} was made for {p.base_model}: start with that model." for p in foreign]
@@ -117,15 +118,15 @@ class LibraryTab:
         workspace = self.shared.workspace(session)
         try:
             check_writable(workspace.library)
+            job = PortraitJob(
+                owner=workspace.id,
+                core=self.shared.core,
+                workspace=workspace,
+                executor=self.shared.executor,
+            )
+            self.shared.submit(job)
         except CelebError as error:
             return {self.status: notice(explain(error))}
-        job = PortraitJob(
-            owner=workspace.id,
-            core=self.shared.core,
-            workspace=workspace,
-            executor=self.shared.executor,
-        )
-        self.shared.runner.submit(job)
         return {self.timer: gr.Timer(active=True)}
 
     def poll(self, picked: str, session: str) -> Updates:
@@ -134,7 +135,7 @@ class LibraryTab:
         if job is None or job.status in ("done", "stopped"):
             idle = gr.Timer(active=False)
             return {self.status: "", self.timer: idle, **self.refresh(picked, session)}
-        status = bar(job, job.note, self.shared.runner.ahead(job))
+        status = bar(job, job.note, self.shared.runner.place(job))
         return {self.status: status, self.timer: gr.Timer(active=job.live)}
 
     def _details(self, entry: Entry, workspace: Workspace) -> Updates:
@@ -169,10 +170,10 @@ class LibraryTab:
 
     # --- widgets --------------------------------------------------------------------------------
 
-    def build(self, session: gr.BrowserState) -> None:
+    def build(self, session: gr.Textbox) -> None:
         """Lay out the tab and wire what stays inside it."""
         self.picked = gr.State("")
-        self.timer = gr.Timer(TICK, active=False)
+        self.timer = gr.Timer(self.shared.tick, active=False)
         with gr.Row():
             with gr.Column(scale=6, min_width=320):
                 self._build_people()
@@ -233,7 +234,7 @@ class LibraryTab:
                     "Delete", variant="stop", size="sm", min_width=90, elem_id="library-delete"
                 )
 
-    def _wire(self, session: gr.BrowserState) -> None:
+    def _wire(self, session: gr.Textbox) -> None:
         outputs = [self.problem, *self.outputs]
         picked = self.people.select(self.pick, session, outputs, **PRIVATE)
         picked.success(None, None, None, js=reveal("library-details"))

@@ -76,7 +76,7 @@ class CelebMapPanel:
 
     # --- widgets --------------------------------------------------------------------------------
 
-    def build(self, session: gr.BrowserState) -> None:
+    def build(self, session: gr.Textbox) -> None:
         """Lay out and wire it."""
         gr.HTML(f'<h2 class="section">Celebrity map</h2>{LEAD}')
         with gr.Row():

@@ -107,18 +107,18 @@ def submit(
         requests = make_requests()
         check_writable(workspace.images)
         encode_prompt(requests[0].prompt, core.basis, core.models)
+        job = kind(
+            owner=workspace.id,
+            core=core,
+            workspace=workspace,
+            requests=requests,
+            executor=shared.executor,
+            scored=False,
+            **more,
+        )
+        shared.submit(job)
     except CelebError as error:
         return notice(explain(error))
-    job = kind(
-        owner=workspace.id,
-        core=core,
-        workspace=workspace,
-        requests=requests,
-        executor=shared.executor,
-        scored=False,
-        **more,
-    )
-    shared.runner.submit(job)
     return ""
 
 

@@ -7,7 +7,8 @@ from pathlib import Path
 from celeb_core.errors import CelebError
 from celeb_core.identity import check_name
 from ui.errors import explain, notice
-from ui.workspace import Photo, Workspace
+from ui.photos import Photo
+from ui.workspace import Workspace
 
 
 def suggested_name(photo: Photo, workspace: Workspace) -> str:

@@ -21,7 +21,7 @@ from ui.widgets import Updates
 # The browser needs the key too, so this only leaves the value readable after a restart.
 SECRET = "celeb-basis-studio"
 # What is done before the page has a session would belong to none.
-WAIT = "id => { document.querySelector('#tabs').inert = !id }"
+INERT = "() => {{ document.querySelector('#tabs').inert = {} }}"
 
 
 class Page:
@@ -35,14 +35,13 @@ class Page:
 
     # --- handlers -------------------------------------------------------------------------------
 
-    def arrive(self, session: str, shown: Shown) -> Updates:
-        """Give the browser its session, the one it has or a new one, and the training under way.
+    def arrive(self, shown: Shown, request: gr.Request) -> Updates:
+        """Give the browser a session unless it has one, and tell it of the training under way.
 
         In one go, because a page that loads has many questions, and this one is what a user who
         comes back wants to know.
         """
-        session = session or self.shared.new_session()
-        return {self.session: session, **self.train.poll(shown, session)}
+        return self.train.poll(shown, self.shared.arrive(request))
 
     def list_trainees(self, session: str) -> Updates:
         """Show the training list of the Faces tab as it is now.
@@ -83,9 +82,9 @@ class Page:
         )
         with page:
             draft = gr.BrowserState("", storage_key="celeb-basis-prompt", secret=SECRET)
-            self.session = session = gr.BrowserState(
-                "", storage_key="celeb-basis-session", secret=SECRET
-            )
+            # Its value never comes from the browser: see StudioBlocks.
+            page.session = session = gr.Textbox(visible=False, elem_id="session")
+            page.session_of = self.shared.session_of
             with gr.Column(elem_id="head"):
                 gr.HTML(f"<h1>Celeb Basis Studio</h1><p>{safe(self.shared.core.models.note)}</p>")
                 self.train.build_outside()
@@ -103,9 +102,9 @@ class Page:
                     self.library.build(session)
                 with gr.Tab("About", id="about") as about:
                     self.about.build(about)
-            self._wire_loading(page)
-            self._wire_tabs(faces, train, compose, interpolate, library)
-            self._wire_links()
+            self._wire_loading(page, session)
+            self._wire_tabs(session, faces, train, compose, interpolate, library)
+            self._wire_links(session)
             # A prompt that was being written is still there after a reload.
             written = [draft, self.compose.box.text]  # what was typed in the meantime stays
             page.load(None, written, self.compose.box.text, js="(draft, text) => text || draft")
@@ -113,28 +112,30 @@ class Page:
         self.shared.files.serve_outputs_apart(page)
         return page
 
-    def _wire_loading(self, page: gr.Blocks) -> None:
+    def _wire_loading(self, page: gr.Blocks, session: gr.Textbox) -> None:
         """Wire what happens when the page is loaded."""
-        session, listed = self.session, self.faces.training.outputs
+        listed = self.faces.training.outputs
         loaded = page.load(
-            self.arrive,
-            [session, self.train.shown],
-            [session, *self.train.outputs],
-            queue=False,
-            **PRIVATE,
+            self.arrive, self.train.shown, self.train.outputs, queue=False, **PRIVATE
         )
         if self.shared.isolated:
-            page.load(None, session, js=WAIT)
-            loaded.then(None, session, js=WAIT)
+            page.load(None, None, None, js=INERT.format("true"))
+            loaded.success(None, None, None, js=INERT.format("false"))
         loaded.then(self.list_trainees, session, listed, queue=False, **PRIVATE)
         if self.faces.pack.offered:
             page.load(**self.faces.pack.tick)
 
     def _wire_tabs(
-        self, faces: gr.Tab, train: gr.Tab, compose: gr.Tab, interpolate: gr.Tab, library: gr.Tab
+        self,
+        session: gr.Textbox,
+        faces: gr.Tab,
+        train: gr.Tab,
+        compose: gr.Tab,
+        interpolate: gr.Tab,
+        library: gr.Tab,
     ) -> None:
         """Wire the tabs: what one shows is fresh whenever it is opened, its jobs too."""
-        session, form, box = self.session, self.train.form, self.compose.box
+        form, box = self.train.form, self.compose.box
         history, mix, library_tab = self.compose.history, self.interpolate, self.library
         fresh: list[tuple[gr.Tab, Callable[..., Any], list[Any], list[Any]]] = [
             (faces, self.list_trainees, [session], self.faces.training.outputs),
@@ -155,13 +156,11 @@ class Page:
         for tick in mix.ticks:
             interpolate.select(**tick)
 
-    def _wire_links(self) -> None:
+    def _wire_links(self, session: gr.Textbox) -> None:
         """Wire the buttons that lead from one tab to another."""
         box = self.compose.box
         outputs = [self.tabs, box.text, box.people]
-        self.train.compose_button.click(
-            self.use_trained, [box.text, self.session], outputs, **PRIVATE
-        )
+        self.train.compose_button.click(self.use_trained, [box.text, session], outputs, **PRIVATE)
         self.library.use_button.click(
-            self.use_person, [self.library.picked, box.text, self.session], outputs, **PRIVATE
+            self.use_person, [self.library.picked, box.text, session], outputs, **PRIVATE
         )

@@ -1,8 +1,8 @@
 """Temporary files of the page: uploads, and the images of people that it shows.
 
 `<temporary>/page-<process>/` is private and belongs to one process. `cache/` is gradio's, for
-uploads and for copies of what it serves. `shown/` is served without a copy: what is deleted there
-is gone at once.
+uploads (see `ui.uploads`) and for copies of what it serves. `shown/` is served without a copy: what
+is deleted there is gone at once. `photos/` has the photos of the Faces tab.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from __future__ import annotations
 import io
 import shutil
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 
 import gradio as gr
@@ -33,7 +32,8 @@ class PageFiles:
     def __init__(self, temporary: Path) -> None:
         self.folder = temporary / f"page-{this_process()}"
         self.cache, self._shown = self.folder / "cache", self.folder / "shown"
-        for folder in (temporary, self.folder, self.cache, self._shown):
+        self.photos = self.folder / "photos"  # of the Faces tab, never served
+        for folder in (temporary, self.folder, self.cache, self._shown, self.photos):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         for other in matching(temporary, "page-*-*"):
             if not is_alive(other.name.removeprefix("page-")):
@@ -60,13 +60,6 @@ class PageFiles:
     def forget(self, key: str) -> None:
         """Delete all images of a key: their addresses lead nowhere from now on."""
         shutil.rmtree(self._shown / key, ignore_errors=True)
-
-    def discard(self, file: Path) -> None:
-        """Delete an upload; any other file that a browser names stays."""
-        if file.resolve().parent.parent == self.cache.resolve():
-            file.unlink(missing_ok=True)
-            with suppress(OSError):  # another upload of the same content
-                file.parent.rmdir()
 
     def serve_outputs_apart(self, page: gr.Blocks) -> None:
         """Keep copies of what the page serves apart from uploads, which are deleted when read."""

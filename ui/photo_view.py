@@ -11,8 +11,9 @@ from celeb_core.faces import quality_notes
 from ui.errors import notice
 from ui.images import framed
 from ui.names import name_hint, suggested_name
+from ui.photos import Photo
 from ui.widgets import Updates, gallery, message
-from ui.workspace import Photo, Workspace
+from ui.workspace import Workspace
 
 CONSENT = "I may use this person's likeness"
 EMPTY = (

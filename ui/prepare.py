@@ -15,7 +15,7 @@ from celeb_core.studio import calibration_path, with_calibration
 from ui.errors import explain, notice, safe
 from ui.jobs import Job
 from ui.progress import about, bar, joined, time_left
-from ui.studio import PRIVATE, TICK, Shared
+from ui.studio import PRIVATE, Shared
 from ui.widgets import Updates, message
 
 TITLE = '<h2 class="section">This model is not prepared yet</h2>'
@@ -79,7 +79,7 @@ class PrepareCard:
         except CelebError as error:
             return {self.status: notice(explain(error))}
         if job is None or not job.live:
-            self.shared.runner.submit(PrepareJob(owner="", shared=self.shared, level=level))
+            self.shared.submit(PrepareJob(owner="", shared=self.shared, level=level))
         return {self.timer: gr.Timer(active=True)}
 
     def stop(self) -> None:
@@ -94,7 +94,7 @@ class PrepareCard:
         return {
             self.card: gr.update(visible=self.shared.core.calibration is None),
             self.levels: gr.update(choices=self._choices(), interactive=not live),
-            self.status: bar(job, describe(job), self.shared.runner.ahead(job)) if job else "",
+            self.status: bar(job, describe(job), self.shared.runner.place(job)) if job else "",
             self.timer: gr.Timer(active=live),
             self.start_button: gr.update(interactive=not live),
             self.stop_button: gr.update(visible=live),
@@ -133,7 +133,7 @@ class PrepareCard:
                 "Stop", visible=False, min_width=100, elem_id="train-prepare-stop"
             )
         self.status = message("train-prepare-status")
-        self.timer = gr.Timer(TICK, active=False)
+        self.timer = gr.Timer(self.shared.tick, active=False)
         self.tick: dict[str, Any] = {
             "fn": self.refresh,
             "inputs": None,

@@ -3,26 +3,39 @@
 from __future__ import annotations
 
 from ui.errors import notice, safe
-from ui.jobs import Job
+from ui.jobs import Job, Place
 
 
-def bar(job: Job, text: str, ahead: int = 0) -> str:
+def bar(job: Job, text: str, place: Place | None = None) -> str:
     """Format a job's progress as HTML; of a failed one, why it failed.
 
     Args:
         job: Of any kind.
         text: What it does, below the bar.
-        ahead: Number of jobs before it in the queue.
+        place: Its place in the queue.
     """
     if job.status == "failed":
         return notice(job.error)
     if job.status == "queued":
-        text = "Waiting for the device" + (f": {ahead} before this one" if ahead else "")
+        text = waiting(place or Place())
+    elif job.reason and not job.live:
+        text = joined(text, job.reason)
     percent = 100 if job.status == "done" else round(100 * job.done / max(1, job.total))
     return (
         f'<div class="job {job.status}"><div class="bar" role="progressbar" aria-valuemin="0" '
         f'aria-valuemax="100" aria-valuenow="{percent}" aria-label="progress">'
         f'<i style="width:{percent}%"></i></div><p>{safe(text)}</p></div>'
+    )
+
+
+def waiting(place: Place) -> str:
+    """Describe the place of a waiting job."""
+    if not place.ahead:
+        return "Waiting for the device"
+    jobs = "1 job" if place.ahead == 1 else f"{place.ahead} jobs"
+    return joined(
+        f"Waiting, place {place.ahead + 1}: {jobs} before this one",
+        about(place.seconds) if place.seconds else "",
     )
 
 

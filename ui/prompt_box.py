@@ -62,7 +62,7 @@ class PromptBox:
         """Lay out what updates the chips; outside of the tabs, so that it is always there."""
         self.people = signal("compose-listed")
 
-    def build(self, session: gr.BrowserState) -> None:
+    def build(self, session: gr.Textbox) -> None:
         """Lay it out and wire it."""
         self.text = gr.Textbox(
             "", label="Prompt", lines=3, max_lines=8, elem_id="compose-prompt",

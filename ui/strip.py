@@ -79,7 +79,7 @@ class Strip:
 
     # --- widgets --------------------------------------------------------------------------------
 
-    def build(self, prompt: gr.Textbox, seed: gr.Number, session: gr.BrowserState) -> None:
+    def build(self, prompt: gr.Textbox, seed: gr.Number, session: gr.Textbox) -> None:
         """Lay out and wire it; prompt and seed are those of the tab."""
         with gr.Row():
             with gr.Column(scale=4, min_width=320):

@@ -16,7 +16,7 @@ from ui.errors import explain, notice, safe
 from ui.form import MAX_SEED
 from ui.prepare import PrepareCard
 from ui.progress import bar, duration, joined, time_left
-from ui.studio import PRIVATE, TICK, Shared
+from ui.studio import PRIVATE, Shared
 from ui.train_form import MAX_STEPS, TrainForm
 from ui.training_job import TrainJob, interrupted
 from ui.widgets import Updates, colour_key, gallery, gallery_of, message
@@ -65,7 +65,10 @@ class TrainTab:
             executor=self.shared.executor,
             total=config.steps,
         )
-        self.shared.runner.submit(job)
+        try:
+            self.shared.submit(job)
+        except CelebError as error:
+            return {self.problem: notice(explain(error))}
         return {self.problem: ""}
 
     def _config(self, preset: str, steps: int | None, seed: int | None) -> TrainConfig:
@@ -87,7 +90,10 @@ class TrainTab:
         job = self.cut_short(session)
         if job is None:
             return {self.problem: notice("There is no stopped training to go on with.")}
-        self.shared.runner.submit(job.again())
+        try:
+            self.shared.submit(job.again())
+        except CelebError as error:
+            return {self.problem: notice(explain(error))}
         return {self.problem: ""}
 
     def save(self, session: str) -> Updates:
@@ -131,7 +137,7 @@ class TrainTab:
             steps = shown[2]
         now: Shown = (job.id, job.status, steps, len(job.previews), len(job.results))
         older = None if live else self.cut_short(session)
-        status = bar(job, describe(job), self.shared.runner.ahead(job))
+        status = bar(job, describe(job), self.shared.runner.place(job))
         updates: Updates = {
             self.shown: now,
             self.status: status + notice(job.warning, kind="hint"),
@@ -159,10 +165,10 @@ class TrainTab:
     def build_outside(self) -> None:
         """Lay out what works on every tab: the line about the training under way, its timer."""
         self.running = gr.HTML(elem_id="train-running")
-        self.timer = gr.Timer(TICK, active=False)
+        self.timer = gr.Timer(self.shared.tick, active=False)
         self.cards.build_signal()
 
-    def build(self, session: gr.BrowserState, tab: gr.Tab) -> None:
+    def build(self, session: gr.Textbox, tab: gr.Tab) -> None:
         """Lay out the tab and wire what stays inside it."""
         self.shown = gr.State(NOTHING)
         with gr.Row():
@@ -192,7 +198,7 @@ class TrainTab:
             self.save_button = gr.Button("Save as it is", visible=False, elem_id="train-keep")
         self.problem = message("train-problem")
 
-    def _build_view(self, session: gr.BrowserState) -> None:
+    def _build_view(self, session: gr.Textbox) -> None:
         self.status = message("train-status", EMPTY)
         self.plot = gr.LinePlot(
             curve([]), x="step", y="loss", color="series", color_map=COLOURS, height=260,
@@ -206,7 +212,7 @@ class TrainTab:
             "Use in Compose", variant="primary", visible=False, elem_id="train-compose"
         )
 
-    def _wire(self, session: gr.BrowserState) -> None:
+    def _wire(self, session: gr.Textbox) -> None:
         self.tick: dict[str, Any] = {
             "fn": self.poll,
             "inputs": [self.shown, session],

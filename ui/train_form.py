@@ -86,7 +86,7 @@ class TrainForm:
 
     # --- widgets --------------------------------------------------------------------------------
 
-    def build(self, session: gr.BrowserState) -> None:
+    def build(self, session: gr.Textbox) -> None:
         """Lay out the widgets and wire what stays inside."""
         self.nobody = gr.HTML(NOBODY)
         self.faces = gallery("train-faces", "People")

@@ -49,7 +49,7 @@ class TrainingList:
 
     # --- widgets --------------------------------------------------------------------------------
 
-    def build(self, session: gr.BrowserState) -> None:
+    def build(self, session: gr.Textbox) -> None:
         """Lay out the widgets and wire them."""
         self.picked = gr.State("")
         self.people = gallery("faces-list", "Training list: click a person to remove them")

@@ -11,9 +11,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import threading
-import uuid
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +20,6 @@ from torch import Tensor
 
 from celeb_core import (
     CelebBasis,
-    Face,
     FaceModel,
     Identity,
     list_identities,
@@ -35,23 +32,12 @@ from celeb_core.library import PRIVATE_FOLDER
 from celeb_core.temporary_files import delete_leftovers
 from ui.images import save_image
 from ui.library_files import LibraryFiles
+from ui.limits import HOME, Limits
 from ui.page_files import PageFiles
+from ui.photos import Photo, StoredPhoto, memory_of, store
 from ui.trainee_files import Trainee, TraineeFiles
 
-MAX_PHOTOS = 12  # in memory, not yet used
-
 log = logging.getLogger(__name__)
-
-
-@dataclass(eq=False)
-class Photo:
-    """A photo on the Faces tab, upright and bounded, with the faces in it (at least one)."""
-
-    label: str  # the file's name as its owner knows it; only ever shown
-    image: Image.Image
-    faces: list[Face]
-    example: bool = False
-    id: str = field(default_factory=lambda: uuid.uuid4().hex)
 
 
 class Workspace:
@@ -64,6 +50,7 @@ class Workspace:
         faces: Finds faces in photos.
         basis: Of the model; people of other models are not offered.
         shown: Temporary files of images that the page shows.
+        limits: Of this session.
     """
 
     def __init__(
@@ -74,6 +61,7 @@ class Workspace:
         faces: FaceModel,
         basis: CelebBasis,
         shown: PageFiles,
+        limits: Limits = HOME,
     ) -> None:
         self.id, self.library, self.images, self.shown = id, library, images, shown
         self.private = library / PRIVATE_FOLDER
@@ -82,34 +70,74 @@ class Workspace:
         delete_leftovers(library)
         delete_leftovers(images)
         self.listed.delete_leftovers()
-        self.basis, self._faces = basis, faces
-        self.photos: dict[str, Photo] = {}
+        self.basis, self.limits, self._faces = basis, limits, faces
+        self._photos: dict[str, Photo | StoredPhoto] = {}
         self._references: dict[str, Tensor | None] = {}  # of people without a photo
         self._lock = threading.RLock()
-        self.trainees = {trainee.id: trainee for trainee in self.listed.load(self._faces)}
+        self._trainees: dict[str, Trainee] | None = None
+
+    @property
+    def photos(self) -> dict[str, Photo]:
+        """The photos of the Faces tab by id, the oldest first; those on the disk are loaded."""
+        with self._lock:
+            for id, photo in list(self._photos.items()):
+                if isinstance(photo, StoredPhoto):
+                    loaded = photo.load(self._faces)
+                    photo.path.unlink(missing_ok=True)
+                    if loaded is None:
+                        self.discard_photo(id)
+                    else:
+                        self._photos[id] = loaded
+            return {id: photo for id, photo in self._photos.items() if isinstance(photo, Photo)}
+
+    @property
+    def trainees(self) -> dict[str, Trainee]:
+        """The training list by id, loaded when it is asked for."""
+        with self._lock:
+            if self._trainees is None:
+                found = self.listed.load(self._faces)
+                self._trainees = {trainee.id: trainee for trainee in found}
+            return self._trainees
+
+    @property
+    def memory(self) -> int:
+        """Bytes of the pixels that are in memory."""
+        with self._lock:
+            photos = [photo.bytes for photo in self._photos.values() if isinstance(photo, Photo)]
+            listed = (self._trainees or {}).values()
+            return sum(photos) + memory_of([f.image for trainee in listed for f in trainee.faces])
+
+    def release(self) -> None:
+        """Take all pixels out of memory, until somebody asks for them.
+
+        Raises:
+            SaveFailed: The photos of the Faces tab cannot be written to the disk.
+        """
+        with self._lock:
+            for id, photo in self._photos.items():
+                if isinstance(photo, Photo):
+                    self._photos[id] = store(photo, self.shown.photos)
+            self._trainees = None
 
     def use(self, faces: FaceModel) -> None:
         """Find all faces again, with a changed face model; photos that now show others go."""
         if faces is self._faces:
             return
         with self._lock:
-            self._faces, self._references = faces, {}
-            for id, photo in list(self.photos.items()):
-                found = faces.find(photo.image)
-                if len(found) == len(photo.faces):
-                    pairs = zip(photo.faces, found, strict=True)  # of the photo as it is by now
+            before = self.photos  # found with the model until now
+            self._faces, self._references, self._trainees = faces, {}, None
+            for id, photo in before.items():
+                if photo.find_again(faces):
                     self.shown.forget(id)  # where the faces were
-                    photo.faces = [
-                        replace(new, turned=old.turned, domain_note=old.domain_note)
-                        for old, new in pairs
-                    ]
                 else:
                     self.discard_photo(id)
-            self.trainees = {trainee.id: trainee for trainee in self.listed.load(self._faces)}
 
     def close(self) -> None:
         """Delete the files that show photos and people."""
-        for key in (*self.photos, *self.trainees, *map(self._portrait_key, self.people())):
+        with self._lock:
+            for id in list(self._photos):
+                self.discard_photo(id)
+        for key in (*(self._trainees or {}), *map(self._portrait_key, self.people())):
             self.shown.forget(key)
 
     # --- photos -------------------------------------------------------------------------------
@@ -128,16 +156,18 @@ class Workspace:
         found = examine_photo(source, self._faces)
         photo = Photo(label, found.photo, found.faces, example)
         with self._lock:
-            for old in [old for old in self.photos.values() if example and old.example]:
+            for old in [old for old in self._photos.values() if example and old.example]:
                 self.discard_photo(old.id)
-            self.photos[photo.id] = photo
-            while len(self.photos) > MAX_PHOTOS:
-                self.discard_photo(next(iter(self.photos)))
+            self._photos[photo.id] = photo
+            while self.limits.photos is not None and len(self._photos) > self.limits.photos:
+                self.discard_photo(next(iter(self._photos)))
         return photo
 
     def discard_photo(self, id: str) -> None:
         """Forget a photo of the Faces tab, and delete the files that show it."""
-        self.photos.pop(id, None)
+        photo = self._photos.pop(id, None)
+        if isinstance(photo, StoredPhoto):
+            photo.path.unlink(missing_ok=True)
         self.shown.forget(id)
 
     # --- people to be trained -----------------------------------------------------------------
@@ -156,6 +186,7 @@ class Workspace:
         Raises:
             BadName: The name cannot be used.
             SaveFailed: The photo cannot be stored.
+            LimitReached: There are too many already.
             CelebError: The person has not agreed.
         """
         name = check_name(name)
@@ -165,6 +196,7 @@ class Workspace:
                 "use a photo of a person who has."
             )
         with self._lock:
+            self.check_room()
             known = self.trainee(name)
             face = photo.faces[index]
             trainee = Trainee(name, (*known.faces, face) if known else (face,))
@@ -174,6 +206,16 @@ class Workspace:
             if len(photo.faces) == 1:
                 self.discard_photo(photo.id)
         return trainee
+
+    def check_room(self) -> None:
+        """Check that there is room for one more face in the training list, or person.
+
+        Raises:
+            LimitReached: There is none.
+        """
+        if self.limits.people is not None:
+            faces = sum(len(trainee.faces) for trainee in self.trainees.values())
+            self.limits.check_people(max(faces, len(self.people())) + 1)
 
     def trainee(self, name: str) -> Trainee | None:
         """Return the entry of the training list with that name."""
