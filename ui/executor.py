@@ -145,8 +145,7 @@ class OutOfProcess:
         before = 0.0 if checkpoint else self.costs.regression(config, len(people))
         left = config.steps - (int(checkpoint[1].get("step", 0)) if checkpoint else 0)
         while not finished:
-            fits = int((WORK - before) / one) if one else self._most_steps
-            steps = max(1, min(fits, left, self._most_steps))
+            steps = max(1, min(left, self._most_steps))
             task = TrainTask(
                 people=tuple(people),
                 config=config,
@@ -156,6 +155,8 @@ class OutOfProcess:
                 steps=steps,
                 overhead=OVERHEAD / 2,  # the rest is for estimates that are too low
             )
+            # As many steps as time is declared for: there are more of them than was estimated, if
+            # the device is faster.
             part: Slice = self._call(task, before + steps * one if one else MOST)
             checkpoint, finished, before = part.checkpoint, part.finished, 0.0
             left = config.steps - part.steps[-1].step

@@ -16,6 +16,7 @@ from PIL import Image
 
 from celeb_core.files import write_atomically
 from ui.generation_job import GenerateJob
+from ui.gpu_costs import priced
 from ui.jobs import SavedImage
 from ui.progress import bar, duration, joined, time_left
 from ui.studio import PRIVATE, Shared
@@ -94,7 +95,10 @@ class Results:
     # --- widgets --------------------------------------------------------------------------------
 
     def build_buttons(self, label: str) -> None:
-        """Start and cancel."""
+        """Start, with what an image costs where GPU time is counted, and cancel."""
+        costs = self.shared.executor.costs
+        if costs is not None:
+            label = f"{priced(label, costs.default_images(1))} an image"
         with gr.Row():
             self.go = gr.Button(
                 label, variant="primary", min_width=100, elem_id=f"{self.name}-start"

@@ -51,11 +51,19 @@ class GpuCosts:
         one = self.estimates.training(config, people, 1) or 0.0
         return one - self.regression(config, people)
 
-    def training(self, config: TrainConfig, people: int) -> int:
-        """Return the counted seconds of a whole training and its images; 0 steps need no GPU."""
+    def training(self, config: TrainConfig, people: int, done: int = 0) -> int:
+        """Return the counted seconds of a training and its images; 0 steps need no GPU.
+
+        Args:
+            config: Of the training.
+            people: How many are trained together.
+            done: Steps that have been made.
+        """
         if not config.steps:
             return 0
         trained = self.estimates.training(config, people, config.steps) or 0.0
+        if done:
+            trained -= self.estimates.training(config, people, done) or 0.0
         sampling = self.estimates.sampling(LATENTS * people * RESULTS * self._steps()) or 0.0
         calls = math.ceil(trained / WORK) + 1
         return self.counted(trained + sampling + IMAGE * people * RESULTS, calls)
@@ -81,3 +89,8 @@ def declared(work: float) -> int:
 def cost_text(seconds: int) -> str:
     """Format what something costs a visitor whose GPU seconds are counted."""
     return f"about {seconds} s of GPU quota" if seconds else "no GPU quota"
+
+
+def priced(label: str, seconds: int) -> str:
+    """Return the label of a button with what it costs."""
+    return f"{label} · {cost_text(seconds)}"

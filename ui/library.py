@@ -12,6 +12,7 @@ from celeb_core import export_identity
 from celeb_core.errors import CelebError
 from celeb_core.files import check_writable
 from ui.errors import explain, explain_file, notice
+from ui.gpu_costs import priced
 from ui.images import silhouette
 from ui.library_files import Entry
 from ui.person_facts import about, caption
@@ -25,6 +26,7 @@ EMPTY = (
     '<div class="empty">Nobody here yet.<br>Choose a face on the Faces tab and train it, '
     "or import an identity file.</div>"
 )
+PORTRAITS = "Generate missing portraits"
 CHOOSE = '<div class="empty">Click a person to see more, and to rename or delete them.</div>'
 
 
@@ -55,7 +57,7 @@ class LibraryTab:
             self.people: gr.update(value=rows, visible=bool(rows), selected_index=None),
             self.empty: gr.update(visible=not rows),
             self.undo_button: gr.update(value=undo, visible=bool(deleted)),
-            self.portraits_button: gr.update(visible=bool(bare)),
+            self.portraits_button: gr.update(visible=bool(bare), value=self._label(len(bare))),
             self.choose: gr.update(visible=entry is None and bool(rows)),
             **(self._details(entry, workspace) if entry else self._no_details()),
         }
@@ -138,6 +140,11 @@ class LibraryTab:
         status = bar(job, job.note, self.shared.runner.place(job))
         return {self.status: status, self.timer: gr.Timer(active=job.live)}
 
+    def _label(self, missing: int) -> str:
+        """Return the text of the button that generates portraits."""
+        costs = self.shared.executor.costs
+        return PORTRAITS if costs is None else priced(PORTRAITS, costs.default_images(missing))
+
     def _details(self, entry: Entry, workspace: Workspace) -> Updates:
         ours = entry.identity.basis_id == workspace.basis.id
         embedding = self._embedding(entry, workspace) if ours else None
@@ -197,7 +204,7 @@ class LibraryTab:
                 "Import a person", size="sm", min_width=120, elem_id="library-import"
             )
             self.portraits_button = gr.Button(
-                "Generate missing portraits", size="sm", visible=False, min_width=120,
+                PORTRAITS, size="sm", visible=False, min_width=120,
                 elem_id="library-draw",
             )  # fmt: skip
             self.undo_button = gr.Button(
