@@ -49,8 +49,8 @@ class Executor(Protocol):
     def costs(self) -> GpuCosts | None:
         """Where GPU seconds are counted: then a job computes nothing that nobody asked for."""
 
-    def one_by_one(self, core: Studio) -> bool:
-        """Return whether a batch would only make its first image late."""
+    def one_by_one(self, core: Studio, batch: Batch) -> bool:
+        """Return whether images like these had better be generated one after the other."""
 
     def fitting(self, config: TrainConfig, people: int) -> TrainConfig:
         """Return a new training's config such that each part of it that is not sliced fits."""
@@ -71,8 +71,8 @@ class InProcess:
 
     costs: GpuCosts | None = None
 
-    def one_by_one(self, core: Studio) -> bool:
-        """Return whether the models are on a CPU."""
+    def one_by_one(self, core: Studio, batch: Batch) -> bool:
+        """Return whether the models are on a CPU: a batch would make its first image late."""
         return core.models.device.type == "cpu"
 
     def fitting(self, config: TrainConfig, people: int) -> TrainConfig:
@@ -125,9 +125,9 @@ class OutOfProcess:
         self.costs = costs
         self._perform, self._most_steps = perform, most_steps
 
-    def one_by_one(self, core: Studio) -> bool:
-        """Return False: the fewer calls the better."""
-        return False
+    def one_by_one(self, core: Studio, batch: Batch) -> bool:
+        """Return whether the batch is too much for one call."""
+        return self.costs.images(*batch) > WORK
 
     def fitting(self, config: TrainConfig, people: int) -> TrainConfig:
         """Shorten a regression over the names that is too long for one call."""
@@ -155,8 +155,7 @@ class OutOfProcess:
                 steps=steps,
                 overhead=OVERHEAD / 2,  # the rest is for estimates that are too low
             )
-            # As many steps as time is declared for: there are more of them than was estimated, if
-            # the device is faster.
+            # It makes as many as fit, on a faster device more than are estimated.
             part: Slice = self._call(task, before + steps * one if one else MOST)
             checkpoint, finished, before = part.checkpoint, part.finished, 0.0
             left = config.steps - part.steps[-1].step

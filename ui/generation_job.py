@@ -103,7 +103,8 @@ class GenerateJob(Job):
 
     def _generate_all(self) -> Literal["done", "stopped"]:
         self.note = "Generating"
-        self._generate_images()
+        if self.requests:
+            self._generate_images()
         if self.told_to_stop():
             return "stopped"
         if self._faces_scored and (missing := self._without_reference()):
@@ -116,9 +117,11 @@ class GenerateJob(Job):
 
     def _generate_images(self) -> None:
         """Save each batch as soon as it is there."""
-        groups = batches(self.requests, alone=self.executor.one_by_one(self.core))
+        first = self.requests[0]
+        whole = ((first.prompt,) * first.config.batch_size, first.config)
+        groups = batches(self.requests, alone=self.executor.one_by_one(self.core, whole))
         calls = [(tuple(one.prompt for one in group), group[0].config) for group in groups]
-        began, size = time.monotonic(), len(groups[0]) if groups else 0
+        began, size = time.monotonic(), len(groups[0])
 
         def on_step(done: int, total: int) -> None:
             per_image = total // size
