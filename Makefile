@@ -4,7 +4,8 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 ARGS ?=
 
-.PHONY: help run test lint unit e2e robustness browser wheel clean
+DIR ?= build/space
+.PHONY: help run test lint unit e2e robustness browser wheel space container clean
 
 help:
 	@echo "make run [ARGS='--port 7861']   set up .venv and start the studio"
@@ -12,6 +13,8 @@ help:
 	@echo "make lint | unit | e2e          one of them"
 	@echo "make robustness                 thousands of damaged files, and a server killed 50 times"
 	@echo "make wheel                      build dist/*.whl, bundled model included"
+	@echo "make space [DIR=build/space]    put a Space of Hugging Face together (docs/hosting.md)"
+	@echo "make container                  build the image, or run its steps, and check its health"
 	@echo "make clean                      remove .venv and what was built"
 
 run: $(VENV)/app
@@ -22,7 +25,7 @@ test: lint unit e2e
 lint: $(VENV)/dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy --strict celeb_core ui app.py toonville bench
+	$(BIN)/mypy --strict celeb_core ui app.py toonville bench deploy
 
 unit: $(VENV)/dev
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --durations=15 tests --ignore=tests/e2e
@@ -36,6 +39,12 @@ robustness: $(VENV)/dev
 
 wheel: $(VENV)/app
 	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist .
+
+space: $(VENV)/app
+	$(BIN)/python -m deploy.assemble_space $(DIR) $(ARGS)
+
+container: $(VENV)/app
+	$(BIN)/python -m deploy.check_container $(ARGS)
 
 # onnxruntime and onnxruntime-gpu share a folder and must never both be installed.
 $(VENV)/app: pyproject.toml requirements.txt constraints.txt

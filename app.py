@@ -26,20 +26,21 @@ from celeb_core import CelebError, command_line, load_studio  # noqa: E402
 from celeb_core import option_values as value  # noqa: E402
 from celeb_core.device import DTYPES, MODES  # noqa: E402
 from celeb_core.errors import SaveFailed, UsageError, quote  # noqa: E402
+from celeb_core.face_packs import PACKS, download_pack  # noqa: E402
 from celeb_core.identity import add_samples  # noqa: E402
-from ui import serving  # noqa: E402
+from ui import hosting, serving  # noqa: E402
 from ui.limits import KINDS, changed  # noqa: E402
 from ui.serving import Serving  # noqa: E402
 from ui.studio import Shared  # noqa: E402
 from ui.time_estimate import EstimateJob  # noqa: E402
 
 LIBRARY = Path("identities")  # in the folder where the app is started
-LOCAL_HOSTS = ("127.0.0.1", "localhost", "::1")
 CHECKS = {
     "identities": value.check_out_folder,
     "names": value.check_file,
     "cache": value.check_may_be_folder,
 }
+EPILOG = "Each option can be given as a variable, too: CELEB_MODEL=sd15 is --model sd15."
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -51,7 +52,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         The exit code.
     """
-    return command_line.run(lambda: serve(parser().parse_args(arguments)))
+    return command_line.run(lambda: serve(parse(arguments)))
+
+
+def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    """Return the options: of the command line, else of the environment.
+
+    Raises:
+        UsageError: A variable of the environment is wrong.
+    """
+    options = parser()
+    given = hosting.arguments(os.environ, vars(options.parse_args([])))
+    if given:  # without their values: one is a password
+        names = ", ".join(argument.partition("=")[0] for argument in given)
+        logging.info("Options of the environment: %s", names)
+    return options.parse_args([*given, *(sys.argv[1:] if arguments is None else arguments)])
 
 
 def serve(options: argparse.Namespace) -> None:
@@ -61,7 +76,11 @@ def serve(options: argparse.Namespace) -> None:
         CelebError: The model or the page cannot be used as the options say.
     """
     value.check_options(options, CHECKS)
-    check_address(options.host, options.port)  # before a model is loaded
+    isolated = hosting.isolated(options, os.environ)  # what can be wrong, before a model is loaded
+    check_address(options.host, options.port)
+    if options.get_face_pack:
+        logging.info(PACKS[options.get_face_pack].licence)
+        options.face_pack = download_pack(options.get_face_pack)
     core = load_studio(
         options.model,
         device=options.device,
@@ -84,7 +103,6 @@ def serve(options: argparse.Namespace) -> None:
     logging.info(core.models.note)
     if not core.faces.ready:
         logging.warning("There is no face pack yet: the page's Faces tab says how to get one.")
-    isolated = options.host not in LOCAL_HOSTS or options.share
     limits = KINDS[options.limits or ("public" if isolated else "none")]
     shared = Shared(
         core,
@@ -143,14 +161,16 @@ def launch(shared: Shared, options: argparse.Namespace) -> None:
         port=options.port,
         share=options.share,
         accounts=options.auth,
-        allowed_hosts=options.allowed_host,
+        allowed_hosts=[*options.allowed_host, *hosting.names(options.root_path, os.environ)],
+        root_path=options.root_path or "",
+        space=hosting.is_space(os.environ),
     )
     serving.serve(shared, page)
 
 
 def parser() -> argparse.ArgumentParser:
     """Return the parser of the options."""
-    options = command_line.Parser(description=__doc__)
+    options = command_line.Parser(description=__doc__, epilog=EPILOG)
     options.add_argument(
         "--model",
         type=value.source,
@@ -168,6 +188,14 @@ def parser() -> argparse.ArgumentParser:
     )
     options.add_argument(
         "--port", type=value.whole(1, 65535), help="7860 or the next free one by default"
+    )
+    options.add_argument(
+        "--root-path", type=hosting.root_path, help="/studio: where a proxy serves it"
+    )
+    options.add_argument(
+        "--one-library",
+        action="store_true",
+        help="all who reach it over the network share your people",
     )
     options.add_argument("--share", action="store_true", help="a public link, with a password")
     options.add_argument(
@@ -203,6 +231,11 @@ def parser() -> argparse.ArgumentParser:
     )
     options.add_argument(
         "--face-pack", type=value.source, help="insightface pack: a name or a folder"
+    )
+    options.add_argument(
+        "--get-face-pack",
+        choices=PACKS,
+        help="use this pack; download it unless it is there. Read its licence first",
     )
     options.add_argument("--names", type=value.path, help="text file with one celebrity per line")
     options.add_argument(

@@ -53,7 +53,7 @@ class Round:
 class Server:
     """`app.py` on folders of its own."""
 
-    def __init__(self, folder: Path, model: str) -> None:
+    def __init__(self, folder: Path, model: str, *options: str) -> None:
         self.folder = folder
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
@@ -61,7 +61,7 @@ class Server:
         self.address = f"http://127.0.0.1:{port}"
         (folder / "tmp").mkdir(parents=True, exist_ok=True)
         command = [sys.executable, str(ROOT / "app.py"), "--model", model, "--port", str(port)]
-        command += ["--device", "cpu", "--cache", str(folder / "cache")]
+        command += ["--device", "cpu", "--cache", str(folder / "cache"), *options]
         with open(folder / "log.txt", "ab") as log:
             self.process = subprocess.Popen(
                 command, cwd=folder, stdout=log, stderr=log,

@@ -55,11 +55,23 @@ class PageClient:
             that failed, {"error": the message that the user sees}.
         """
         found = next(e for e in self._events if [widget, event] in self._targets(e))
-        output = self.call(found, values or {}, data)
-        if "data" not in output:
-            return {"error": output.get("error")}
-        names = [self._widgets[number].get("elem_id") for number in found["outputs"]]
-        return {name: value for name, value in zip(names, output["data"], strict=True) if name}
+        return self._by_name(found, self.call(found, values or {}, data))
+
+    def update(self, widget: str, kind: str) -> dict[str, Any]:
+        """Fire the first event of a kind that updates a widget, and return as `fire`.
+
+        Args:
+            widget: Its elem_id.
+            kind: "tick" for its timer, "select" for its tab.
+        """
+        found = next(
+            event
+            for event in self._events
+            if any(target == kind for _, target in event["targets"])
+            and event["queue"] is False  # selecting an image is a queued event
+            and any(self._widgets[n].get("elem_id") == widget for n in event["outputs"])
+        )
+        return self._by_name(found, self.call(found, {}))
 
     def call(
         self, event: Mapping[str, Any], values: Mapping[str, Any], data: Any = None
@@ -112,6 +124,12 @@ class PageClient:
             response = self._http.post("/gradio_api/upload", files=files).raise_for_status()
         path = response.json()[0]
         return {"path": path, "orig_name": name or file.name, "meta": {"_type": "gradio.FileData"}}
+
+    def _by_name(self, event: Mapping[str, Any], output: Mapping[str, Any]) -> dict[str, Any]:
+        if "data" not in output:
+            return {"error": output.get("error")}
+        names = [self._widgets[number].get("elem_id") for number in event["outputs"]]
+        return {name: value for name, value in zip(names, output["data"], strict=True) if name}
 
     def _targets(self, event: dict[str, Any]) -> list[list[Any]]:
         known = [(self._widgets.get(number, {}), kind) for number, kind in event["targets"]]

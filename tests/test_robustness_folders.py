@@ -70,7 +70,7 @@ def odd_folder(folder: Path, chance: random.Random, contents: list[bytes]) -> No
 def open_page(shared: Shared) -> list[str]:
     """Do what a page that opens does, and what its buttons do; return the people of the library."""
     library = LibraryTab(shared)
-    library.build(gr.BrowserState(""))
+    library.build(gr.Textbox(visible=False))
     workspace = shared.workspace("")
     entries = workspace.files.entries()
     for one in entries:

@@ -177,7 +177,9 @@ class FacesTab:
         ]
         self.examples = gallery("faces-examples", "Or take an example face", examples)
         where = (
-            "on the server of this page, for a day" if self.shared.isolated else "on this machine"
+            "on the server of this page until a day after your last visit"
+            if self.shared.isolated
+            else "on this machine"
         )
         gr.HTML(f'<p class="lead small">{STORAGE.format(where=where)}</p>')
 

@@ -82,14 +82,14 @@ class Limits:
 HOME = Limits()
 PUBLIC = Limits(
     jobs=3,
-    images=8,
+    images=16,
     seconds=300.0,
     people=20,
     photos=6,
     upload=25 * MEGABYTE,
     uploads=50 * MEGABYTE,
     all_uploads=1000 * MEGABYTE,
-    requests=20,
+    requests=10,
     sessions=1000,
     sessions_per_address=40,
     storage=200 * MEGABYTE,

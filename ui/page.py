@@ -21,7 +21,12 @@ from ui.widgets import Updates
 # The browser needs the key too, so this only leaves the value readable after a restart.
 SECRET = "celeb-basis-studio"
 # What is done before the page has a session would belong to none.
-INERT = "() => {{ document.querySelector('#tabs').inert = {} }}"
+EARLY = "() => { document.querySelector('#tabs').inert = true }"
+READY = """() => {
+    const tabs = document.querySelector("#tabs");
+    tabs.inert = false;
+    tabs.ready = true;
+}"""
 
 
 class Page:
@@ -119,8 +124,8 @@ class Page:
             self.arrive, self.train.shown, self.train.outputs, queue=False, **PRIVATE
         )
         if self.shared.isolated:
-            page.load(None, None, None, js=INERT.format("true"))
-            loaded.success(None, None, None, js=INERT.format("false"))
+            page.load(None, None, None, js=EARLY)
+        loaded.success(None, None, None, js=READY)
         loaded.then(self.list_trainees, session, listed, queue=False, **PRIVATE)
         if self.faces.pack.offered:
             page.load(**self.faces.pack.tick)

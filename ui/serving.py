@@ -56,6 +56,8 @@ def serve(shared: Shared, serving: Serving) -> None:
         OSError: The address is taken, or a folder cannot be written.
     """
     os.environ["GRADIO_TEMP_DIR"] = str(shared.files.cache)  # private, and deleted in the end
+    if serving.space:  # only its proxy reaches the page: it tells whose the requests are
+        os.environ.setdefault("FORWARDED_ALLOW_IPS", "*")
     with tidying(shared):
         Page(shared).build().queue(
             max_size=EVENTS, api_open=False, default_concurrency_limit=2

@@ -33,8 +33,7 @@ ARGUMENTS = [
 START = 120  # seconds
 PATIENCE = 60_000  # milliseconds
 # The page has its session, and what is done there is that session's.
-READY = """() => localStorage.getItem("celeb-basis-session")
-    && !document.querySelector("#tabs").inert"""
+READY = "() => document.querySelector('#tabs')?.ready"
 
 
 @dataclass

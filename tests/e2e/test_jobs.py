@@ -46,6 +46,8 @@ def test_two_browsers_away_from_home_see_nothing_of_each_other(app, chromium):
         expect(stranger.locator("#train-running p")).to_have_count(0)
         stop(again)
         assert "lost its session" not in app.log.read_text()  # nobody was too early for theirs
+        (cookie,) = mine.context.cookies()
+        assert cookie["httpOnly"] and not page.evaluate("document.cookie")
 
 
 def test_a_training_is_found_by_a_new_tab_and_its_end_makes_room_for_the_next_job(browser):
@@ -64,7 +66,7 @@ def test_a_training_is_found_by_a_new_tab_and_its_end_makes_room_for_the_next_jo
     expect(page.locator("#train-stop")).to_be_enabled()
     expect(page.locator("#train-plot svg .mark-line path").first).to_be_attached()
     compose(page, "a photo of a person")
-    expect(page.locator("#compose-status")).to_contain_text("Waiting for the device: 1 before")
+    expect(page.locator("#compose-status")).to_contain_text("Waiting, place 2: 1 job before")
     page.get_by_role("tab", name="Train").click()
     stop(page)
     assert before < step(page.locator("#train-status")) < PAPER_STEPS
