@@ -114,12 +114,13 @@ def test_a_page_on_zero_gpu_trains_and_generates_in_the_forked_process(ran, toon
 def test_each_call_declares_its_seconds_for_the_visitor_who_asked(ran):
     _, asked = ran
     schedules = [query for path, query in asked if path == "/schedule"]
-    assert len(schedules) == 4  # a slice, its images, an image, one refused; none for instant
+    # A slice or more, their images, others, one refused; none for instant.
+    assert len(schedules) >= 4
     assert all(0 < int(query["durationSeconds"]) <= MOST for query in schedules)
     assert all(query["token"].startswith("head.") for query in schedules)
     assert len({query["taskId"] for query in schedules}) == 1
     assert [path for path, _ in asked].count("/allow") == 1  # one worker, used again
-    assert [path for path, _ in asked].count("/release") == 3
+    assert [path for path, _ in asked].count("/release") == len(schedules) - 1
 
 
 def test_a_spent_quota_is_a_plain_message_and_instant_goes_on(ran):

@@ -23,7 +23,7 @@ from celeb_core import (
 from celeb_core.faces import largest_face
 from celeb_core.prompt import PORTRAIT, known_names
 from celeb_core.sampling import decode_preview
-from ui.executor import Executor, InProcess, Watch
+from ui.executor import Executor, Watch
 from ui.grid import Grid
 from ui.images import save_image
 from ui.jobs import Job, SavedImage
@@ -80,7 +80,7 @@ class GenerateJob(Job):
     core: Studio
     workspace: Workspace
     requests: Sequence[ImageRequest]
-    executor: Executor = field(default_factory=InProcess)
+    executor: Executor
     scored: bool = True
     embed_settings: bool = True  # in the files
     images: list[SavedImage] = field(default_factory=list)

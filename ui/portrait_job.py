@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal
 
 from celeb_core import SampleConfig, Studio, parse_prompt
 from celeb_core.prompt import PORTRAIT
-from ui.executor import Executor, InProcess, Watch
+from ui.executor import Executor, Watch
 from ui.gpu_tasks import Batch
 from ui.jobs import Job
 from ui.training_job import RESULT_SEED
@@ -21,7 +21,7 @@ class PortraitJob(Job):
 
     core: Studio
     workspace: Workspace
-    executor: Executor = field(default_factory=InProcess)
+    executor: Executor
 
     def run(self) -> Literal["done", "stopped"]:
         """One after the other."""

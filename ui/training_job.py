@@ -51,7 +51,7 @@ class TrainJob(Job):
     trainees: list[Trainee]
     config: TrainConfig
     estimates: TimeEstimates
-    executor: Executor = field(default_factory=InProcess)
+    executor: Executor
     step: int = 0
     losses: list[tuple[int, tuple[float, ...]]] = field(default_factory=list)  # step, of each
     people: tuple[Identity, ...] = ()  # as they are now
