@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import threading
 import uuid
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +33,7 @@ class PageClient:
         self._widgets = {widget["id"]: widget["props"] for widget in page["components"]}
         self._events = page["dependencies"]
         self._load()
+        threading.Thread(target=self._stay, daemon=True).start()
 
     def __enter__(self) -> PageClient:
         return self
@@ -110,6 +113,15 @@ class PageClient:
             "session_hash": self._tab,
             "trigger_id": None,
         }
+
+    def _stay(self) -> None:
+        """Keep the connection by which the server knows that the tab is open."""
+        with (
+            suppress(httpx.HTTPError, RuntimeError),  # the tab is closed, or the server is killed
+            self._http.stream("GET", f"/gradio_api/heartbeat/{self._tab}", timeout=None) as stream,
+        ):
+            for _ in stream.iter_bytes():
+                pass
 
     def _load(self) -> None:
         """Fire what a browser fires when the page is loaded: it gives the session its cookie."""

@@ -5,6 +5,7 @@ import logging
 
 import gradio as gr
 import pytest
+from gradio.state_holder import StateHolder
 from ui_help import make_page
 
 from celeb_core import CelebError
@@ -137,3 +138,23 @@ def test_every_event_of_the_page_says_that_a_session_is_lost(studio, tmp_path):
         asyncio.run(blocks.process_api(polls[0], [None, "As generated", "no session"]))
     with pytest.raises(CelebError):
         page.compose.results.poll(None, "", "no session")
+
+
+def test_the_state_of_closed_tabs_is_freed_after_a_while(studio, tmp_path):
+    blocks = Page(make_page(studio, tmp_path).shared).build()
+    holder, now = StateHolder(), 0.0
+    holder.set_blocks(blocks)
+    for tab in ("open", "closed", "back"):
+        holder[tab].is_closed = tab != "open"
+
+    def forget() -> set[str]:
+        blocks.forget_closed_tabs(60, lambda: now)
+        return set(holder.session_data)
+
+    assert forget() == {"open", "closed", "back"}
+    now = 59.0
+    holder["back"].is_closed = False
+    assert forget() == {"open", "closed", "back"}
+    now = 61.0
+    assert forget() == {"open", "back"}
+    assert set(holder.time_last_used) == {"open", "back"}

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import html
 import logging
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any
 
 import gradio as gr
@@ -27,6 +29,7 @@ class StudioBlocks(gr.Blocks):
     """
 
     session: gr.Textbox | None = None
+    _closed: Mapping[str, float] = MappingProxyType({})  # tab -> since when
     session_of: Callable[[gr.Request | None], str] = staticmethod(lambda request: "")
 
     async def process_api(
@@ -75,6 +78,21 @@ class StudioBlocks(gr.Blocks):
             value.encode(errors="ignore").decode() if isinstance(value, str) else value
             for value in values
         ]
+
+    def forget_closed_tabs(self, after: float, clock: Callable[[], float] = time.monotonic) -> None:
+        """Free the state of tabs that are closed: gradio keeps it, half a megabyte each.
+
+        Args:
+            after: Seconds; a tab that lost its connection for a moment comes back within these.
+            clock: Returns seconds.
+        """
+        holder, now = self.state_holder, clock()
+        closed = {tab for tab, state in list(holder.session_data.items()) if state.is_closed}
+        self._closed = {tab: self._closed.get(tab, now) for tab in closed}
+        for tab in [tab for tab, since in self._closed.items() if now - since > after]:
+            with holder.lock:
+                holder.session_data.pop(tab, None)
+            holder.time_last_used.pop(tab, None)
 
     def _with_session(self, fn: BlockFunction, values: list[Any], session: str) -> list[Any]:
         pairs = zip(fn.inputs, values, strict=False)  # gradio says if they are too few

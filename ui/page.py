@@ -80,7 +80,7 @@ class Page:
 
     # --- widgets --------------------------------------------------------------------------------
 
-    def build(self) -> gr.Blocks:
+    def build(self) -> StudioBlocks:
         """Lay out everything."""
         page = StudioBlocks(
             title="Celeb Basis Studio", analytics_enabled=False, delete_cache=(3600, 86400)

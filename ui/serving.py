@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from celeb_core.library import PRIVATE_FOLDER
+from ui.blocks import StudioBlocks
 from ui.guard import Guard
 from ui.hosts import SHARE, SHARE_ASSETS, SPACES, Hosts, security_headers
 from ui.limits import MEGABYTE
@@ -24,6 +25,10 @@ log = logging.getLogger(__name__)
 LARGEST_FILE = 100 * MEGABYTE  # at home
 EVENTS = 1000  # of all browsers that may wait for their turn: each is a moment's work
 TIDY_EVERY = 5.0  # seconds
+TABS = 300  # of strangers whose state gradio keeps, half a megabyte each
+CLOSED = 60.0  # seconds after which the state of a closed tab is freed
+# gradio makes a table of its last events after each of them: a thousandth is often enough.
+ANALYTICS = {"GRADIO_ANALYTICS_MAX_EVENTS": "100", "GRADIO_ANALYTICS_CACHE_FREQUENCY": "1000"}
 
 
 @dataclass(frozen=True)
@@ -58,10 +63,12 @@ def serve(shared: Shared, serving: Serving) -> None:
     os.environ["GRADIO_TEMP_DIR"] = str(shared.files.cache)  # private, and deleted in the end
     if serving.space:  # only its proxy reaches the page: it tells whose the requests are
         os.environ.setdefault("FORWARDED_ALLOW_IPS", "*")
-    with tidying(shared):
-        Page(shared).build().queue(
-            max_size=EVENTS, api_open=False, default_concurrency_limit=2
-        ).launch(**launch_options(shared, serving))
+    for name, value in ANALYTICS.items():
+        os.environ.setdefault(name, value)
+    page = Page(shared).build()
+    page.queue(max_size=EVENTS, api_open=False, default_concurrency_limit=2)
+    with tidying(shared, page):
+        page.launch(**launch_options(shared, serving))
 
 
 def launch_options(shared: Shared, serving: Serving) -> dict[str, Any]:
@@ -76,6 +83,7 @@ def launch_options(shared: Shared, serving: Serving) -> dict[str, Any]:
         "css": CSS,
         "js": SCRIPT,
         "app_kwargs": {"lifespan": guard(shared, serving).lifespan},
+        "state_session_capacity": TABS if shared.isolated else 10_000,
         "max_file_size": shared.limits.upload or LARGEST_FILE,
         "allowed_paths": [] if shared.isolated else outside([shared.images, shared.library]),
         "blocked_paths": [str(shared.library.resolve() / PRIVATE_FOLDER)],
@@ -121,7 +129,7 @@ def outside(folders: Sequence[Path]) -> list[str]:
 
 
 @contextmanager
-def tidying(shared: Shared) -> Iterator[None]:
+def tidying(shared: Shared, page: StudioBlocks) -> Iterator[None]:
     """Within the block, what nobody needs any more is deleted every few seconds."""
     over = threading.Event()
 
@@ -129,6 +137,7 @@ def tidying(shared: Shared) -> Iterator[None]:
         while not over.wait(TIDY_EVERY):
             try:
                 shared.tidy()
+                page.forget_closed_tabs(CLOSED)
             except Exception:  # a bug must not end it
                 log.exception("tidying failed")
 
