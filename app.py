@@ -10,6 +10,7 @@ import signal
 import socket
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from celeb_core.temporary_files import private_folder
@@ -28,7 +29,11 @@ from celeb_core.device import DTYPES, MODES  # noqa: E402
 from celeb_core.errors import SaveFailed, UsageError, quote  # noqa: E402
 from celeb_core.face_packs import PACKS, download_pack  # noqa: E402
 from celeb_core.identity import add_samples  # noqa: E402
+from celeb_core.library import PRIVATE_FOLDER  # noqa: E402
+from celeb_core.provenance import load_marker  # noqa: E402
+from celeb_core.safety import OFF, load_safety_checker  # noqa: E402
 from ui import hosting, serving  # noqa: E402
+from ui.api import prepare_mcp  # noqa: E402
 from ui.limits import KINDS, changed  # noqa: E402
 from ui.serving import Serving  # noqa: E402
 from ui.studio import Shared  # noqa: E402
@@ -39,6 +44,8 @@ CHECKS = {
     "identities": value.check_out_folder,
     "names": value.check_file,
     "cache": value.check_may_be_folder,
+    "c2pa_cert": value.check_file,
+    "c2pa_key": value.check_file,
 }
 EPILOG = "Each option can be given as a variable, too: CELEB_MODEL=sd15 is --model sd15."
 
@@ -76,8 +83,12 @@ def serve(options: argparse.Namespace) -> None:
         CelebError: The model or the page cannot be used as the options say.
     """
     value.check_options(options, CHECKS)
+    if options.mcp:
+        prepare_mcp()
     isolated = hosting.isolated(options, os.environ)  # what can be wrong, before a model is loaded
     check_address(options.host, options.port)
+    marks = (options.c2pa_cert, options.c2pa_key, options.invisible_mark)
+    marker = load_marker(options.identities / PRIVATE_FOLDER, *marks)
     if options.get_face_pack:
         logging.info(PACKS[options.get_face_pack].licence)
         options.face_pack = download_pack(options.get_face_pack)
@@ -103,6 +114,8 @@ def serve(options: argparse.Namespace) -> None:
     logging.info(core.models.note)
     if not core.faces.ready:
         logging.warning("There is no face pack yet: the page's Faces tab says how to get one.")
+    safety = options.safety or ("on" if isolated else "off")
+    core = replace(core, safety=load_safety_checker(safety, core.models))
     limits = KINDS[options.limits or ("public" if isolated else "none")]
     shared = Shared(
         core,
@@ -110,6 +123,7 @@ def serve(options: argparse.Namespace) -> None:
         isolated=isolated,
         accounts=isolated and bool(options.auth),
         limits=changed(limits, options.limit),
+        marker=marker,
     )
     if ZERO_GPU:
         from ui.zero_gpu import use_zero_gpu
@@ -164,6 +178,7 @@ def launch(shared: Shared, options: argparse.Namespace) -> None:
         allowed_hosts=[*options.allowed_host, *hosting.names(options.root_path, os.environ)],
         root_path=options.root_path or "",
         space=hosting.is_space(os.environ),
+        mcp=options.mcp,
     )
     serving.serve(shared, page)
 
@@ -226,6 +241,7 @@ def parser() -> argparse.ArgumentParser:
         default=[],
         help="one of the limits, such as jobs=5 or images=none; see docs/hosting.md",
     )
+    options.add_argument("--mcp", action="store_true", help="be an MCP server too, see docs/api.md")
     options.add_argument(
         "--identities", type=value.path, default=LIBRARY, help="folder of your people"
     )
@@ -247,6 +263,21 @@ def parser() -> argparse.ArgumentParser:
     )
     options.add_argument("--dtype", choices=DTYPES, help="of the UNet; the device's by default")
     options.add_argument("--memory", choices=MODES, help="how lean; by the free memory by default")
+    options.add_argument(
+        "--safety",
+        type=value.source,
+        metavar="on|off|MODEL",
+        help="check generated images before they are saved or shown. on: by the model's own "
+        f"checker; MODEL: by that of another model, or by an image classifier. {OFF}. "
+        "By default on for strangers (--host, --share), off at home",
+    )
+    options.add_argument(
+        "--c2pa-cert", type=value.path, help="PEM: certificates to sign images with (C2PA)"
+    )
+    options.add_argument("--c2pa-key", type=value.path, help="PEM: the signer's private key")
+    options.add_argument(
+        "--invisible-mark", action="store_true", help="mark the pixels, too, by TrustMark"
+    )
     options.add_argument("--compile", action="store_true", help="compile the UNet's blocks")
     return options
 

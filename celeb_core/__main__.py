@@ -40,6 +40,11 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
         "check": value.check_file,
         "help": "a name of your library, or an identity file",
     },
+    "photo as any image": {
+        "type": value.path,
+        "check": value.check_file,
+        "help": "image, GIF or MP4",
+    },
     "photo": {"type": value.path, "check": value.check_file, "help": "of the person"},
     "photos": {
         "type": value.path,
@@ -195,6 +200,7 @@ COMMANDS: dict[str, tuple[Any, ...]] = {
     "export": (cli.export, "embeddings", "person", *EXPORT),
     "import": (cli.import_file, "identities", "file", *IMPORT),
     "score": (cli.score, None, "photo", "images", "--face", *STUDIO),
+    "check-image": (cli.check_image, None, "photo as any image", "--identities"),
     "basis": (cli.basis, None, "--components", *MODEL, "--out as a file"),
     "prepare": (cli.prepare, None, "--level", "--made-by", *STUDIO, "--out as a file"),
     "refine": (cli.refine, None, "folder", *REFINE),

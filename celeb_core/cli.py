@@ -22,11 +22,13 @@ from celeb_core.doctor import examine
 from celeb_core.errors import CelebError, FeatureMissing, SaveFailed, UsageError
 from celeb_core.faces import find_face, largest_face, quality_notes
 from celeb_core.image_file import load_photo
+from celeb_core.library import PRIVATE_FOLDER
 from celeb_core.models import Models, load_models
 from celeb_core.prepare import names
 from celeb_core.prepare.preparation import prepare_model
 from celeb_core.prepare.refinement import RefineConfig, refine_initialisation
 from celeb_core.prompt import hints, parse_prompt
+from celeb_core.provenance import Marker, load_key, load_marker
 from celeb_core.scoring import score_image
 from celeb_core.studio import Studio, calibration_path, load_studio
 from celeb_core.textual_inversion import export_identity, import_identities, usage_notes
@@ -70,6 +72,7 @@ def generate(options: Namespace) -> None:
     """Generate images from a prompt."""
     studio, library, config = _sampling(options)
     prompt, count = parse_prompt(options.prompt, library), config.num_images
+    marker = load_marker(options.identities / PRIVATE_FOLDER)
     for hint in hints(prompt, studio.models.names):
         logging.warning("hint: %s", hint)
     slug = re.sub(r"[^a-z0-9]+", "-", options.prompt.lower()).strip("-")[:60] or "image"
@@ -83,13 +86,14 @@ def generate(options: Namespace) -> None:
 
             images = sampling.generate(prompt, studio.models, studio.basis, batch, on_step=on_step)
             for seed, image in enumerate(images, start=batch.seed):
-                outputs.save_image(image, options.out / f"{slug}-{seed}.png")
+                outputs.save_image(image, options.out / f"{slug}-{seed}.png", marker)
 
 
 def interpolate_people(options: Namespace) -> None:
     """Generate images that lead from one person to another."""
     studio, library, config = _sampling(options)
     config, count = replace(config, num_images=1), options.num_images or 9
+    marker = load_marker(options.identities / PRIVATE_FOLDER)
     bound = [parse_prompt(text, library) for text in options.ends]
     # What has no placeholder is a celebrity's name.
     a, b = (next(iter(prompt.identities.values()), prompt.text) for prompt in bound)
@@ -99,7 +103,7 @@ def interpolate_people(options: Namespace) -> None:
         text = options.template.replace("{}", "<mix>")
         prompt = parse_prompt(text, {**library, "mix": mixture})
         (image,) = sampling.generate(prompt, studio.models, studio.basis, config)
-        outputs.save_image(image, options.out / f"mix-{index:02}.png")
+        outputs.save_image(image, options.out / f"mix-{index:02}.png", marker)
 
 
 def export(options: Namespace) -> None:
@@ -232,6 +236,12 @@ def pack(options: Namespace) -> None:
     with tqdm(desc=options.pack, unit="B", unit_scale=True) as bar:
         folder = face_packs.download_pack(options.pack, options.root, partial(_advance, bar))
     print(folder)
+
+
+def check_image(options: Namespace) -> None:
+    """Tell whether an image was generated here, by its mark."""
+    marker = Marker(load_key(options.identities / PRIVATE_FOLDER, make=False))
+    print(f"{options.photo}: {marker.examine(options.photo).text}")
 
 
 def evaluate(options: Namespace) -> None:

@@ -33,6 +33,7 @@ KIND = "celeb-identity"
 FORMAT = f"{KIND} 1"
 SUFFIX, SAMPLE_SUFFIX = ".safetensors", ".sample.safetensors"  # a user's own goes first
 SAMPLES = ASSETS.parent / "identities"  # their folder, in a checkout and in an installed package
+KEY_FILE = "mark.key"  # in a library's private folder: what marks generated images, and no person
 MAX_NAME = 64
 MAX_BYTES = 3072  # of a model with one text encoder; two encoders have twice as many numbers
 MAX_READ = 16 * MAX_BYTES  # of a file that another program wrote, with numbers in float64
@@ -194,8 +195,8 @@ def list_identities(
 
 
 def add_samples(folder: Path) -> None:
-    """Put the sample people into a library that does not exist yet, or raise SaveFailed."""
-    if not folder.is_dir():
+    """Put the sample people into a library without any file yet, or raise SaveFailed."""
+    if not any(path.is_file() and path.name != KEY_FILE for path in folder.rglob("*")):
         for path in SAMPLES.glob(f"*{SAMPLE_SUFFIX}"):
             write_atomically(folder / path.name, path.read_bytes())
 

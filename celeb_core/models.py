@@ -1,8 +1,9 @@
 """The loaded diffusion model, frozen, and what its folder says about it.
 
 Optional files of a model folder, each turning a feature on: `studio.json` (title, note for photos
-without a face, defaults), `faces/` (insightface pack), `clip/`, `judge.onnx`, `reader.onnx` with
-`reader.json`, `names.txt`, `basis.pt`, `calibration.safetensors`, `evaluation/`.
+without a face, defaults, whether its images need a safety check), `faces/` (insightface pack),
+`clip/`, `judge.onnx`, `reader.onnx` with `reader.json`, `names.txt`, `basis.pt`,
+`calibration.safetensors`, `evaluation/`.
 """
 
 import inspect

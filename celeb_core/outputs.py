@@ -1,6 +1,5 @@
 """What commands write: checked before the work, and never in the place of something else."""
 
-import io
 import sys
 from argparse import Namespace
 from collections.abc import Mapping, Sequence
@@ -15,6 +14,7 @@ from celeb_core.errors import SaveFailed, UsageError
 from celeb_core.files import check_writable, read_bytes, write_atomically, write_new
 from celeb_core.identity import file_name
 from celeb_core.library import bin_folder, save_people
+from celeb_core.provenance import Marker
 from celeb_core.types import Identity
 
 
@@ -56,11 +56,9 @@ def save_new_people(people: Sequence[Identity], options: Namespace) -> list[Path
     return saved
 
 
-def save_image(image: Image.Image, path: Path) -> None:
-    """Save an image under a name that no other file has, and print that."""
-    buffer = io.BytesIO()
-    image.save(buffer, format="PNG")
-    tqdm.write(str(write_new(path, buffer.getvalue())))  # beside a bar
+def save_image(image: Image.Image, path: Path, marker: Marker) -> None:
+    """Save a generated image under a name that no other file has, and print that."""
+    tqdm.write(str(write_new(path, marker.png(image, None))))  # beside a bar
 
 
 def save_files(contents: Mapping[Path, bytes], replace: bool) -> None:

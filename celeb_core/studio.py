@@ -13,6 +13,7 @@ from celeb_core.face_packs import usual_pack
 from celeb_core.faces import FaceModel, load_face_model
 from celeb_core.loading import is_tiny_vae, resolve
 from celeb_core.models import Models, load_models, read_about
+from celeb_core.safety import SafetyChecker
 from celeb_core.sampling import load_tiny_vae
 from celeb_core.scoring import Scorers, load_scorers
 from celeb_core.types import Calibration, CelebBasis, Framing
@@ -31,6 +32,7 @@ class Studio:
     scorers: Scorers
     cache: Path | None = None  # folder for bases and calibrations
     named: str | Path | None = None  # calibration that was asked for
+    safety: SafetyChecker | None = None  # of generated images, before they are saved or shown
 
 
 def load_studio(

@@ -40,6 +40,7 @@ from celeb_core.types import (
     recipe,
 )
 
+MAX_CONSENT = 60  # characters
 FORMATS = ("celeb-training 2", "celeb-training 1")  # of checkpoints; the first one is written
 
 
@@ -74,6 +75,7 @@ class Training:
         self.config = config = config or recipe("best", calibration)
         check_config(config)
         self.names = _checked_names(people)
+        self.consents = tuple(person.consent[:MAX_CONSENT] for person in people)
         self.models, self.basis, self.recogniser = models, basis, recogniser
         means = [torch.stack([face.embedding for face in p.faces]).mean(0) for p in people]
         self.faces = functional.normalize(torch.stack(means).float(), dim=-1).to(models.device)
@@ -169,9 +171,11 @@ class Training:
         # Rounded as the file rounds it: what is previewed is what is saved.
         coefficients = self.mapper.settled(self.kept, share).half().float().cpu()
         settings = {"preset": config.preset, "trained": self.step, **config.unusual()}
-        labels = (self.basis.id, self.models.id, self.recogniser, settings)
-        pairs = zip(self.names, coefficients, strict=True)
-        people = tuple(Identity(name, numbers, *labels) for name, numbers in pairs)
+        labels = (self.basis.id, self.models.id, self.recogniser)
+        people = tuple(
+            Identity(name, numbers, *labels, settings | ({"consent": consent} if consent else {}))
+            for name, numbers, consent in zip(self.names, coefficients, self.consents, strict=True)
+        )
         times, checkpoint = (self.seconds(), left), partial(take_checkpoint, self)
         return TrainStep(self.step, config.steps, losses, *times, people, checkpoint)
 

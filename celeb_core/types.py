@@ -52,6 +52,7 @@ class Person:
 
     name: str
     faces: tuple[Face, ...]
+    consent: str = ""  # what is known of it, to be written into the identity
 
 
 @dataclass(frozen=True, eq=False)

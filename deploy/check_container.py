@@ -1,7 +1,8 @@
 """Build the container's image and check its health: python -m deploy.check_container.
 
-With docker, podman or buildah. Where none of them works, the Dockerfile's steps are run in a new
-folder, but for those that need a system of its own (apt-get, useradd), and as the user “nobody”.
+With docker where its engine answers, or with the builder that is named. Otherwise the Dockerfile's
+steps are run in a new folder, but for those that need a system of its own (apt-get, useradd), and
+the program as the user “nobody”.
 """
 
 from __future__ import annotations
@@ -33,7 +34,9 @@ OF_SYSTEM = ("apt-get", "useradd")  # first words of what is not run in a folder
 def main(arguments: Sequence[str] | None = None) -> int:
     """Build, run, check, stop; return the exit code."""
     options = command_line.Parser(description=__doc__.partition("\n")[0])
-    options.add_argument("--builder", choices=(*BUILDERS, "none"), help="the first that works")
+    options.add_argument(
+        "--builder", choices=(*BUILDERS, "none"), help="docker by default where its engine answers"
+    )
     options.add_argument(
         "--build-arg", action="append", default=[], metavar="NAME=VALUE", help="of the Dockerfile"
     )
@@ -50,7 +53,7 @@ def check(options: argparse.Namespace) -> None:
         CelebError: A step failed, or the page did not answer.
     """
     steps = instructions()
-    builder = options.builder or next(filter(works, BUILDERS), "none")
+    builder = options.builder or ("docker" if succeeds(["docker", "info"]) else "none")
     print(f"builder: {builder}", flush=True)
     if builder == "none":
         with tempfile.TemporaryDirectory(prefix="celeb-basis-container-") as name:
@@ -64,11 +67,6 @@ def check(options: argparse.Namespace) -> None:
     running = in_buildah(steps) if builder == "buildah" else in_engine(builder)
     with running as command:
         wait(lambda: succeeds([*command, *health_command(steps)]))
-
-
-def works(builder: str) -> bool:
-    """Return whether a builder is installed and, if it needs one, its engine answers."""
-    return shutil.which(builder) is not None and succeeds([builder, "info"])
 
 
 @contextmanager
@@ -196,6 +194,8 @@ def run(
 
 def succeeds(command: Sequence[str]) -> bool:
     """Return whether a command ends with exit code 0, and hide what it prints."""
+    if not shutil.which(command[0]):
+        return False
     return subprocess.run(command, capture_output=True, check=False).returncode == 0
 
 

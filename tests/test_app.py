@@ -34,6 +34,39 @@ def refused(tmp_path, monkeypatch, capsys):
     return call
 
 
+@pytest.fixture
+def served(studio, tmp_path, monkeypatch):
+    """Start the page of the tiny model, and return what would be served."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(app, "load_studio", lambda *_, **__: studio)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    found = []
+    monkeypatch.setattr(app, "launch", lambda shared, options: found.append(shared))
+
+    def call(*arguments: str):
+        assert app.main(["--identities", "people", *arguments]) == 0
+        return found[-1]
+
+    return call
+
+
+def test_images_of_strangers_are_checked_and_at_home_it_is_a_choice(served, capsys):
+    assert served().core.safety is None
+    assert served("--host", "0.0.0.0", "--safety", "off").core.safety is None
+    for arguments in (["--host", "0.0.0.0"], ["--share"], ["--safety", "on"]):
+        assert app.main(arguments) == 2  # the tiny model has no checker
+        message = capsys.readouterr().err
+        assert "Tinyville has no safety checker" in message and "--safety off" in message
+    assert app.main(["--safety", "nowhere"]) == 1
+
+
+def test_all_sessions_mark_their_images_with_one_key_of_the_owners(served, tmp_path):
+    shared = served("--host", "0.0.0.0", "--safety", "off")
+    one, two = (shared.workspace(shared.new_session()).marker for _ in range(2))
+    assert one is two and (tmp_path / "people" / ".studio" / "mark.key").is_file()
+    assert served().marks.key == one.key
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -56,6 +89,10 @@ def refused(tmp_path, monkeypatch, capsys):
         (("--identities", "file"), "file is no folder"),
         (("--identities", "file/people"), "file is no folder"),
         (("--identities", ""), "it is empty"),
+        (("--safety", ""), "it is empty"),
+        (("--c2pa-cert", "file"), "together"),
+        (("--c2pa-cert", "nowhere", "--c2pa-key", "file"), "There is no file nowhere"),
+        (("--c2pa-cert", "file", "--c2pa-key", "file"), "cannot sign images"),
     ],
 )
 def test_wrong_usage_is_exit_code_two(arguments, message, refused):

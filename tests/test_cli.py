@@ -109,13 +109,18 @@ def test_photos_may_be_called_anything(run):
     assert list(list_identities(Path("identities"))) == ["写真 ñ"]
 
 
-def test_interpolate_celebrities_and_identities(run):
+def test_interpolate_celebrities_and_identities(run, capsys):
     assert run("train", "ada.png", "--name", "ada", "--steps", "1") == 0
     strip = ("--num-images", "3", "--out", "strip")
     assert run("interpolate", "<ada>", celebrity_names()[0], *strip) == 0
     files = sorted(Path("strip").iterdir())
     assert [file.name for file in files] == ["mix-00.png", "mix-01.png", "mix-02.png"]
     assert len({file.read_bytes() for file in files}) == 3
+    capsys.readouterr()
+    assert main(["check-image", "strip/mix-00.png"]) == 0
+    assert "strip/mix-00.png: Made here" in capsys.readouterr().out
+    assert main(["check-image", "ada.png", "--identities", "nowhere"]) == 0
+    assert "proves nothing" in capsys.readouterr().out and not Path("nowhere").exists()
 
 
 def test_export_and_import(run, basis, capsys):

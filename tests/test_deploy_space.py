@@ -88,10 +88,11 @@ def test_the_files_that_are_preloaded_are_those_that_are_loaded(about: dict[str,
     hub_id, names, commit = line.split()
     assert (hub_id, commit) == (STABLE_DIFFUSION, REVISIONS[STABLE_DIFFUSION])
     files = names.split(",")
-    for part in ("text_encoder", "unet", "vae"):
+    for part in ("text_encoder", "unet", "vae", "safety_checker"):
         (weights,) = choose_weights(hub_id, part, files, half=True)
         assert weights in files and f"{part}/config.json" in files
-    assert len(files) == 12  # as many as a download of ours
+    assert "feature_extractor/preprocessor_config.json" in files
+    assert len(files) == 15  # as many as downloads of ours
 
 
 def test_the_space_holds_what_the_page_needs_and_no_more(space: Path) -> None:

@@ -12,7 +12,9 @@ from safetensors.torch import save_file
 
 from celeb_core import (
     Identity,
+    TrainConfig,
     find_identity,
+    fit,
     list_identities,
     load_identity,
     rename_identity,
@@ -27,9 +29,11 @@ from celeb_core.errors import (
     SaveFailed,
 )
 from celeb_core.identity import (
+    KEY_FILE,
     MAX_BYTES,
     SAMPLE_SUFFIX,
     SAMPLES,
+    add_samples,
     check_name,
     file_name,
     identity_path,
@@ -291,3 +295,26 @@ def test_a_persons_own_file_goes_before_a_sample_of_the_same_name(ada, tmp_path)
     assert dict(find_identity("ada", tmp_path).settings) == {"trained": 7}
     identity_path("ada", tmp_path).unlink()
     assert dict(list_identities(tmp_path)["ada"].settings) == SETTINGS
+
+
+def test_a_library_with_nothing_but_the_key_of_marks_still_gets_the_samples(tmp_path):
+    (tmp_path / ".studio").mkdir()
+    (tmp_path / ".studio" / KEY_FILE).write_text("key")
+    add_samples(tmp_path)
+    added = set(list_identities(tmp_path))
+    assert added
+    for path in tmp_path.glob(f"*{SAMPLE_SUFFIX}"):
+        path.unlink()
+    (tmp_path / "notes").write_text("")
+    add_samples(tmp_path)
+    assert not list_identities(tmp_path)
+
+
+def test_what_is_known_of_consent_is_in_the_file(people, models, basis, tmp_path):
+    asked = replace(people[0], consent="2026-11-30, stated by the user")
+    config = TrainConfig(steps=0)
+    made = fit([asked, people[1]], models, basis, config)
+    path = save_identity(made["ada"], tmp_path)
+    assert load_identity(path).settings["consent"] == asked.consent
+    assert path.stat().st_size <= MAX_BYTES
+    assert "consent" not in made["bob"].settings

@@ -18,6 +18,10 @@ NAMES = tuple(celebrity_names()[:16])
 SMALL = Level(names=16, sampling_steps=1, stand_ins=2, search=False)
 
 
+def short_recipe(preset, calibration):
+    return recipe(preset, calibration).changed(steps=1, batch_size=1, views=1)
+
+
 @pytest.fixture(scope="module")
 def few(studio):
     """A studio with few celebrities, whose portraits all show a face; trainings are short."""
@@ -32,8 +36,7 @@ def few(studio):
         patch.setattr(self_check_module, "generate_each", generate_each)
         patch.setitem(LEVELS, "quick", SMALL)
         patch.setattr(calibration_module, "TEXT_MIXTURES", 100)
-        short = TrainConfig().changed(steps=1, batch_size=1, views=1)
-        patch.setitem(self_check_module.self_check.__kwdefaults__, "initial", short)
+        patch.setattr(module, "recipe", short_recipe)
         yield replace(studio, basis=replace(studio.basis, names=NAMES)), generated
 
 
@@ -110,7 +113,7 @@ def test_names_are_spread_over_the_list():
 
 def test_the_cost_is_counted_in_latents(few):
     studio, _ = few
-    config = module.TrainConfig()
+    config = TrainConfig()
     trial = 2 * (config.steps * config.batch_size * 3 + 4 * 2)
     assert planned_cost(SMALL, studio) == 16 * 2 + trial + 2 * 6 * 350
     searched = planned_cost(replace(SMALL, search=True), studio)

@@ -4,12 +4,16 @@ import re
 import shutil
 from dataclasses import replace
 
+from conftest import portrait
+from PIL import Image
 from ui_help import make_page
 
 import app
 from celeb_core import __version__, load_studio, save_calibration
 from celeb_core.face_packs import AURAFACE
+from celeb_core.provenance import Marker
 from ui.about import TEXT, revision, rows
+from ui.images import save_generated
 from ui.widgets import facts
 
 
@@ -90,3 +94,48 @@ def test_who_prepared_the_model_and_how_well(studio, calibration):
     assert shown["Self-check"].startswith("identity score over that by name: 0.95, 0.87")
     assert shown["Training settings"] == "shrink 0.9, steps 60"
     assert "Prepared" not in rows(replace(studio, calibration=calibration))
+
+
+def uploaded(page, image, name="made.png", session=""):
+    path = page.shared.files.cache / ("a" * 64) / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    image.save(path) if isinstance(image, Image.Image) else path.write_bytes(image)
+    page.shared.uploads.add(session, path, path.stat().st_size)
+    return path
+
+
+def test_the_page_knows_what_it_has_made_and_claims_nothing_else(studio, tmp_path):
+    page = make_page(studio, tmp_path)
+    about = page.about.made_here
+    path = uploaded(page, page.shared.marks.png(portrait(), {"prompt": "<ada>"}))
+    said = about.check(str(path), "")[about.answer]
+    assert "Made here" in said and "ada" not in said.replace("made", "")
+    assert not path.exists()
+    strangers = Marker(b"stranger").png(portrait(), None)
+    assert "another installation" in about.check(str(uploaded(page, strangers)), "")[about.answer]
+    said = about.check(str(uploaded(page, portrait(), "<b>.png")), "")[about.answer]
+    assert "proves nothing" in said and "<b>" not in said
+    said = about.check(str(uploaded(page, b"text", "notes.txt")), "")[about.answer]
+    assert "notes.txt" in said and "no image" in said and str(tmp_path) not in said
+
+
+def test_sessions_that_are_apart_have_one_mark_that_names_none(studio, tmp_path):
+    page = make_page(studio, tmp_path, isolated=True)
+    about = page.about.made_here
+    one, two = (page.shared.new_session() for _ in range(2))
+    target = tmp_path / "made.png"
+    save_generated(portrait(), target, None, page.shared.workspace(one).marker)
+    path = uploaded(page, target.read_bytes(), session=two)
+    assert "Made here" in about.check(str(path), two)[about.answer]
+    kept = tmp_path / "identities" / ".studio" / "mark.key"
+    about.check(str(kept), two)
+    about.check(str(target), two)  # a path is no upload
+    assert kept.is_file() and target.is_file()
+
+
+def test_it_says_whether_images_are_checked(studio, tmp_path):
+    (tmp_path / "studio.json").write_text('{"needs_safety_check": false}')
+    drawn = replace(studio.models, folder=tmp_path)
+    assert "not checked" in rows(studio)["Safety"]
+    assert "need none" in rows(replace(studio, models=drawn))["Safety"]
+    assert "before they are saved" in rows(replace(studio, safety=lambda images: []))["Safety"]

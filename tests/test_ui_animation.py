@@ -6,9 +6,11 @@ from conftest import celebrity_names
 from PIL import Image
 from ui_help import finish, make_page
 
+from celeb_core.provenance import Marker
 from ui.animation_files import HOLD, save_animation, there_and_back
 from ui.gallery import AS_GENERATED, NOTHING
 
+MARKER = Marker(b"key")
 A, B = celebrity_names()[:2]
 
 
@@ -42,7 +44,7 @@ def test_a_film_goes_there_and_back_without_a_jump(images):
 
 
 def test_every_format_holds_every_image_and_loops(images, tmp_path):
-    files = save_animation(images, tmp_path / "animation", lambda: False)
+    files = save_animation(images, tmp_path / "animation", lambda: False, MARKER)
     assert list(files) == ["MP4", "WebP", "GIF"]
     frames = len(there_and_back(images))
     for name in ("WebP", "GIF"):
@@ -60,7 +62,7 @@ def test_the_mp4_can_be_read_and_has_the_colours(images, tmp_path):
     import cv2
 
     video = cv2.VideoCapture(
-        str(save_animation(images, tmp_path / "animation", lambda: False)["MP4"])
+        str(save_animation(images, tmp_path / "animation", lambda: False, MARKER)["MP4"])
     )
     assert int(video.get(cv2.CAP_PROP_FRAME_COUNT)) == len(there_and_back(images))
     shades = [video.read()[1][10, 10] for _ in there_and_back(images)]
@@ -70,7 +72,7 @@ def test_the_mp4_can_be_read_and_has_the_colours(images, tmp_path):
 
 
 def test_a_stopped_film_is_none(images, tmp_path):
-    assert save_animation(images, tmp_path / "animation", lambda: True) is None
+    assert save_animation(images, tmp_path / "animation", lambda: True, MARKER) is None
 
 
 def test_only_what_is_missing_between_the_images_is_generated(page, session):

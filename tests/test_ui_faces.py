@@ -4,6 +4,7 @@ import io
 import secrets
 import shutil
 from dataclasses import replace
+from datetime import date
 from pathlib import Path
 
 import gradio as gr
@@ -14,9 +15,10 @@ from test_faces import two_faces
 from ui_help import make_page, selected
 
 from celeb_core import load_studio
-from celeb_core.errors import SettingsError
+from celeb_core.errors import CelebError, SettingsError
 from ui.names import name_hint
 from ui.photo_view import Choice
+from ui.trainee_files import MADE_UP
 
 
 @pytest.fixture
@@ -308,3 +310,30 @@ def test_an_example_is_not_joined_with_photos_of_another_person(with_examples, t
     upload(with_examples, *[stored(tmp_path, portrait(255 - 25 * n), f"{n}.png") for n in (0, 1)])
     shown = faces.example("", selected(3))
     assert shown[faces.view.name] == "Drew" and not shown[faces.view.join]["visible"]
+
+
+def test_consent_is_asked_once_per_person_and_recorded(page, view):
+    workspace = page.shared.workspace("")
+    first, second, third = (workspace.add_photo(portrait(shade), "x") for shade in (255, 230, 200))
+    workspace.enlist(first, 0, "ada", consent=True)
+    choice = view.show(workspace, second)[view.choice]
+    asked = page.faces.check("ada", False, choice, "")
+    assert not asked[view.consent]["visible"] and asked[view.use_button]["interactive"]
+    asked = page.faces.check("bob", False, choice, "")
+    assert asked[view.consent]["visible"] and not asked[view.use_button]["interactive"]
+    workspace.enlist(second, 0, "ada", consent=False)
+    with pytest.raises(CelebError, match="Tick"):
+        workspace.enlist(third, 0, "bob", consent=False)
+    assert workspace.trainee("ada").consent == f"{date.today()}, stated by the user"
+    again = make_page(page.shared.core, page.shared.library.parent).shared.workspace("")
+    assert again.trainee("ada").consent == workspace.trainee("ada").consent
+
+
+def test_a_made_up_face_says_nothing_of_the_consent_of_a_person(page):
+    workspace = page.shared.workspace("")
+    example = workspace.add_photo(portrait(), "Ash", example=True)
+    assert workspace.enlist(example, 0, "Ash", consent=False).consent == MADE_UP
+    with pytest.raises(CelebError, match="Tick"):
+        workspace.enlist(workspace.add_photo(portrait(), "x"), 0, "Ash", consent=False)
+    listed = workspace.enlist(workspace.add_photo(portrait(), "x"), 0, "Ash", consent=True)
+    assert "stated by the user" in listed.consent

@@ -49,14 +49,15 @@ class Site:
             Route("/{path:path}", self._echo, methods=["GET", "POST"]),
         ]
         self.app = Starlette(routes=routes, lifespan=self.guard.lifespan)
+        self.app.auth = None  # as gradio has it: no login
         self.app.cookie_id, self.app.tokens = "7", {"token-of-ada": "ada", "token-of-bob": "bob"}
 
-    def visit(self, visit: Visit, https: bool = False) -> Any:
-        """Run a visit to the app."""
+    def visit(self, visit: Visit, https: bool = False, root: str = "") -> Any:
+        """Run a visit to the app, which a proxy serves under `root`."""
 
         async def within() -> Any:
             async with self.app.router.lifespan_context(self.app):
-                transport = httpx.ASGITransport(self.app)
+                transport = httpx.ASGITransport(self.app, root_path=root)
                 address = f"http{'s' * https}://127.0.0.1:7860"
                 async with httpx.AsyncClient(transport=transport, base_url=address) as client:
                     return await visit(client)
@@ -140,6 +141,17 @@ def test_a_session_is_in_a_cookie_that_no_script_reads(site):
     assert site.sessions.is_ours(after.json()["session"])
     _, arrived, _ = site.visit(visit, https=True)  # within the frame of another site
     assert "HttpOnly; SameSite=None; Secure; Partitioned" in arrived.headers["set-cookie"]
+
+
+@pytest.mark.parametrize(
+    ("root", "path"),
+    [("", "/"), ("/studio", "/studio"), ("https://a.example", "/"), ("https://a.example/b", "/b")],
+)
+def test_the_cookie_is_for_what_the_proxy_serves(root, path, site):
+    async def visit(client: httpx.AsyncClient) -> str:
+        return (await client.get("/arrive")).headers["set-cookie"]
+
+    assert f"; Path={path};" in site.visit(visit, root=root)
 
 
 def test_a_made_up_session_is_none(site):

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import argparse
+import asyncio
 import os
+from dataclasses import fields
+from pathlib import Path
 
 import pytest
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 import app
 from celeb_core.errors import UsageError
 from ui import hosting
+from ui.limits import MEGABYTE, PUBLIC, Limits
 
 
 @pytest.fixture
@@ -159,3 +164,28 @@ def test_the_page_may_be_called_by_the_names_that_it_is_served_under():
         "ada-studio.hf.space"
     ]
     assert hosting.names(None, {}) == []
+
+
+def test_a_spaces_proxies_are_believed_and_visitors_are_not():
+    visitor, invented, proxy = "203.0.113.7", "198.51.100.1", "10.20.1.2"
+    seen = []
+
+    async def page(scope, receive, send):
+        seen.append(scope["client"][0])
+
+    for caller in (proxy, visitor):
+        headers = [(b"x-forwarded-for", f"{invented}, {visitor}".encode())]
+        scope = {"type": "http", "client": (caller, 1), "headers": headers}
+        asyncio.run(ProxyHeadersMiddleware(page, hosting.SPACE_PROXIES)(scope, None, None))
+    assert seen == [visitor, visitor]
+
+
+def test_the_page_about_hosting_tells_every_limit():
+    text = (Path(__file__).parent.parent / "docs" / "hosting.md").read_text(encoding="utf-8")
+    for limit in fields(Limits):
+        assert f"`{limit.name}`" in text
+    for limit in ("jobs", "images", "seconds", "people", "photos", "requests", "absence"):
+        assert f"| `{limit}` | {getattr(PUBLIC, limit):g} |" in text
+    for limits in (("upload", "uploads", "all_uploads"), ("storage", "disk"), ("memory",)):
+        shown = ", ".join(f"{getattr(PUBLIC, limit) // MEGABYTE}" for limit in limits)
+        assert f"| {', '.join(f'`{limit}`' for limit in limits)} | {shown} MB |" in text

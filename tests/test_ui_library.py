@@ -110,6 +110,14 @@ def test_a_click_shows_all_that_is_known(page, library):
     assert library.pick("", selected(7))[library.picked] == ""
 
 
+def test_what_is_known_of_consent_is_shown(page, library):
+    workspace = page.shared.workspace("")
+    assert "Consent" not in library.refresh("ada", "")[library.facts]
+    ada = workspace.people()["ada"]
+    workspace.save_person(replace(ada, settings={"consent": "2026-11-30, stated by the user"}))
+    assert "2026-11-30, stated by the user" in library.refresh("ada", "")[library.facts]
+
+
 def test_a_new_name_goes_to_the_file_the_portrait_and_the_photos(page, library):
     workspace = page.shared.workspace("")
     workspace.enlist(workspace.add_photo(portrait(), "a"), 0, "ada", consent=True)

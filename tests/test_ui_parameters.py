@@ -3,7 +3,8 @@ from __future__ import annotations
 import pytest
 from PIL import Image
 
-from ui.images import save_image
+from celeb_core.provenance import Marker
+from ui.images import save_generated
 from ui.parameters import MAX_CHARACTERS, parse_parameters
 
 A1111 = """a photo of <ada>, (smiling:1.2),
@@ -89,5 +90,5 @@ def test_what_we_write_into_images_is_read(tmp_path):
         "prompt": "a photo of <ada>", "negative_prompt": "hat", "seed": 5, "steps": 2,
         "guidance": 3.0, "scheduler": "euler a", "width": 128, "height": 192,
     }  # fmt: skip
-    save_image(Image.new("RGB", (8, 8)), tmp_path / "a.png", settings)
+    save_generated(Image.new("RGB", (16, 16)), tmp_path / "a.png", settings, Marker(b"key"))
     assert parse_parameters(Image.open(tmp_path / "a.png").text["parameters"]) == settings

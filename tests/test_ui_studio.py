@@ -15,6 +15,7 @@ import app
 from celeb_core import CelebError, fit, load_studio, save_calibration, save_identity
 from celeb_core.studio import with_calibration
 from celeb_core.types import Framing, TrainConfig
+from ui.api import endpoints
 from ui.limits import DAY
 from ui.page import Page
 from ui.serving import Serving, credentials
@@ -102,10 +103,12 @@ def test_what_sessions_leave_behind_is_deleted_after_a_day(studio, tmp_path):
     assert not old.exists()
 
 
-def test_the_page_offers_no_public_endpoint(studio, tmp_path):
-    blocks = Page(make_shared(studio, tmp_path)).build()
-    assert blocks.fns
-    assert not any(fn.api_visibility == "public" for fn in blocks.fns.values())
+def test_the_page_offers_no_public_endpoint_but_the_api(studio, tmp_path):
+    shared = make_shared(studio, tmp_path)
+    blocks = Page(shared).build()
+    public = [fn.api_name for fn in blocks.fns.values() if fn.api_visibility == "public"]
+    assert public == [endpoint.__name__ for endpoint in endpoints(shared)]
+    assert len(blocks.fns) > 2 * len(public)
 
 
 def test_a_share_link_never_goes_without_a_password():

@@ -280,6 +280,7 @@ def test_a_restarted_app_offers_to_go_on(page, studio, tmp_path):
     until(lambda: again.step > job.step)
     train.stop("")
     finish(again)
+    assert "stated by the user" in again.people[0].settings["consent"]
 
 
 def test_a_training_of_the_version_before_goes_on(studio, tmp_path, models, basis):
@@ -303,7 +304,9 @@ def test_a_training_of_the_version_before_goes_on(studio, tmp_path, models, basi
     assert resumed.status == "done", resumed.error
     assert [step for step, _ in resumed.losses] == [1, 2, 3, 4]
     *_, straight = fit_identities([ada.person()], models, basis, CONFIG)
-    trained = page.shared.workspace("").people()["ada"].coefficients
+    ada = page.shared.workspace("").people()["ada"]
+    trained = ada.coefficients
+    assert ada.settings["consent"] == "stated by the user"
     assert (trained - straight.people[0].coefficients).abs().max() < 1e-3
 
 
@@ -355,7 +358,9 @@ def test_a_full_disk_costs_no_training(page, train, monkeypatch):
         patch.setattr("os.replace", full)
         told = train.start(chosen, "fast", 3, 0, "")[train.problem]  # before the work
         assert "No space left" in told and train.job("") is None
-        patch.setattr("ui.train.check_writable", lambda folder: None)  # full only afterwards
+        patch.setattr(
+            "ui.training_start.check_writable", lambda folder: None
+        )  # full only afterwards
         train.start(chosen, "fast", 3, 0, "")
         job = finish(train.job(""))
     assert job.status == "failed" and "No space left" in job.error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -49,31 +50,32 @@ def test_an_empty_folder_is_enough_to_generate_a_sample_person(site: Path, tmp_p
     assert Image.open(tmp_path / line).size == (128, 128)
 
 
-def test_the_html_report_has_its_template(site: Path, tmp_path: Path) -> None:
-    code = """
-from celeb_core.prepare import names
-print(names.__file__, names.html_report([], "Toonville", 0.5))
-"""
-    printed = run(sys.executable, "-c", code, folder=tmp_path, path=site)
-    assert printed.startswith(str(site)) and "Toonville knows 0 of 0 names" in printed
-
-
-def test_the_page_has_its_script_its_samples_and_its_example_faces(
+def test_the_page_has_its_script_its_samples_its_example_faces_and_its_template(
     site: Path, tmp_path: Path
 ) -> None:
     code = """
 import app
+from celeb_core.prepare import names
 
 def launch(shared, options):
     print(app.__file__, len(shared.examples()), *shared.workspace("").people())
 
 app.launch = launch
 app.main(["--model", "toonville"])
+print(names.__file__, names.html_report([], "Toonville", 0.5))
 """
-    file, *facts = run(sys.executable, "-c", code, folder=tmp_path, path=site).split()
+    printed = run(sys.executable, "-c", code, folder=tmp_path, path=site)
+    page, rest = printed.split("\n", 1)
+    (file, *facts), (module, report) = page.split(), rest.split(maxsplit=1)
     assert Path(file).parent == site and facts == ["8", "ada", "bob", "cleo"]
+    assert (site / "ui" / "agents.md").is_file()
+    assert module.startswith(str(site)) and "Toonville knows 0 of 0 names" in report
 
 
-def test_the_program_of_the_page_starts(site: Path, tmp_path: Path) -> None:
-    program = site / "bin" / "celeb-basis-studio"
-    assert "--share" in run(program, "--help", folder=tmp_path, path=site)
+def test_the_programs_are_there(site: Path) -> None:
+    """What they call is what the tests above call; to import it once more takes seconds."""
+    called = {}
+    for program in ("celeb-basis", "celeb-basis-studio"):
+        (line,) = re.findall(r"^from (.+) import main$", (site / "bin" / program).read_text(), re.M)
+        called[program] = line
+    assert called == {"celeb-basis": "celeb_core.__main__", "celeb-basis-studio": "app"}

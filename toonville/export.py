@@ -53,6 +53,7 @@ STUDIO = {
         "scheduler": "dpm++ 2m karras",
     },
     "faces": {"det_size": list(DETECTOR_SIZE), "det_thresh": 0.5, "drawn": True},
+    "needs_safety_check": False,  # it generates drawn faces in front of plain scenes, nothing else
     "domain_note": (
         "The bundled model knows only drawn faces. For a real photograph, use Stable Diffusion: "
         "start the app with --model sd15 (it wants a GPU)."

@@ -14,8 +14,9 @@ from celeb_core import Models, Studio, __version__
 from celeb_core.downloads import REVISIONS
 from celeb_core.face_packs import PACKS
 from celeb_core.loading import ASSETS
-from celeb_core.models import read_names
+from celeb_core.models import read_about, read_names
 from celeb_core.types import Calibration
+from ui.made_here import MadeHere
 from ui.progress import duration
 from ui.studio import PRIVATE, Shared
 from ui.widgets import Updates, facts
@@ -38,7 +39,8 @@ were trained on; they stay in the library and are there again when you come back
 
 Use only photos of people who agree to it, and say so when an image of a real person is not real.
 A person's file holds 1,024 numbers and no photo. Delete a person in the Library and the file is
-gone after a week; remove them from the training list and their photos are gone at once.
+gone after a week; remove them from the training list and their photos are gone at once. “Forget”
+in the Library deletes all that there is of a person at once, generated images too.
 
 ### Privacy
 
@@ -60,17 +62,19 @@ class AboutTab:
 
     def __init__(self, shared: Shared) -> None:
         self.shared = shared
+        self.made_here = MadeHere(shared)
 
     def refresh(self) -> Updates:
         """Show the facts as they are now: memory changes."""
         return {self.facts: facts(rows(self.shared.core, self.shared.isolated))}
 
-    def build(self, tab: gr.Tab) -> None:
+    def build(self, tab: gr.Tab, session: gr.Textbox) -> None:
         """Lay out the tab."""
         with gr.Row():
             with gr.Column(scale=4, min_width=320):
                 known = facts(rows(self.shared.core, self.shared.isolated))
                 self.facts = gr.HTML(known, elem_id="about-facts")
+                self.made_here.build(session)
             with gr.Column(scale=6, min_width=320):
                 gr.Markdown(TEXT, elem_id="about-text")
         tab.select(self.refresh, None, self.facts, queue=False, **PRIVATE)
@@ -86,6 +90,7 @@ def rows(core: Studio, isolated: bool = False) -> dict[str, str]:
         "Model": f"{models.title}, {millions:.0f} million parameters{revision(models)}",
         "Device": f"{models.device.type}, {psutil.cpu_count()} processor cores in this machine",
         "Why": models.note.partition(": ")[2],
+        "Safety": safety(core),
         "Precision": f"{models.dtype}, text encoders "
         + str(models.encoders[0].model.dtype).removeprefix("torch."),
         "Memory": f"{memory:.1f} GB in use by the app, of {total:.0f} GB",
@@ -145,6 +150,15 @@ def preparation(calibration: Calibration | None) -> dict[str, str]:
         "Self-check": f"identity score over that by name: {good} (celebrities held out)",
         "Training settings": chosen,
     }
+
+
+def safety(core: Studio) -> str:
+    """Say whether generated images are checked."""
+    if core.safety is not None:
+        return "generated images are checked before they are saved or shown"
+    if read_about(core.models.folder).get("needs_safety_check") is False:
+        return "no check: this model's images need none"
+    return "generated images are not checked"
 
 
 def face_pack(core: Studio) -> str:

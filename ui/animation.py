@@ -13,6 +13,7 @@ from torch import Tensor
 
 from celeb_core import CelebError
 from celeb_core.checks import number
+from celeb_core.safety import REASON, is_blocked
 from ui.animation_files import save_animation
 from ui.gallery import Displayed, Results
 from ui.generation_job import GenerateJob, ImageRequest
@@ -40,11 +41,15 @@ class AnimationJob(GenerateJob):
         self.note, self.seconds_left = "Writing the animation", None
         generated = {
             request.settings["lambda"]: image.path
-            for request, image in zip(self.requests, self.images, strict=True)
+            for request, image, pixels in zip(self.requests, self.images, self.pixels, strict=True)
+            if not is_blocked(pixels)
         }
         paths = [path for _, path in sorted({**self.known, **generated}.items())]
+        if len(paths) < 2:
+            raise CelebError(f"There is nothing to animate: the images were {REASON}.")
         frames = [Image.open(path) for path in paths]
-        files = save_animation(frames, paths[0].with_name(self.id[:8]), self.told_to_stop)
+        path, marker = paths[0].with_name(self.id[:8]), self.workspace.marker
+        files = save_animation(frames, path, self.told_to_stop, marker)
         if files is None:
             return "stopped"
         self.files = files
@@ -101,9 +106,11 @@ class Animation:
         strip = self.strip.results.job(session)
         images = [] if strip is None or strip.live else strip.images
         ends = strip.requests[: len(images)] if strip else []
+        pixels = strip.pixels[: len(images)] if strip else []
         known = {
             request.settings["lambda"]: image.path
-            for request, image in zip(ends, images, strict=True)
+            for request, image, shown in zip(ends, images, pixels, strict=True)
+            if not is_blocked(shown)
         }
 
         def make_requests() -> list[ImageRequest]:

@@ -11,13 +11,18 @@ from typing import Any
 
 import gradio as gr
 from gradio.block_function import BlockFunction
+from gradio.route_utils import get_root_url
+from gradio_client.utils import is_file_obj, traverse
+from starlette.requests import Request
 
 from celeb_core import CelebError, checks
 from celeb_core.errors import SettingsError, quote
+from ui.api_answers import file_in_base64, for_mcp
 from ui.errors import explain
 
 log = logging.getLogger(__name__)
 
+UNFIT_CALL = "These are not the arguments of this endpoint: /gradio_api/info lists them."
 UNFIT = "What was sent does not fit the fields of this page. Reload it and try again."
 
 
@@ -41,6 +46,9 @@ class StudioBlocks(gr.Blocks):
             gr.Error: With what the user reads, as HTML.
         """
         fn = self.fns[block_fn] if isinstance(block_fn, int) else block_fn
+        request = kwargs.get("request")
+        if isinstance(request, Request):  # not gradio's: it came from gradio's MCP server
+            return await self._process_tool(fn, *args, **kwargs)
         try:
             if fn.collects_event_data:
                 check_click(kwargs.get("event_data"))
@@ -51,7 +59,22 @@ class StudioBlocks(gr.Blocks):
         except gr.Error as error:  # of a widget, about its value, which may be long
             raise _shown(explain(CelebError(quote(error.message)))) from error
         except Exception as error:
-            raise _shown(explain(error)) from error
+            text = explain(error)
+            raise _shown(text, escaped=fn.preprocess) from error
+
+    async def _process_tool(self, fn: BlockFunction, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        """Run an endpoint for an MCP client, and shape its answer for one."""
+        request: Request = kwargs["request"]
+        try:
+            result: dict[str, Any] = await super().process_api(fn, *args, **kwargs)
+        except Exception as error:
+            raise CelebError(explain(error)) from error
+        server: Any = self.mcp_server_obj
+        path = server.get_route_path(request)
+        root = get_root_url(request=request, route_path=path, root_path=server.root_path)
+        server.get_base64_data = file_in_base64
+        result["data"] = for_mcp(result["data"][0], root)
+        return result
 
     async def preprocess_data(
         self, block_fn: BlockFunction, *args: Any, **kwargs: Any
@@ -61,6 +84,8 @@ class StudioBlocks(gr.Blocks):
         Raises:
             SettingsError: They do not fit the widgets.
         """
+        if not block_fn.preprocess:  # an endpoint of ui/api.py
+            return self._checked(block_fn, *args, **kwargs)
         try:
             values = await super().preprocess_data(block_fn, *args, **kwargs)
         except gr.Error:
@@ -78,6 +103,18 @@ class StudioBlocks(gr.Blocks):
             value.encode(errors="ignore").decode() if isinstance(value, str) else value
             for value in values
         ]
+
+    def _checked(self, fn: BlockFunction, inputs: list[Any], *_: Any, **__: Any) -> list[Any]:
+        """Return the values of a request to an endpoint, which checks each by itself.
+
+        gradio would keep them as long as the session, copy any file that an MCP client names, and
+        fetch any address without a bound: of a file only the path is passed on, as a text.
+        """
+        try:
+            self.validate_inputs(fn, inputs)
+            return list(traverse(inputs, lambda file: file["path"], is_file_obj))
+        except (ValueError, TypeError, RecursionError) as error:
+            raise SettingsError(UNFIT_CALL) from error
 
     def forget_closed_tabs(self, after: float, clock: Callable[[], float] = time.monotonic) -> None:
         """Free the state of tabs that are closed: gradio keeps it, half a megabyte each.
@@ -115,5 +152,6 @@ def check_click(event: gr.EventData | None) -> None:
         checks.number(place, "The place of the click", 0, checks.MOST, whole=False)
 
 
-def _shown(text: str) -> gr.Error:
-    return gr.Error(html.escape(text, quote=False), print_exception=False)
+def _shown(text: str, escaped: bool = True) -> gr.Error:
+    text = html.escape(text, quote=False) if escaped else text
+    return gr.Error(text, print_exception=False)

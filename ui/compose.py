@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
 from gradio.blocks import Block
 
-from celeb_core import CelebError, Identity, Prompt, SampleConfig, checks, parse_prompt
-from celeb_core.files import check_writable
-from celeb_core.prompt import MAX_TEXT, encode_negative, encode_prompt, hints
+from celeb_core import CelebError, checks
+from celeb_core.prompt import MAX_TEXT, hints
+from ui.compose_job import PER_PROMPT, ComposeJob, start_images
 from ui.errors import explain, notice
 from ui.form import (
     MAX_SEED,
@@ -20,26 +19,21 @@ from ui.form import (
     Form,
     chosen_seed,
     from_settings,
-    prompts,
-    strengthened,
     unknown_scheduler,
 )
 from ui.gallery import Results
-from ui.generation_job import GenerateJob, ImageRequest, with_seeds
-from ui.grid import BLANK, Grid, fill
+from ui.generation_job import ImageRequest
+from ui.grid import BLANK
 from ui.history import History
 from ui.images import read_settings
 from ui.insert import insert
 from ui.mixtures import choices
 from ui.parameters import MAX_CHARACTERS, parse_parameters
 from ui.price import GENERATE, wire_images
-from ui.progress import joined
 from ui.prompt_box import PromptBox
 from ui.studio import PRIVATE, Shared
 from ui.widgets import Number, Slider, Updates, message
 
-PER_PROMPT = 16
-MAX_IMAGES = 100  # at once
 MAX_HINTS = 3
 # A prompt with its settings, roughly; `parse_parameters` knows.
 LOOKS_APART = """text => ({ __type__: "update",
@@ -49,10 +43,6 @@ SCORES = (
     "in the image and the person's face, 1 for the very same one and far less for strangers. The "
     "prompt score says how well the image fits the prompt without its people, by CLIP.</p>"
 )
-
-
-class ComposeJob(GenerateJob):
-    """Generates what the Compose tab asks for."""
 
 
 class ComposeTab:
@@ -94,62 +84,21 @@ class ComposeTab:
         """
         workspace = self.shared.workspace(session)
         try:
-            lines = prompts(text)
-            crowd = checks.texts(grid_people, "The grid of people", MAX_TEXT)
-            count = checks.number(count, "Images per prompt", 1, PER_PROMPT)
-            check_number(len(lines), len(crowd), count)
-            check_writable(workspace.images)
             first = chosen_seed(seed, new_seed)
-            config = Form(**form).config(self.shared.core.models, first)
-            requests = self._requests(lines, crowd, config, strength, workspace.people())
+            job = start_images(
+                self.shared,
+                workspace,
+                text,
+                Form(**form),
+                crowd=grid_people,
+                count=count,
+                seed=first,
+                strength=strength,
+                embed_settings=bool(embed_settings),
+            )
         except CelebError as error:
             return {self.problem: notice(explain(error))}
-        seeds = tuple(range(first, first + count))
-        job = ComposeJob(
-            owner=workspace.id,
-            core=self.shared.core,
-            workspace=workspace,
-            requests=[each for request in requests for each in with_seeds(request, count)],
-            executor=self.shared.executor,
-            embed_settings=bool(embed_settings),
-            grid=Grid(tuple(crowd), lines, seeds) if crowd else None,
-        )
-        try:
-            self.shared.submit(job)
-        except CelebError as error:
-            return {self.problem: notice(explain(error))}
-        return {self.problem: self._hint(requests), self.seed: first}
-
-    def _requests(
-        self,
-        lines: Sequence[str],
-        crowd: Sequence[str],
-        config: SampleConfig,
-        strength: Any,
-        people: Mapping[str, Identity],
-    ) -> list[ImageRequest]:
-        """One image of each prompt and person; raises PromptError or BasisMismatch at once."""
-        core, known = self.shared.core, strengthened(people, strength)
-        nobody = Prompt("", {}, known)
-        negative, _ = encode_negative(config.negative_prompt, nobody, core.basis, core.models)
-        config = replace(config, negative_prompt=negative)
-        requests = []
-        for person in crowd or (None,):
-            for number, line in enumerate(lines, 1):
-                label = [person.strip("<>")] if person else []
-                try:
-                    prompt = parse_prompt(fill(line, person), known)
-                    encode_prompt(prompt, core.basis, core.models)
-                except CelebError as error:
-                    if len(lines) > 1:
-                        error.within(f"Prompt {number}")
-                    raise
-                if len(lines) > 1:
-                    label += [f"{number}. {shortened(fill(line, '…') if person else line)}"]
-                trained = {name: people[name] for name in prompt.identities}
-                more = {"strength": float(strength)}
-                requests.append(ImageRequest(prompt, config, joined(*label), more, trained))
-        return requests
+        return {self.problem: self._hint(job.requests), self.seed: first}
 
     def _hint(self, requests: Sequence[ImageRequest]) -> str:
         """Say as HTML what may have been meant otherwise in prompts."""
@@ -287,25 +236,3 @@ class ComposeTab:
         for started in (by_hand, varied.success(**start)):
             started.success(**self.results.tick)
             started.success(self.history.refresh, session, fresh, queue=False, **PRIVATE)
-
-
-def check_number(prompts: int, people: int, count: int) -> None:
-    """Check the number of images.
-
-    Raises:
-        CelebError: There is no prompt, or there are too many images.
-    """
-    if not prompts:
-        raise CelebError("Write a prompt first, or choose one of the ideas.")
-    total = prompts * max(1, people) * count
-    if total > MAX_IMAGES:
-        what = f"{prompts} prompts" + (f" for {people} people" if people else "")
-        raise CelebError(
-            f"{what} with {count} images each are {total} images; {MAX_IMAGES} are generated at "
-            "once. Take fewer images per prompt."
-        )
-
-
-def shortened(line: str, most: int = 32) -> str:
-    """Return the beginning of a prompt."""
-    return line if len(line) <= most else line[: most - 1].rstrip() + "…"

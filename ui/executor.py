@@ -20,6 +20,7 @@ from celeb_core import (
     fit_identities,
     generate_each,
 )
+from celeb_core.safety import checked
 from celeb_core.training_checkpoint import load_checkpoint
 from celeb_core.types import Checkpoint
 from ui.gpu_costs import MOST, OVERHEAD, WORK, GpuCosts, declared
@@ -63,7 +64,10 @@ class Executor(Protocol):
     def generate(
         self, core: Studio, batches: Iterable[Batch], watch: Watch = Watch()
     ) -> Iterator[list[Image.Image]]:
-        """Generate each batch; after one that is incomplete there are no more."""
+        """Generate each batch; after one that is incomplete there are no more.
+
+        Images that the safety checker blocks are placeholders, see `checked`.
+        """
 
 
 class InProcess:
@@ -105,9 +109,9 @@ class InProcess:
                 config,
                 on_step=watch.on_step,
                 should_stop=watch.should_stop,
-                on_latents=watch.on_latents,
+                on_latents=None if core.safety else watch.on_latents,  # those are not checked
             )
-            yield images
+            yield checked(images, core.safety)
             if len(images) < len(prompts):
                 return
 
@@ -190,7 +194,7 @@ class OutOfProcess:
             if watch.on_step:
                 steps = core.models.steps if config.steps is None else config.steps
                 watch.on_step(steps * len(prompts), steps * len(prompts))
-            yield images
+            yield checked(images, core.safety)
 
     def _call(self, task: GenerateTask | TrainTask, work: float) -> Any:
         """Do a task with this many estimated seconds of work, and raise what it raised."""

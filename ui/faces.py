@@ -101,9 +101,13 @@ class FacesTab:
         workspace = self.shared.workspace(session)
         hint, good = name_hint(name, workspace)
         photo = workspace.photos.get(choice.photo)
-        agreed = consent or (photo is not None and photo.example)
-        usable = good and agreed and choice.face is not None
-        return {self.view.hint: hint, self.view.use_button: gr.update(interactive=usable)}
+        example, known = photo is not None and photo.example, workspace.has_consent(name.strip())
+        usable = good and (consent or example or known) and choice.face is not None
+        return {
+            self.view.hint: hint,
+            self.view.use_button: gr.update(interactive=usable),
+            self.view.consent: gr.update(visible=photo is not None and not (example or known)),
+        }
 
     def use(self, name: str, consent: bool, join: bool, choice: Choice, session: str) -> Updates:
         """Put the chosen face into the training list; on an error everything stays as it is.
@@ -202,7 +206,7 @@ class FacesTab:
             [view.name.change, view.consent.change],
             self.check,
             [view.name, view.consent, view.choice, session],
-            [view.hint, view.use_button],
+            [view.hint, view.use_button, view.consent],
             queue=False,
             trigger_mode="always_last",
             **PRIVATE,

@@ -15,6 +15,8 @@ from gradio.blocks import Block
 from PIL import Image
 
 from celeb_core.files import write_atomically
+from celeb_core.provenance import Marker
+from celeb_core.safety import REASON, is_blocked
 from ui.generation_job import GenerateJob
 from ui.gpu_costs import priced
 from ui.jobs import SavedImage
@@ -75,7 +77,7 @@ class Results:
             self.timer: gr.Timer(active=live),
             self.go: gr.update(interactive=not live),
             self.halt: gr.update(interactive=live),
-            self.previews: previews_html(job.previews) if live else "",
+            self.previews: previews_html(job.previews, self.shared.marks) if live else "",
         }
         if replace(now, live=False) != replace(displayed, live=False):
             updates[self.gallery] = arranged(images, order)
@@ -150,14 +152,14 @@ class Results:
         cancelled.success(**self.tick)
 
 
-def previews_html(images: Sequence[Image.Image]) -> str:
+def previews_html(images: Sequence[Image.Image], marker: Marker) -> str:
     """Images under way, within the page itself, because they soon are gone."""
     tags = []
     for image in images:
-        small, file = image.copy(), io.BytesIO()
+        small = image.copy()
         small.thumbnail((PREVIEW_SIDE, PREVIEW_SIDE))
-        small.save(file, "JPEG", quality=80)
-        data = base64.b64encode(file.getvalue()).decode()
+        file = marker.encode(small, "JPEG", sign=False, quality=80)
+        data = base64.b64encode(file).decode()
         tags.append(f'<img alt="An image under way" src="data:image/jpeg;base64,{data}">')
     return f'<div class="drafts">{"".join(tags)}</div>' if tags else ""
 
@@ -201,6 +203,8 @@ def bundle(id: str, images: list[SavedImage]) -> Path:
 def describe(job: GenerateJob) -> str:
     """Images and time in words."""
     count = f"{len(job.images)} of {len(job.requests)} images"
+    if blocked := sum(map(is_blocked, list(job.pixels))):
+        count = f"{count}, {blocked} {REASON}"
     if job.status == "done":
         return joined(count, duration(job.seconds))
     if job.status == "stopped":

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from pathlib import Path
 from typing import Any, Literal
 
 from PIL import Image
@@ -22,10 +23,12 @@ from celeb_core import (
 )
 from celeb_core.faces import largest_face
 from celeb_core.prompt import PORTRAIT, known_names
+from celeb_core.provenance import Marker
+from celeb_core.safety import REASON, is_blocked
 from celeb_core.sampling import decode_preview
 from ui.executor import Executor, Watch
 from ui.grid import Grid
-from ui.images import save_image
+from ui.images import save_generated
 from ui.jobs import Job, SavedImage
 from ui.training_job import score_text
 from ui.workspace import Workspace
@@ -144,20 +147,28 @@ class GenerateJob(Job):
         self.previews = previews
 
     def _save(self, request: ImageRequest, image: Image.Image, index: int) -> SavedImage:
+        if is_blocked(image):
+            return save_blocked(image, self._path(index), request, self.workspace.marker)
         scores = self._score(request, image) if self.scored else Scores((), None)
         settings = {**image_settings(request, image, self.core), "scores": _as_dict(scores)}
-        folder = self.workspace.images / f"{datetime.now():%Y-%m-%d}"
-        path = folder / f"{self.id[:8]}-{index + 1:03}.png"
-        save_image(image, path, settings if self.embed_settings else None)
+        path = self._path(index)
+        stored = settings if self.embed_settings else None
+        save_generated(image, path, stored, self.workspace.marker)
         unscored = self.scored and not self._faces_scored and self._people(request)
         texts = [score_text(None)] if unscored else []
         caption = " · ".join([request.label, *texts, *_as_text(scores)])
         return SavedImage(path, caption, settings=settings)
 
+    def _path(self, index: int) -> Path:
+        folder = self.workspace.images / f"{datetime.now():%Y-%m-%d}"
+        return folder / f"{self.id[:8]}-{index + 1:03}.png"
+
     def _save_grid(self, grid: Grid) -> None:
         """Of the images that there are, even if not all."""
         path = self.images[0].path.with_name(f"{self.id[:8]}-grid.png")
-        save_image(grid.sheet(self.pixels, self.images), path)
+        stored = {"people": list(grid.people)} if self.embed_settings else None
+        whole = grid.sheet(self.pixels, self.images)
+        save_generated(whole, path, stored, self.workspace.marker)
         rows, columns = ", ".join(grid.people), ", ".join(grid.prompts)
         self.sheet = SavedImage(path, f"{rows} · {columns}")
 
@@ -243,6 +254,17 @@ def with_seeds(request: ImageRequest, count: int) -> list[ImageRequest]:
         )
         for seed in seeds
     ]
+
+
+def save_blocked(
+    placeholder: Image.Image, path: Path, request: ImageRequest, marker: Marker
+) -> SavedImage:
+    """Save a placeholder of an image that was blocked; nothing of the image is in it."""
+    save_generated(placeholder, path, None, marker)
+    scores = _as_dict(Scores((), None))
+    settings = {"prompt": request.prompt.text, **request.settings, "scores": scores}
+    caption = " · ".join(filter(None, [request.label, REASON]))
+    return SavedImage(path, caption, settings=settings)
 
 
 def image_settings(request: ImageRequest, image: Image.Image, core: Studio) -> dict[str, Any]:

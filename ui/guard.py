@@ -12,6 +12,7 @@ from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from starlette.applications import Starlette
 from starlette.datastructures import Headers, MutableHeaders
@@ -20,6 +21,7 @@ from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from celeb_core.errors import quote
+from ui.api_login import NOT_LOGGED_IN, NotLoggedIn, PasswordHeader, is_guarded
 from ui.hosts import Hosts
 from ui.limits import LimitReached, Limits
 from ui.rates import Logins, Rate
@@ -62,6 +64,7 @@ class Guard:
     accounts: bool = False
     headers: Mapping[str, str] = field(default_factory=dict)
     logins: Logins = field(default_factory=Logins)
+    passwords: PasswordHeader = field(default_factory=PasswordHeader)
 
     def __post_init__(self) -> None:
         self.rate = Rate(self.limits.requests)
@@ -94,8 +97,10 @@ class Guard:
     async def _pass(self, app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
         headers, path = Headers(scope=scope), _path(scope)
         self._check_source(headers, scope)
-        session = self._session(headers, scope)
         address = scope["client"][0] if scope.get("client") else ""
+        scope = await self._log_in(scope, address)
+        headers = Headers(scope=scope)
+        session = self._session(headers, scope)
         scope = {**scope, "headers": _with_session(scope["headers"], session), ISSUED: []}
         owner = session or (f"address {address}" if self.sessions else "")
         send = self._adding_headers(send, scope)
@@ -131,6 +136,18 @@ class Guard:
         if scope["method"] not in ("GET", "HEAD") and origin is None:
             if headers.get("sec-fetch-site") in ("cross-site", "same-site"):
                 raise Refused(403, "Requests of other sites are refused.")
+
+    async def _log_in(self, scope: Scope, address: str) -> Scope:
+        """Log in by the header of a program, and refuse what gradio serves to anybody."""
+        with _refusing(429):
+            try:
+                scope = await self.passwords.log_in(scope, lambda: self.logins.attempt(address))
+            except NotLoggedIn as error:
+                raise Refused(401, str(error)) from error
+        if scope["app"].auth is not None and is_guarded(_path(scope)):
+            if _user(scope["app"], cookie_parser(Headers(scope=scope).get("cookie", ""))) is None:
+                raise Refused(401, NOT_LOGGED_IN)
+        return scope
 
     def _session(self, headers: Headers, scope: Scope) -> str:
         """Return the id of the request's session, or "" if it has none."""
@@ -262,5 +279,5 @@ def _cookie(id: str, scope: Scope) -> str:
     """Return the cookie's header; within the frame of another site it needs https."""
     secure = scope["scheme"] == "https"
     where = "SameSite=None; Secure; Partitioned" if secure else "SameSite=Lax"
-    path = scope.get("root_path") or "/"
+    path = urlsplit(scope.get("root_path", "")).path or "/"  # a proxy's may be a whole address
     return f"{COOKIE}={id}; Path={path}; Max-Age={YEAR}; HttpOnly; {where}"

@@ -20,6 +20,8 @@ GRADIO = {  # gradio's own variables, and the options that they stand for
 LOCAL_HOSTS = ("127.0.0.1", "localhost", "::1")
 YES, NO = ("1", "true", "yes", "on"), ("0", "false", "no", "off")
 SPACE_PORT = "7860"
+# Networks that are not the internet's: whoever calls a Space from there is one of its proxies.
+SPACE_PROXIES = "127.0.0.1,::1,10.0.0.0/8,100.64.0.0/10,172.16.0.0/12,192.168.0.0/16,fc00::/7"
 GPU_MODEL = "sd15"  # of a Space with a GPU
 FACE_PACK = ("CELEB_GET_FACE_PACK", "CELEB_FACE_PACK")
 

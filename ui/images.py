@@ -4,23 +4,21 @@ from __future__ import annotations
 
 import functools
 import io
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from PIL import Image, ImageDraw, ImageFont, PngImagePlugin
+from PIL import Image, ImageDraw, ImageFont
 
 from celeb_core import Face
 from celeb_core.errors import PhotoUnreadable
 from celeb_core.files import parse_json, write_atomically
 from celeb_core.image_file import png_text
+from celeb_core.provenance import PARAMETERS, SETTINGS, Marker
 from ui.parameters import parse_parameters
 
 SHOWN = 720  # longer side of a framed photo on the page
 CHOSEN, OTHER = (79, 70, 229), (255, 255, 255)
-METADATA = "celeb-basis"  # key of the PNG text that holds the settings as JSON
-PARAMETERS = "parameters"  # and as A1111 writes them
 
 
 def framed(photo: Image.Image, faces: Sequence[Face], chosen: int | None) -> Image.Image:
@@ -63,35 +61,43 @@ def face_at(faces: Sequence[Face], x: float, y: float) -> int:
     return min(range(len(faces)), key=distance)
 
 
-def save_image(image: Image.Image, path: Path, settings: Mapping[str, Any] | None = None) -> Path:
-    """Write a PNG, atomically.
-
-    Args:
-        image: RGB.
-        path: Of the file; it is returned.
-        settings: Stored as text, as A1111 does, and as JSON.
+def save_photo(image: Image.Image, path: Path) -> Path:
+    """Write a photo as a PNG, atomically and without any mark; return the path.
 
     Raises:
         SaveFailed: The file cannot be written.
     """
-    metadata = PngImagePlugin.PngInfo()
-    if settings is not None:
-        metadata.add_itxt(PARAMETERS, _as_text(settings))
-        metadata.add_itxt(METADATA, json.dumps(settings, ensure_ascii=False))
     buffer = io.BytesIO()
-    image.save(buffer, format="PNG", pnginfo=metadata)
-    write_atomically(path, buffer.getvalue())
-    return path
+    image.save(buffer, format="PNG")
+    return write_atomically(path, buffer.getvalue())
+
+
+def save_generated(
+    image: Image.Image, path: Path, settings: Mapping[str, Any] | None, marker: Marker
+) -> Path:
+    """Write a generated image as a PNG with its mark, atomically.
+
+    Args:
+        image: RGB.
+        path: Of the file; it is returned.
+        settings: Stored as text, as A1111 does, and as JSON; None: not at all.
+        marker: Of the installation.
+
+    Raises:
+        SaveFailed: The file cannot be written.
+    """
+    text = "" if settings is None else _as_text(settings)
+    return write_atomically(path, marker.png(image, settings, text))
 
 
 def read_settings(path: Path) -> dict[str, Any]:
-    """Read the settings that `save_image` wrote or, in another tool's PNG, its parameters.
+    """Read the settings that `save_generated` wrote or, in another tool's PNG, its parameters.
 
     Raises:
         PhotoUnreadable: The file has neither.
     """
     try:
-        if (text := png_text(path, METADATA)) is not None:
+        if (text := png_text(path, SETTINGS)) is not None:
             settings = parse_json(text, finite=False)
         else:
             settings = parse_parameters(png_text(path, PARAMETERS) or "")

@@ -188,9 +188,23 @@ class Runner:
         live = [job for job in mine if job.live]
         return next(iter(live or reversed(mine)), None)
 
+    def find(self, owner: str, id: str) -> Job | None:
+        """Return the owner's job with this id, unless it is unknown or was forgotten."""
+        return next((job for job in self._of(owner, Job) if job.id == id), None)
+
     def finished(self, owner: str, kind: type[AnyJob]) -> list[AnyJob]:
         """Return the owner's jobs of a kind that are over, the latest first."""
         return [job for job in reversed(self._of(owner, kind)) if not job.live]
+
+    def jobs(self, owner: str) -> list[Job]:
+        """Return all jobs of the owner, the oldest first."""
+        return self._of(owner, Job)
+
+    def discard(self, job: Job) -> None:
+        """Forget a job that is over."""
+        with self._changed:
+            if job in self._jobs and not job.live:
+                self._jobs.remove(job)
 
     def busy(self, owner: str) -> bool:
         """Return whether the owner has a job that waits or runs."""

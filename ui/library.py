@@ -8,15 +8,18 @@ from typing import Any
 
 import gradio as gr
 
-from celeb_core import export_identity
+from celeb_core import checks
 from celeb_core.errors import CelebError
 from celeb_core.files import check_writable
+from celeb_core.identity import MAX_NAME
 from ui.errors import explain, explain_file, notice
-from ui.gpu_costs import priced
+from ui.export import export_person
+from ui.forget import forget, warning
 from ui.images import silhouette
 from ui.library_files import Entry
 from ui.person_facts import about, caption
 from ui.portrait_job import PortraitJob
+from ui.price import PORTRAITS, portraits_label
 from ui.progress import bar
 from ui.studio import PRIVATE, Shared
 from ui.widgets import Updates, gallery, message, reveal
@@ -26,7 +29,6 @@ EMPTY = (
     '<div class="empty">Nobody here yet.<br>Choose a face on the Faces tab and train it, '
     "or import an identity file.</div>"
 )
-PORTRAITS = "Generate missing portraits"
 CHOOSE = '<div class="empty">Click a person to see more, and to rename or delete them.</div>'
 
 
@@ -54,10 +56,13 @@ class LibraryTab:
         undo = f"Undo: bring back {deleted[0].name}" if deleted else "Undo"
         return {
             self.picked: entry.identity.name if entry else "",
+            self.asking: gr.update(visible=False),
             self.people: gr.update(value=rows, visible=bool(rows), selected_index=None),
             self.empty: gr.update(visible=not rows),
             self.undo_button: gr.update(value=undo, visible=bool(deleted)),
-            self.portraits_button: gr.update(visible=bool(bare), value=self._label(len(bare))),
+            self.portraits_button: gr.update(
+                visible=bool(bare), value=portraits_label(self.shared.executor, len(bare))
+            ),
             self.choose: gr.update(visible=entry is None and bool(rows)),
             **(self._details(entry, workspace) if entry else self._no_details()),
         }
@@ -87,6 +92,28 @@ class LibraryTab:
         photos = " The photos stay in the training list." if workspace.trainee(picked) else ""
         text = f"{picked} was deleted. For a week, Undo brings {picked} back.{photos}"
         return {self.problem: notice(text, kind="good"), **self.refresh("", session)}
+
+    def ask(self, picked: str) -> Updates:
+        """Ask whether everything of the picked person is to be deleted."""
+        return {
+            self.asking: gr.update(visible=bool(picked)),
+            self.warning: notice(warning(picked), kind="hint"),
+        }
+
+    def forget(self, picked: str, session: str) -> Updates:
+        """Delete everything of the picked person for good, and say what is gone."""
+        workspace = self.shared.workspace(session)
+        for path in self._exports(workspace).rglob("*"):
+            workspace.shown.forget_copies(path)
+        shutil.rmtree(self._exports(workspace), ignore_errors=True)
+        try:
+            gone = forget(workspace, self.shared.runner, checks.text(picked, "Name", MAX_NAME))
+        except CelebError as error:
+            return {self.problem: notice(explain(error)), self.asking: gr.update(visible=False)}
+        return {
+            self.problem: notice(f"{picked} is forgotten.", *gone.sentences, kind="good"),
+            **self.refresh("", session),
+        }
 
     def undo(self, session: str) -> Updates:
         """Bring back the person who was deleted last."""
@@ -140,11 +167,6 @@ class LibraryTab:
         status = bar(job, job.note, self.shared.runner.place(job))
         return {self.status: status, self.timer: gr.Timer(active=job.live)}
 
-    def _label(self, missing: int) -> str:
-        """Return the text of the button that generates portraits."""
-        costs = self.shared.executor.costs
-        return PORTRAITS if costs is None else priced(PORTRAITS, costs.default_images(missing))
-
     def _details(self, entry: Entry, workspace: Workspace) -> Updates:
         ours = entry.identity.basis_id == workspace.basis.id
         embedding = self._embedding(entry, workspace) if ours else None
@@ -167,13 +189,13 @@ class LibraryTab:
 
     def _embedding(self, entry: Entry, workspace: Workspace) -> Path | None:
         """Export the person for other tools; None where those cannot use them."""
-        core = self.shared.core
-        folder = self.shared.files.folder / "export" / workspace.id  # gradio copies it
-        shutil.rmtree(folder, ignore_errors=True)
         try:
-            return export_identity(entry.identity, core.basis, core.models, folder)
+            return export_person(self.shared, workspace, entry.identity).files[0]
         except CelebError:  # a full disk, or a name that those tools cannot use
             return None
+
+    def _exports(self, workspace: Workspace) -> Path:
+        return self.shared.files.folder / "export" / workspace.id
 
     # --- widgets --------------------------------------------------------------------------------
 
@@ -189,7 +211,7 @@ class LibraryTab:
         self.outputs = [
             self.picked, self.people, self.empty, self.undo_button, self.portraits_button,
             self.choose, self.details, self.portrait, self.facts, self.name, self.export,
-            self.embedding, self.use_button,
+            self.embedding, self.use_button, self.asking,
         ]  # fmt: skip
         self._wire(session)
 
@@ -240,6 +262,19 @@ class LibraryTab:
                 self.delete_button = gr.Button(
                     "Delete", variant="stop", size="sm", min_width=90, elem_id="library-delete"
                 )
+                self.forget_button = gr.Button(
+                    "Forget", variant="stop", size="sm", min_width=90, elem_id="library-forget"
+                )
+            with gr.Column(visible=False, elem_id="library-asking") as self.asking:
+                self.warning = message("library-warning")
+                with gr.Row():
+                    self.sure_button = gr.Button(
+                        "Delete everything for good", variant="stop", size="sm", min_width=120,
+                        elem_id="library-sure",
+                    )  # fmt: skip
+                    self.keep_button = gr.Button(
+                        "Keep", size="sm", min_width=90, elem_id="library-keep"
+                    )
 
     def _wire(self, session: gr.Textbox) -> None:
         outputs = [self.problem, *self.outputs]
@@ -248,6 +283,12 @@ class LibraryTab:
         renaming = [self.rename_button.click, self.name.submit]
         gr.on(renaming, self.rename, [self.picked, self.name, session], outputs, **PRIVATE)
         self.delete_button.click(self.delete, [self.picked, session], outputs, **PRIVATE)
+        asked = [self.asking, self.warning]
+        self.forget_button.click(self.ask, self.picked, asked, queue=False, **PRIVATE)
+        self.keep_button.click(
+            lambda: gr.update(visible=False), None, self.asking, queue=False, **PRIVATE
+        )
+        self.sure_button.click(self.forget, [self.picked, session], outputs, **PRIVATE)
         self.undo_button.click(self.undo, session, outputs, **PRIVATE)
         self.file.upload(self.add, [self.file, session], outputs, **PRIVATE)
         self.portraits_button.click(self.generate, session, [self.status, self.timer], **PRIVATE)

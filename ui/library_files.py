@@ -133,6 +133,16 @@ class LibraryFiles:
                 continue
         return found
 
+    def copies(self, name: str) -> list[Path]:
+        """Return all files of a person: in the library and in the bin, portraits there too."""
+        folders = {found.file.parent for found in self.deleted()}
+        own = [self.library / file_name(name)]
+        own.append(own[0].with_suffix(SAMPLE_SUFFIX))
+        for folder in folders:
+            binned = folder / file_name(name)
+            own += [binned, binned.with_suffix(SAMPLE_SUFFIX), binned.with_suffix(".png")]
+        return [path for path in own if path.is_file()]
+
     def restore(self) -> str:
         """Bring back the person who was deleted last, and return the name.
 

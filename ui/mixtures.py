@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import gradio as gr
 from torch import Tensor
@@ -19,6 +19,7 @@ from ui.studio import Shared
 from ui.workspace import Workspace
 
 MIX = "mix"  # the name of the mixture in a prompt
+AnyJob = TypeVar("AnyJob", bound=GenerateJob)
 
 
 def choices(shared: Shared, session: str) -> list[str]:
@@ -90,7 +91,7 @@ def submit(
     make_requests: Callable[[], Sequence[ImageRequest]],
     **more: Any,
 ) -> str:
-    """Queue a job that generates mixtures.
+    """Queue a job that generates mixtures for the page, as `start_mixtures`.
 
     Args:
         kind: Of the job; the page tells the parts of the tab apart by it.
@@ -102,24 +103,38 @@ def submit(
     Returns:
         What is wrong as HTML, or "".
     """
-    core = shared.core
     try:
-        requests = make_requests()
-        check_writable(workspace.images)
-        encode_prompt(requests[0].prompt, core.basis, core.models)
-        job = kind(
-            owner=workspace.id,
-            core=core,
-            workspace=workspace,
-            requests=requests,
-            executor=shared.executor,
-            scored=False,
-            **more,
-        )
-        shared.submit(job)
+        start_mixtures(kind, shared, workspace, make_requests(), **more)
     except CelebError as error:
         return notice(explain(error))
     return ""
+
+
+def start_mixtures(
+    kind: type[AnyJob],
+    shared: Shared,
+    workspace: Workspace,
+    requests: Sequence[ImageRequest],
+    **more: Any,
+) -> AnyJob:
+    """Queue a job that generates mixtures.
+
+    Raises:
+        CelebError: The prompt cannot be generated, or the folder cannot be written.
+    """
+    core = shared.core
+    check_writable(workspace.images)
+    encode_prompt(requests[0].prompt, core.basis, core.models)
+    job = kind(
+        owner=workspace.id,
+        core=core,
+        workspace=workspace,
+        requests=requests,
+        executor=shared.executor,
+        scored=False,
+        **more,
+    )
+    return shared.submit(job)
 
 
 def percent(share: float) -> str:

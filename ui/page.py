@@ -8,6 +8,7 @@ from typing import Any
 import gradio as gr
 
 from ui.about import AboutTab
+from ui.api import build_api
 from ui.blocks import StudioBlocks
 from ui.compose import ComposeTab
 from ui.errors import safe
@@ -86,6 +87,7 @@ class Page:
             title="Celeb Basis Studio", analytics_enabled=False, delete_cache=(3600, 86400)
         )
         with page:
+            build_api(self.shared)  # first: handlers of the page may have the same names
             draft = gr.BrowserState("", storage_key="celeb-basis-prompt", secret=SECRET)
             # Its value never comes from the browser: see StudioBlocks.
             page.session = session = gr.Textbox(visible=False, elem_id="session")
@@ -106,7 +108,7 @@ class Page:
                 with gr.Tab("Library", id="library") as library:
                     self.library.build(session)
                 with gr.Tab("About", id="about") as about:
-                    self.about.build(about)
+                    self.about.build(about, session)
             self._wire_loading(page, session)
             self._wire_tabs(session, faces, train, compose, interpolate, library)
             self._wire_links(session)

@@ -7,15 +7,19 @@ is deleted there is gone at once. `photos/` has the photos of the Faces tab.
 
 from __future__ import annotations
 
+import filecmp
+import glob
 import io
 import shutil
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import gradio as gr
 from PIL import Image
 
 from celeb_core.files import matching, write_atomically
+from celeb_core.provenance import Marker
 from celeb_core.temporary_files import is_alive, this_process
 
 OUTPUTS = "outputs"  # in gradio's cache: copies of what the page serves, apart from uploads
@@ -40,26 +44,43 @@ class PageFiles:
                 shutil.rmtree(other, ignore_errors=True)
         gr.set_static_paths([self._shown])
 
-    def show(self, key: str, name: str, image: Image.Image | Callable[[], Image.Image]) -> str:
+    def show(
+        self,
+        key: str,
+        name: str,
+        image: Image.Image | Callable[[], Image.Image],
+        marker: Marker | None = None,
+    ) -> str:
         """Return the path of a file that shows an image; it is written unless it is there.
 
         Args:
             key: Of what is shown, for `forget`; nobody else can guess it.
             name: Of this image among those of the key. The same name shows the same image.
             image: RGB, or what returns it.
+            marker: Of a generated image, what marks it.
         """
         path = self._shown / key / f"{name}.webp"
         if not path.is_file():
             whole = image if isinstance(image, Image.Image) else image()
             small, buffer = whole.copy(), io.BytesIO()
             small.thumbnail((SIDE, SIDE))
-            small.save(buffer, "WEBP", quality=90)
-            write_atomically(path, buffer.getvalue())
+            if marker:
+                write_atomically(path, marker.encode(small, "WEBP", quality=90))
+            else:
+                small.save(buffer, "WEBP", quality=90)
+                write_atomically(path, buffer.getvalue())
         return str(path)
 
     def forget(self, key: str) -> None:
         """Delete all images of a key: their addresses lead nowhere from now on."""
         shutil.rmtree(self._shown / key, ignore_errors=True)
+
+    def forget_copies(self, path: Path) -> None:
+        """Delete the copies of a file that the page has served."""
+        for copy in matching(self.cache / OUTPUTS, f"*/{glob.escape(path.name)}"):
+            with suppress(OSError):  # gradio deletes old ones, too
+                if filecmp.cmp(copy, path, shallow=False):
+                    copy.unlink()
 
     def serve_outputs_apart(self, page: gr.Blocks) -> None:
         """Keep copies of what the page serves apart from uploads, which are deleted when read."""

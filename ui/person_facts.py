@@ -32,6 +32,8 @@ def about(entry: Entry) -> str:
         "Saved": f"{entry.saved.day} {entry.saved:%B %Y, %H:%M}",
         "File": f"{entry.file.stat().st_size:,} bytes: numbers only, no photo",
     }
+    if consent := settings.get("consent"):
+        rows["Consent"] = str(consent)
     if is_sample(entry):
         rows["From"] = "an example that comes with the app"
     return facts(rows)

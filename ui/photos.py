@@ -10,7 +10,7 @@ from pathlib import Path
 from PIL import Image
 
 from celeb_core import Face, FaceModel, load_photo
-from ui.images import save_image
+from ui.images import save_photo
 
 
 @dataclass(eq=False)
@@ -69,7 +69,7 @@ def store(photo: Photo, folder: Path) -> StoredPhoto:
     Raises:
         SaveFailed: The file cannot be written.
     """
-    path = save_image(photo.image, folder / f"{photo.id}.png")
+    path = save_photo(photo.image, folder / f"{photo.id}.png")
     marks = tuple((face.turned, face.domain_note) for face in photo.faces)
     return StoredPhoto(photo.label, path, marks, photo.example, photo.id)
 

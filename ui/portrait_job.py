@@ -8,6 +8,7 @@ from typing import Literal
 
 from celeb_core import SampleConfig, Studio, parse_prompt
 from celeb_core.prompt import PORTRAIT
+from celeb_core.safety import is_blocked
 from ui.executor import Executor, Watch
 from ui.gpu_tasks import Batch
 from ui.jobs import Job
@@ -35,7 +36,8 @@ class PortraitJob(Job):
                 return "stopped"
             text = PORTRAIT.format(f"<{name}>")
             settings = {"prompt": text, "seed": RESULT_SEED, "model": model}
-            workspace.save_portrait(name, images[0], settings)
+            if not is_blocked(images[0]):
+                workspace.save_portrait(name, images[0], settings)
             self.done += 1
         return "done"
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from typing import Any
 
@@ -15,8 +15,9 @@ from ui.executor import Executor
 from ui.form import Form, prompts
 from ui.gpu_costs import WORK, priced
 from ui.studio import PRIVATE, Shared
+from ui.training_start import training_config
 
-GENERATE, TRAIN = "Generate", "Train"
+GENERATE, TRAIN, PORTRAITS = "Generate", "Train", "Generate missing portraits"
 MOST = 100  # images; more are not generated at once
 
 
@@ -54,6 +55,12 @@ def training_label(executor: Executor, config: TrainConfig | None, people: int) 
     return priced(TRAIN, executor.costs.training(executor.fitting(config, people), people))
 
 
+def portraits_label(executor: Executor, missing: int) -> str:
+    """Return the text of the button that generates portraits, with what they cost."""
+    costs = executor.costs
+    return PORTRAITS if costs is None else priced(PORTRAITS, costs.default_images(missing))
+
+
 def wire_images(
     shared: Shared, button: gr.Button, prompt: gr.Textbox, inputs: Mapping[str, Any]
 ) -> None:
@@ -75,7 +82,6 @@ def wire_images(
 def wire_training(
     shared: Shared,
     button: gr.Button,
-    config: Callable[[str, int | None, int | None], TrainConfig],
     inputs: Sequence[Any],
     triggers: Sequence[Any],
 ) -> None:
@@ -84,7 +90,6 @@ def wire_training(
     Args:
         shared: What the tabs share.
         button: Its label is updated.
-        config: Of a recipe, steps and seed; raises CelebError.
         inputs: The people who are chosen, the recipe, the steps.
         triggers: Events after which the price may be another one, besides changes of the inputs.
     """
@@ -93,7 +98,7 @@ def wire_training(
 
     def price(chosen: list[str] | None, preset: str, steps: int | None) -> Any:
         try:
-            wanted = config(preset, steps, None)
+            wanted = training_config(shared, preset, steps, None)
         except CelebError:  # it is said when the button is pressed
             wanted = None
         return gr.update(value=training_label(shared.executor, wanted, max(1, len(chosen or []))))

@@ -13,8 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from celeb_core.library import PRIVATE_FOLDER
+from ui.api import AGENTS_ROUTE
 from ui.blocks import StudioBlocks
 from ui.guard import Guard
+from ui.hosting import SPACE_PROXIES
 from ui.hosts import SHARE, SHARE_ASSETS, SPACES, Hosts, security_headers
 from ui.limits import MEGABYTE
 from ui.page import Page
@@ -43,6 +45,7 @@ class Serving:
         allowed_hosts: Names under which the page may be called besides addresses and localhost.
         root_path: Path under which a proxy serves the page.
         space: On Hugging Face Spaces, whose site embeds it.
+        mcp: It is an MCP server too.
     """
 
     host: str
@@ -52,6 +55,7 @@ class Serving:
     allowed_hosts: Sequence[str] = ()
     root_path: str | None = None
     space: bool = False
+    mcp: bool = False
 
 
 def serve(shared: Shared, serving: Serving) -> None:
@@ -61,8 +65,8 @@ def serve(shared: Shared, serving: Serving) -> None:
         OSError: The address is taken, or a folder cannot be written.
     """
     os.environ["GRADIO_TEMP_DIR"] = str(shared.files.cache)  # private, and deleted in the end
-    if serving.space:  # only its proxy reaches the page: it tells whose the requests are
-        os.environ.setdefault("FORWARDED_ALLOW_IPS", "*")
+    if serving.space:  # its proxies tell whose the requests are, not the visitors
+        os.environ.setdefault("FORWARDED_ALLOW_IPS", SPACE_PROXIES)
     for name, value in ANALYTICS.items():
         os.environ.setdefault(name, value)
     page = Page(shared).build()
@@ -82,7 +86,8 @@ def launch_options(shared: Shared, serving: Serving) -> dict[str, Any]:
         "theme": THEME,
         "css": CSS,
         "js": SCRIPT,
-        "app_kwargs": {"lifespan": guard(shared, serving).lifespan},
+        "app_kwargs": {"lifespan": guard(shared, serving).lifespan, "routes": [AGENTS_ROUTE]},
+        "mcp_server": serving.mcp,
         "state_session_capacity": TABS if shared.isolated else 10_000,
         "max_file_size": shared.limits.upload or LARGEST_FILE,
         "allowed_paths": [] if shared.isolated else outside([shared.images, shared.library]),

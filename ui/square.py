@@ -13,7 +13,7 @@ from celeb_core.checks import number
 from ui.errors import safe
 from ui.gallery import Displayed, Results
 from ui.generation_job import GenerateJob, ImageRequest
-from ui.images import save_image
+from ui.images import save_generated
 from ui.jobs import SavedImage
 from ui.mixtures import check_prompt, find_person, percent, request_mixture, submit
 from ui.sheet import Cell, sheet
@@ -40,7 +40,8 @@ class SquareJob(GenerateJob):
         ]
         rows = [cells[first : first + side] for first in range(0, side * side, side)]
         path = self.images[0].path.with_name(f"{self.id[:8]}-square.png")
-        save_image(sheet([""] * side, [""], [""] * side, rows), path)
+        whole, corners = sheet([""] * side, [""], [""] * side, rows), self.requests[0].settings
+        save_generated(whole, path, {"corners": corners["corners"]}, self.workspace.marker)
         self.sheet = SavedImage(path, "All as one image")
         return "done"
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import gradio as gr
 
-from celeb_core import CelebError, interpolate
+from celeb_core import CelebError, Studio, interpolate
 from celeb_core.checks import number
 from ui.gallery import Results
 from ui.generation_job import GenerateJob, ImageRequest
@@ -38,10 +38,7 @@ class Strip:
         workspace = self.shared.workspace(session)
 
         def make_requests() -> list[ImageRequest]:
-            images = number(count, "Images", 1, MAX_IMAGES)
-            return self._requests(
-                workspace, a, b, check_lambda(lam), check_prompt(text), images, seed
-            )
+            return strip_requests(self.shared.core, workspace, a, b, lam, text, count, seed)
 
         return submit(StripJob, self.shared, workspace, make_requests)
 
@@ -54,28 +51,6 @@ class Strip:
         distances = [abs(requests[i].settings["lambda"] - lam) for i in range(len(images))]
         index = distances.index(min(distances))
         return gr.update(value=str(images[index].path), visible=True)
-
-    def _requests(
-        self,
-        workspace: Workspace,
-        a: str,
-        b: str,
-        lam: float,
-        text: str,
-        count: int,
-        seed: int | None,
-    ) -> list[ImageRequest]:
-        core = self.shared.core
-        if not a or not b:
-            raise CelebError("Choose two people.")
-        one, two = (find_person(name, workspace) for name in (a, b))
-        values = [lam] if count == 1 else [index / (count - 1) for index in range(count)]
-        requests = []
-        for value in values:
-            embeddings = interpolate(two, one, value, core.basis, core.models)
-            settings = {"from": a, "to": b, "lambda": round(value, 4)}
-            requests.append(request_mixture(embeddings, text, seed, f"λ {value:.2f}", settings))
-        return requests
 
     # --- widgets --------------------------------------------------------------------------------
 
@@ -125,6 +100,38 @@ class Strip:
             1, MAX_IMAGES, 5, step=1, label="Images", info="1: only the one at λ.",
             elem_id="interpolate-count",
         )  # fmt: skip
+
+
+def strip_requests(
+    core: Studio, workspace: Workspace, a: Any, b: Any, lam: Any, text: Any, count: Any, seed: Any
+) -> list[ImageRequest]:
+    """Request images of mixtures of two people.
+
+    Args:
+        core: The models.
+        workspace: Whose people may be mixed.
+        a: “<ada>” or a celebrity's name.
+        b: Another one.
+        lam: The mixture of a single image: 0 is `a`, 1 is `b`.
+        text: The prompt, with {} for the mixture.
+        count: Images; several are at equal distances from 0 to 1, whatever `lam`.
+        seed: Of all of them; None is 0.
+
+    Raises:
+        CelebError: There is no such person, or a value is wrong.
+    """
+    images = number(count, "Images", 1, MAX_IMAGES)
+    lam, text = check_lambda(lam), check_prompt(text)
+    if not a or not b:
+        raise CelebError("Choose two people.")
+    one, two = (find_person(name, workspace) for name in (a, b))
+    values = [lam] if images == 1 else [index / (images - 1) for index in range(images)]
+    requests = []
+    for value in values:
+        embeddings = interpolate(two, one, value, core.basis, core.models)
+        settings = {"from": a, "to": b, "lambda": round(value, 4)}
+        requests.append(request_mixture(embeddings, text, seed, f"λ {value:.2f}", settings))
+    return requests
 
 
 def check_lambda(lam: Any) -> float:

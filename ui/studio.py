@@ -7,7 +7,7 @@ import shutil
 import threading
 import time
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import InitVar, dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -19,6 +19,7 @@ from celeb_core.errors import CelebError, SaveFailed
 from celeb_core.files import matching
 from celeb_core.identity import SAMPLE_SUFFIX
 from celeb_core.library import PRIVATE_FOLDER
+from celeb_core.provenance import Marker, load_marker
 from celeb_core.temporary_files import private_folder
 from ui.executor import Executor, InProcess
 from ui.guard import ISSUED
@@ -56,6 +57,7 @@ class Shared:
         limits: Of every session.
         temporary: Private folder for temporary files, and for sessions where they are isolated.
         executor: Of the jobs' GPU work.
+        marker: Marks generated images; None: with the key of the library and nothing else.
     """
 
     core: Studio
@@ -65,8 +67,10 @@ class Shared:
     limits: Limits = HOME
     temporary: Path = field(default_factory=private_folder)
     executor: Executor = field(default_factory=InProcess)
+    marker: InitVar[Marker | None] = None
 
-    def __post_init__(self) -> None:
+    def __post_init__(self, marker: Marker | None) -> None:
+        self.marks = marker or load_marker(self.library / PRIVATE_FOLDER)
         self._lock = threading.RLock()
         self._workspaces: dict[str, Workspace] = {}
         self._session_of: dict[str, str] = {}  # workspace's id -> session's
@@ -172,14 +176,16 @@ class Shared:
     def _open(self, id: str) -> Workspace:
         faces, basis, limits = self.core.faces, self.core.basis, self.limits
         if not self.isolated:
-            return Workspace(id, self.library, self.images, faces, basis, self.files, limits)
+            files = (self.files, self.marks)
+            return Workspace(id, self.library, self.images, faces, basis, *files, limits)
         folder = self._folder(id)
         library = folder / "identities"
         if not library.is_dir():
             library.mkdir(parents=True)
             self._copy_samples(library)
         (folder / USED).touch()
-        return Workspace(id, library, folder / "images", faces, basis, self.files, limits)
+        files = (self.files, self.marks)
+        return Workspace(id, library, folder / "images", faces, basis, *files, limits)
 
     def _folder(self, id: str) -> Path:
         if self.accounts:

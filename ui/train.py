@@ -7,20 +7,18 @@ from typing import Any, Literal
 
 import gradio as gr
 
-from celeb_core import PRESETS, CelebError, TrainConfig, checks, recipe
-from celeb_core.files import check_writable
-from celeb_core.identity import MAX_NAME
+from celeb_core import CelebError
 from ui.cards import Cards
 from ui.curve import COLOURS, curve, legend
 from ui.errors import explain, notice, safe
-from ui.form import MAX_SEED
 from ui.gpu_costs import priced
 from ui.prepare import PrepareCard
 from ui.price import TRAIN, wire_training
 from ui.progress import bar, duration, joined, time_left
 from ui.studio import PRIVATE, Shared
-from ui.train_form import MAX_STEPS, TrainForm
+from ui.train_form import TrainForm
 from ui.training_job import TrainJob, interrupted
+from ui.training_start import start_training
 from ui.widgets import Updates, colour_key, gallery, gallery_of, message
 
 EMPTY = (
@@ -48,39 +46,10 @@ class TrainTab:
         """Queue a training, or say what is wrong."""
         workspace = self.shared.workspace(session)
         try:
-            known = checks.texts(chosen, "The choice of people", MAX_NAME)
-            trainees = [workspace.trainees[id] for id in known if id in workspace.trainees]
-            if not trainees:
-                raise CelebError("Choose at least one person. New faces come from the Faces tab.")
-            config = self._config(preset, steps, seed)
-            for folder in (workspace.library, workspace.images):
-                check_writable(folder)
-        except CelebError as error:
-            return {self.problem: notice(explain(error))}
-        job = TrainJob(
-            owner=workspace.id,
-            core=self.shared.core,
-            workspace=workspace,
-            trainees=trainees,
-            config=config,
-            estimates=self.shared.estimates,
-            executor=self.shared.executor,
-            total=config.steps,
-        )
-        try:
-            self.shared.submit(job)
+            start_training(self.shared, workspace, chosen, preset, steps, seed)
         except CelebError as error:
             return {self.problem: notice(explain(error))}
         return {self.problem: ""}
-
-    def _config(self, preset: str, steps: int | None, seed: int | None) -> TrainConfig:
-        """Return the recipe with the steps and the seed of the form, or raise SettingsError."""
-        config = recipe(checks.choice(preset, "Recipe", PRESETS), self.shared.core.calibration)
-        if seed is not None:
-            config = config.changed(seed=checks.number(seed, "Seed", 0, MAX_SEED))
-        if steps and config.steps:
-            config = config.changed(steps=checks.number(steps, "Steps", 1, MAX_STEPS))
-        return config
 
     def stop(self, session: str) -> None:
         """Stop after the step under way; the state is stored."""
@@ -236,7 +205,7 @@ class TrainTab:
         finished = self.cards.finished.change
         finished(form.estimate, form.chosen, form.preset, queue=False, **PRIVATE)
         inputs = [form.chosen, form.preset, form.steps]
-        wire_training(self.shared, self.start_button, self._config, inputs, [tab.select, finished])
+        wire_training(self.shared, self.start_button, inputs, [tab.select, finished])
 
 
 def worth_drawing(steps: int, drawn: int) -> bool:

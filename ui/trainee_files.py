@@ -12,10 +12,11 @@ import math
 import shutil
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from PIL import Image
 from torch import Tensor
@@ -25,8 +26,11 @@ from celeb_core.errors import CelebError
 from celeb_core.faces import mean_embedding
 from celeb_core.files import changing, matching, oldest_first, read_json, write_atomically
 from celeb_core.identity import check_name
-from ui.images import save_image
+from celeb_core.training_run import MAX_CONSENT
+from ui.images import save_photo
 
+STATED = "stated by the user"
+MADE_UP = "not needed: a made-up face"  # of an example
 UNLISTED = 3600.0  # seconds after which a folder without a record is a leftover
 
 log = logging.getLogger(__name__)
@@ -38,11 +42,12 @@ class Trainee:
 
     name: str
     faces: tuple[Face, ...]
+    consent: str = ""  # what is known of it; "" of people listed by another version
     id: str = field(default_factory=lambda: uuid.uuid4().hex)
 
     def person(self) -> Person:
         """Return the person for the core."""
-        return Person(self.name, self.faces)
+        return Person(self.name, self.faces, self.consent)
 
     def reference(self) -> Tensor:
         """Return (512,) of unit norm: the face that images of this person are compared with."""
@@ -72,7 +77,7 @@ class TraineeFiles:
                 ]
                 if not found or not math.isfinite(sum(map(sum, middles))):
                     raise ValueError(f"its faces are {str(middles)[:60]}")
-                yield Trainee(name, tuple(found), path.parent.name)
+                yield Trainee(name, tuple(found), _consent(record), path.parent.name)
             except (CelebError, ValueError, KeyError, TypeError, AttributeError) as error:
                 # written by another version, or damaged
                 log.warning("skipped: %s (%s: %s)", path, type(error).__name__, error)
@@ -85,10 +90,10 @@ class TraineeFiles:
         """
         folder = self._people / trainee.id
         if photo is not None:
-            save_image(photo, folder / f"{len(trainee.faces)}.png")
+            save_photo(photo, folder / f"{len(trainee.faces)}.png")
         # Photo number n is of the n-th face, which is found again by the middle of its box.
         middles = [_middle(face) for face in trainee.faces]
-        record = {"name": trainee.name, "faces": middles, "consent": True}
+        record = {"name": trainee.name, "faces": middles, "consent": trainee.consent}
         write_atomically(folder / "person.json", json.dumps(record).encode())
 
     def delete(self, trainee: Trainee) -> None:
@@ -119,6 +124,14 @@ class TraineeFiles:
             with suppress(OSError):  # another process deletes it, too
                 if not listed and time.time() - folder.lstat().st_mtime > UNLISTED:
                     shutil.rmtree(folder)
+
+
+def _consent(record: Mapping[str, Any]) -> str:
+    """Read what is known of a person's consent; earlier versions wrote only that there is one."""
+    consent = record.get("consent")
+    if isinstance(consent, str):
+        return consent[:MAX_CONSENT]
+    return STATED if consent else ""
 
 
 def _face_at(photo: Path, middle: tuple[float, float], faces: FaceModel) -> Face:

@@ -26,12 +26,13 @@ from celeb_core import (
 from celeb_core.errors import SaveFailed
 from celeb_core.files import read_json, write_atomically
 from celeb_core.prompt import PORTRAIT
+from celeb_core.safety import REASON, is_blocked
 from celeb_core.saved_config import config_from_dict
 from celeb_core.temporary_files import is_alive, this_process
 from ui.errors import explain
 from ui.executor import Executor, GpuUnavailable, InProcess, Watch
 from ui.gpu_tasks import Batch
-from ui.images import read_settings, save_image
+from ui.images import read_settings, save_generated
 from ui.jobs import Job, SavedImage
 from ui.time_estimate import RESULTS, TimeEstimates
 from ui.trainee_files import Trainee
@@ -193,6 +194,8 @@ class TrainJob(Job):
         steps = max(1, self.core.models.steps // 2)
         batch = self._portraits(person, SampleConfig(seed=RESULT_SEED, steps=steps))
         for (image,) in filter(None, self.executor.generate(self.core, [batch], self._watch)):
+            if self._blocked(image, person):
+                continue
             path, score = self._save(image, person, RESULT_SEED, f"preview-{step.step:04}")
             name = f"{person.name} · " if len(step.people) > 1 else ""
             self.previews.append(SavedImage(path, f"{name}step {step.step} · {score_text(score)}"))
@@ -223,12 +226,20 @@ class TrainJob(Job):
         return (prompt,) * count, config
 
     def _show_result(self, image: Image.Image, person: Identity, seed: int) -> None:
+        if self._blocked(image, person):
+            return
         number = seed - RESULT_SEED
         path, score = self._save(image, person, seed, f"result-{number + 1}")
         caption = f"{person.name} · {score_text(score)}"
         self.results.append(SavedImage(path, caption, person.name, {"identity": score}))
         if number == 0:
             self.workspace.save_portrait(person.name, image, read_settings(path))
+
+    def _blocked(self, image: Image.Image, person: Identity) -> bool:
+        """Return whether there is no image to be saved, and warn."""
+        if blocked := is_blocked(image):
+            self.warning = f"An image of {person.name} was {REASON}."
+        return blocked
 
     def _save(
         self, image: Image.Image, person: Identity, seed: int, label: str
@@ -239,7 +250,8 @@ class TrainJob(Job):
         score = score_image(image, text, wanted, self.core.scorers).identity
         settings = {"prompt": text, "seed": seed, "model": self.core.models.id, "identity": score}
         folder = self.workspace.images / "training" / self.id
-        path = save_image(image, folder / f"{label}-{number + 1}.png", settings)
+        path = folder / f"{label}-{number + 1}.png"
+        save_generated(image, path, settings, self.workspace.marker)
         return path, score
 
 

@@ -12,6 +12,8 @@ import hashlib
 import logging
 import threading
 from collections.abc import Mapping, Sequence
+from datetime import date
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,14 +30,16 @@ from celeb_core import (
 from celeb_core.errors import BadName, CelebError, PhotoError
 from celeb_core.faces import examine_photo, mean_embedding
 from celeb_core.identity import check_name
+from celeb_core.image_file import PhotoSource
 from celeb_core.library import PRIVATE_FOLDER
+from celeb_core.provenance import Marker
 from celeb_core.temporary_files import delete_leftovers
-from ui.images import save_image
+from ui.images import save_generated
 from ui.library_files import LibraryFiles
 from ui.limits import HOME, Limits
 from ui.page_files import PageFiles
 from ui.photos import Photo, StoredPhoto, memory_of, store
-from ui.trainee_files import Trainee, TraineeFiles
+from ui.trainee_files import MADE_UP, STATED, Trainee, TraineeFiles
 
 log = logging.getLogger(__name__)
 
@@ -50,6 +54,7 @@ class Workspace:
         faces: Finds faces in photos.
         basis: Of the model; people of other models are not offered.
         shown: Temporary files of images that the page shows.
+        marker: Marks generated images.
         limits: Of this session.
     """
 
@@ -61,9 +66,11 @@ class Workspace:
         faces: FaceModel,
         basis: CelebBasis,
         shown: PageFiles,
+        marker: Marker,
         limits: Limits = HOME,
     ) -> None:
         self.id, self.library, self.images, self.shown = id, library, images, shown
+        self.marker = marker
         self.private = library / PRIVATE_FOLDER
         self.files = LibraryFiles(library)
         self.listed = TraineeFiles(self.private)
@@ -142,7 +149,7 @@ class Workspace:
 
     # --- photos -------------------------------------------------------------------------------
 
-    def add_photo(self, source: Path | Image.Image, label: str, example: bool = False) -> Photo:
+    def add_photo(self, source: PhotoSource, label: str, example: bool = False) -> Photo:
         """Decode a photo and find its faces.
 
         Args:
@@ -181,7 +188,8 @@ class Workspace:
             photo: Of this workspace.
             index: Of the face in the photo.
             name: Of the person.
-            consent: Whether the person has agreed; example faces are made up and need none.
+            consent: Whether the person has agreed. It is asked once per person, and recorded;
+                example faces are made up and need none.
 
         Raises:
             BadName: The name cannot be used.
@@ -190,7 +198,7 @@ class Workspace:
             CelebError: The person has not agreed.
         """
         name = check_name(name)
-        if not (consent or photo.example):
+        if not (consent or photo.example or self.has_consent(name)):
             raise CelebError(
                 f"Tick “I may use this person's likeness” first. If {name} has not agreed, "
                 "use a photo of a person who has."
@@ -201,11 +209,20 @@ class Workspace:
             face = photo.faces[index]
             trainee = Trainee(name, (*known.faces, face) if known else (face,))
             trainee.id = known.id if known else trainee.id
+            trainee.consent = known.consent if known else ""
+            if not trainee.consent or trainee.consent == MADE_UP:  # of an example, until now
+                stated = f"{date.today()}, {STATED}"
+                trainee.consent = MADE_UP if photo.example else stated
             self.listed.save(trainee, photo.image)
             self.trainees[trainee.id] = trainee
             if len(photo.faces) == 1:
                 self.discard_photo(photo.id)
         return trainee
+
+    def has_consent(self, name: str) -> bool:
+        """Return whether a person of the training list is known to have agreed."""
+        known = self.trainee(name)
+        return known is not None and known.consent not in ("", MADE_UP)
 
     def check_room(self) -> None:
         """Check that there is room for one more face in the training list, or person.
@@ -273,7 +290,7 @@ class Workspace:
         Raises:
             SaveFailed: The file cannot be written.
         """
-        save_image(image, self.files.portrait_path(name), settings)
+        save_generated(image, self.files.portrait_path(name), settings, self.marker)
         self.forget_portrait(name)
 
     def portrait(self, name: str) -> Path | None:
@@ -282,7 +299,8 @@ class Workspace:
         try:
             changed = path.stat().st_mtime_ns
             key = self._portrait_key(name)
-            return Path(self.shown.show(key, str(changed), lambda: load_photo(path)))
+            show = partial(self.shown.show, marker=self.marker)
+            return Path(show(key, str(changed), lambda: load_photo(path)))
         except (OSError, PhotoError) as error:
             if path.exists():
                 log.warning("skipped: the portrait %s (%s)", path, error)
@@ -294,6 +312,13 @@ class Workspace:
 
     def _portrait_key(self, name: str) -> str:
         return hashlib.sha256(f"{self.id} {name}".encode()).hexdigest()
+
+    def forget_person(self, name: str) -> None:
+        """Forget what is in memory of a person, and the files that show their portrait."""
+        with self._lock:
+            for key in [key for key in self._references if key.startswith(f"{name} ")]:
+                del self._references[key]
+        self.forget_portrait(name)
 
     def rename(self, name: str, new_name: str) -> str:
         """Rename a person and their photos; return the new name as it was saved.

@@ -30,6 +30,7 @@ from celeb_core.prompt import PORTRAIT, parse_prompt
 from celeb_core.sampling import generate
 from celeb_core.studio import Studio
 from celeb_core.types import SampleConfig
+from celeb_core.xmp import build_packet
 
 MIN_NAMES = 4  # fewer cannot be compared
 MADE_UP = 24  # names that no candidate has, for what chance reaches
@@ -232,7 +233,7 @@ def _jpeg(images: Sequence[Image.Image]) -> Tensor:
     gap = ((0, 0), (0, 2), (0, 0))
     row = np.hstack([np.pad(np.asarray(image), gap, constant_values=255) for image in small])
     buffer = io.BytesIO()
-    Image.fromarray(row).save(buffer, "JPEG", quality=80)
+    Image.fromarray(row).save(buffer, "JPEG", quality=80, xmp=build_packet({}).encode())
     return torch.frombuffer(bytearray(buffer.getvalue()), dtype=torch.uint8)
 
 

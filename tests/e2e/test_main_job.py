@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import re
+from pathlib import Path
 
 import pytest
 from PIL import Image
 from playwright.sync_api import Locator, Page, expect
 
+from celeb_core.xmp import GENERATED
 from e2e.harness import choose, step, use_example
 
 pytestmark = [pytest.mark.e2e, pytest.mark.toonville]
@@ -126,6 +128,22 @@ def compose(page: Page, tmp_path) -> None:
     assert settings["prompt"] == f"<{ODD}> shaking hands with <Ash>"
     assert sorted(settings["people"]) == sorted(["Ash", ODD])
     assert image.size == (192, 128)
+    assert GENERATED in image.text["XML:com.adobe.xmp"]
+    check_the_mark(page, download.value.path(), tmp_path)
+
+
+def check_the_mark(page: Page, made: Path, tmp_path: Path) -> None:
+    """The page knows its own image, and claims no other."""
+    stranger = tmp_path / "stranger.png"
+    Image.open(made).convert("L").save(stranger)
+    page.get_by_role("tab", name="About").click()
+    answer = page.locator("#about-answer")
+    for path, verdict in ((made, "Made here"), (stranger, "proves nothing")):
+        with page.expect_file_chooser() as chooser:
+            page.locator("#about-check").click()
+        chooser.value.set_files(path)
+        expect(answer).to_contain_text(verdict)
+    page.get_by_role("tab", name="Compose").click()
 
 
 def interpolate(page: Page) -> None:

@@ -1,0 +1,131 @@
+"""Generating what was written in prompts: what the Compose tab and the API ask for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from celeb_core import CelebError, Identity, Prompt, SampleConfig, Studio, checks, parse_prompt
+from celeb_core.files import check_writable
+from celeb_core.prompt import MAX_TEXT, encode_negative, encode_prompt
+from ui.form import Form, prompts, strengthened
+from ui.generation_job import GenerateJob, ImageRequest, with_seeds
+from ui.grid import Grid, fill
+from ui.progress import joined
+from ui.studio import Shared
+from ui.workspace import Workspace
+
+PER_PROMPT = 16
+MAX_IMAGES = 100  # at once
+
+
+class ComposeJob(GenerateJob):
+    """Generates images of prompts."""
+
+
+def start_images(
+    shared: Shared,
+    workspace: Workspace,
+    text: Any,
+    form: Form,
+    *,
+    crowd: Any = (),
+    count: Any = 1,
+    seed: int,
+    strength: Any = 1.0,
+    embed_settings: bool = True,
+) -> ComposeJob:
+    """Queue the images of all prompts.
+
+    Args:
+        shared: What the tabs share.
+        workspace: The user's.
+        text: One prompt per line.
+        form: How images are generated.
+        crowd: Each prompt is generated with each of these people.
+        count: Images per prompt (and person).
+        seed: Of the first image of each prompt.
+        strength: Factor on the coefficients of the people.
+        embed_settings: Whether the files hold their settings.
+
+    Raises:
+        CelebError: A prompt, a person or a value is wrong, or the folder cannot be written.
+    """
+    lines = prompts(text)
+    people = checks.texts(crowd, "The grid of people", MAX_TEXT)
+    count = checks.number(count, "Images per prompt", 1, PER_PROMPT)
+    check_number(len(lines), len(people), count)
+    check_writable(workspace.images)
+    config = form.config(shared.core.models, seed)
+    known = workspace.people()
+    requests = image_requests(shared.core, lines, people, config, strength, known)
+    seeds = tuple(range(seed, seed + count))
+    job = ComposeJob(
+        owner=workspace.id,
+        core=shared.core,
+        workspace=workspace,
+        requests=[each for request in requests for each in with_seeds(request, count)],
+        executor=shared.executor,
+        embed_settings=embed_settings,
+        grid=Grid(tuple(people), lines, seeds) if people else None,
+    )
+    return shared.submit(job)
+
+
+def image_requests(
+    core: Studio,
+    lines: Sequence[str],
+    crowd: Sequence[str],
+    config: SampleConfig,
+    strength: Any,
+    people: Mapping[str, Identity],
+) -> list[ImageRequest]:
+    """Request one image of each prompt and person.
+
+    Raises:
+        PromptError, BasisMismatch: A prompt cannot be generated; it says which.
+    """
+    known = strengthened(people, strength)
+    nobody = Prompt("", {}, known)
+    negative, _ = encode_negative(config.negative_prompt, nobody, core.basis, core.models)
+    config = replace(config, negative_prompt=negative)
+    requests = []
+    for person in crowd or (None,):
+        for number, line in enumerate(lines, 1):
+            label = [person.strip("<>")] if person else []
+            try:
+                prompt = parse_prompt(fill(line, person), known)
+                encode_prompt(prompt, core.basis, core.models)
+            except CelebError as error:
+                if len(lines) > 1:
+                    error.within(f"Prompt {number}")
+                raise
+            if len(lines) > 1:
+                label += [f"{number}. {shortened(fill(line, '…') if person else line)}"]
+            trained = {name: people[name] for name in prompt.identities}
+            more = {"strength": float(strength)}
+            requests.append(ImageRequest(prompt, config, joined(*label), more, trained))
+    return requests
+
+
+def check_number(prompts: int, people: int, count: int) -> None:
+    """Check the number of images.
+
+    Raises:
+        CelebError: There is no prompt, or there are too many images.
+    """
+    if not prompts:
+        raise CelebError("Write a prompt first, or choose one of the ideas.")
+    total = prompts * max(1, people) * count
+    if total > MAX_IMAGES:
+        what = f"{prompts} prompts" + (f" for {people} people" if people else "")
+        raise CelebError(
+            f"{what} with {count} images each are {total} images; {MAX_IMAGES} are generated at "
+            "once. Take fewer images per prompt."
+        )
+
+
+def shortened(line: str, most: int = 32) -> str:
+    """Return the beginning of a prompt."""
+    return line if len(line) <= most else line[: most - 1].rstrip() + "…"
