@@ -15,7 +15,7 @@ RUN apt-get update \
 WORKDIR /app
 RUN python -m venv /app/venv
 COPY requirements.txt constraints.txt ./
-RUN venv/bin/pip install --no-cache-dir -c constraints.txt -r requirements.txt
+RUN venv/bin/pip install --no-cache-dir -c constraints.txt -r requirements.txt "gradio[mcp]"
 
 # onnxruntime and onnxruntime-gpu share a folder and must never both be installed.
 ARG DEVICE=cpu

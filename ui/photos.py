@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -63,15 +63,79 @@ class StoredPhoto:
         return Photo(self.label, image, marked, self.example, self.id)
 
 
-def store(photo: Photo, folder: Path) -> StoredPhoto:
-    """Write a photo's pixels to the disk, as a PNG.
+class PhotoList:
+    """The photos of a session, the oldest first. Their owner locks.
 
-    Raises:
-        SaveFailed: The file cannot be written.
+    Args:
+        folder: For those that are not in memory.
+        most: How many are kept; None: all.
+        forget: Called with the id of a photo that is gone, or whose faces are others now.
     """
-    path = save_photo(photo.image, folder / f"{photo.id}.png")
-    marks = tuple((face.turned, face.domain_note) for face in photo.faces)
-    return StoredPhoto(photo.label, path, marks, photo.example, photo.id)
+
+    def __init__(self, folder: Path, most: int | None, forget: Callable[[str], None]) -> None:
+        self._folder, self._most, self._forget = folder, most, forget
+        self._photos: dict[str, Photo | StoredPhoto] = {}
+
+    def load(self, faces: FaceModel) -> dict[str, Photo]:
+        """Return all of them by id; those on the disk are loaded."""
+        for id, photo in list(self._photos.items()):
+            if isinstance(photo, StoredPhoto):
+                loaded = photo.load(faces)
+                photo.path.unlink(missing_ok=True)
+                if loaded is None:
+                    self.discard(id)
+                else:
+                    self._photos[id] = loaded
+        return {photo.id: photo for photo in self._loaded}
+
+    def add(self, photo: Photo) -> None:
+        """Add a photo; an example takes the place of the one before it."""
+        for old in [old for old in self._photos.values() if photo.example and old.example]:
+            self.discard(old.id)
+        self._photos[photo.id] = photo
+        while self._most is not None and len(self._photos) > self._most:
+            self.discard(next(iter(self._photos)))
+
+    def discard(self, id: str) -> None:
+        """Forget a photo, if it is there."""
+        photo = self._photos.pop(id, None)
+        if isinstance(photo, StoredPhoto):
+            photo.path.unlink(missing_ok=True)
+        self._forget(id)
+
+    def discard_all(self) -> None:
+        """Forget all of them."""
+        for id in list(self._photos):
+            self.discard(id)
+
+    def find_again(self, before: FaceModel, faces: FaceModel) -> None:
+        """Find all faces again, with another face model; photos that now show others go."""
+        for id, photo in self.load(before).items():
+            if photo.find_again(faces):
+                self._forget(id)
+            else:
+                self.discard(id)
+
+    @property
+    def memory(self) -> int:
+        """Bytes of the pixels in memory."""
+        return sum(photo.bytes for photo in self._loaded)
+
+    def release(self) -> None:
+        """Write all pixels to the disk, and take them out of memory.
+
+        Raises:
+            SaveFailed: They cannot be written.
+        """
+        for photo in self._loaded:
+            path = save_photo(photo.image, self._folder / f"{photo.id}.png")
+            marks = tuple((face.turned, face.domain_note) for face in photo.faces)
+            stored = StoredPhoto(photo.label, path, marks, photo.example, photo.id)
+            self._photos[photo.id] = stored
+
+    @property
+    def _loaded(self) -> list[Photo]:
+        return [photo for photo in self._photos.values() if isinstance(photo, Photo)]
 
 
 def memory_of(images: Sequence[Image.Image]) -> int:

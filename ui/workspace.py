@@ -38,7 +38,7 @@ from ui.images import save_generated
 from ui.library_files import LibraryFiles
 from ui.limits import HOME, Limits
 from ui.page_files import PageFiles
-from ui.photos import Photo, StoredPhoto, memory_of, store
+from ui.photos import Photo, PhotoList, memory_of
 from ui.trainee_files import MADE_UP, STATED, Trainee, TraineeFiles
 
 log = logging.getLogger(__name__)
@@ -78,7 +78,7 @@ class Workspace:
         delete_leftovers(images)
         self.listed.delete_leftovers()
         self.basis, self.limits, self._faces = basis, limits, faces
-        self._photos: dict[str, Photo | StoredPhoto] = {}
+        self._photos = PhotoList(shown.photos, limits.photos, shown.forget)
         self._references: dict[str, Tensor | None] = {}  # of people without a photo
         self._lock = threading.RLock()
         self._trainees: dict[str, Trainee] | None = None
@@ -87,15 +87,7 @@ class Workspace:
     def photos(self) -> dict[str, Photo]:
         """The photos of the Faces tab by id, the oldest first; those on the disk are loaded."""
         with self._lock:
-            for id, photo in list(self._photos.items()):
-                if isinstance(photo, StoredPhoto):
-                    loaded = photo.load(self._faces)
-                    photo.path.unlink(missing_ok=True)
-                    if loaded is None:
-                        self.discard_photo(id)
-                    else:
-                        self._photos[id] = loaded
-            return {id: photo for id, photo in self._photos.items() if isinstance(photo, Photo)}
+            return self._photos.load(self._faces)
 
     @property
     def trainees(self) -> dict[str, Trainee]:
@@ -110,9 +102,8 @@ class Workspace:
     def memory(self) -> int:
         """Bytes of the pixels that are in memory."""
         with self._lock:
-            photos = [photo.bytes for photo in self._photos.values() if isinstance(photo, Photo)]
-            listed = (self._trainees or {}).values()
-            return sum(photos) + memory_of([f.image for trainee in listed for f in trainee.faces])
+            listed = [face.image for one in (self._trainees or {}).values() for face in one.faces]
+            return self._photos.memory + memory_of(listed)
 
     def release(self) -> None:
         """Take all pixels out of memory, until somebody asks for them.
@@ -121,9 +112,7 @@ class Workspace:
             SaveFailed: The photos of the Faces tab cannot be written to the disk.
         """
         with self._lock:
-            for id, photo in self._photos.items():
-                if isinstance(photo, Photo):
-                    self._photos[id] = store(photo, self.shown.photos)
+            self._photos.release()
             self._trainees = None
 
     def use(self, faces: FaceModel) -> None:
@@ -131,19 +120,13 @@ class Workspace:
         if faces is self._faces:
             return
         with self._lock:
-            before = self.photos  # found with the model until now
+            self._photos.find_again(self._faces, faces)
             self._faces, self._references, self._trainees = faces, {}, None
-            for id, photo in before.items():
-                if photo.find_again(faces):
-                    self.shown.forget(id)  # where the faces were
-                else:
-                    self.discard_photo(id)
 
     def close(self) -> None:
         """Delete the files that show photos and people."""
         with self._lock:
-            for id in list(self._photos):
-                self.discard_photo(id)
+            self._photos.discard_all()
         for key in (*(self._trainees or {}), *map(self._portrait_key, self.people())):
             self.shown.forget(key)
 
@@ -163,19 +146,13 @@ class Workspace:
         found = examine_photo(source, self._faces)
         photo = Photo(label, found.photo, found.faces, example)
         with self._lock:
-            for old in [old for old in self._photos.values() if example and old.example]:
-                self.discard_photo(old.id)
-            self._photos[photo.id] = photo
-            while self.limits.photos is not None and len(self._photos) > self.limits.photos:
-                self.discard_photo(next(iter(self._photos)))
+            self._photos.add(photo)
         return photo
 
     def discard_photo(self, id: str) -> None:
         """Forget a photo of the Faces tab, and delete the files that show it."""
-        photo = self._photos.pop(id, None)
-        if isinstance(photo, StoredPhoto):
-            photo.path.unlink(missing_ok=True)
-        self.shown.forget(id)
+        with self._lock:
+            self._photos.discard(id)
 
     # --- people to be trained -----------------------------------------------------------------
 
