@@ -18,6 +18,11 @@ from celeb_core.temporary_files import private_folder
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # read by gradio when it is imported
 os.environ["GRADIO_TEMP_DIR"] = str(private_folder() / "gradio")  # too; later see PageFiles
 
+# On ZeroGPU it must come before anything that may look for CUDA devices.
+ZERO_GPU = os.environ.get("SPACES_ZERO_GPU", "").lower() in ("1", "t", "true")
+if ZERO_GPU:
+    import spaces  # noqa: F401
+
 from celeb_core import CelebError, command_line, load_studio  # noqa: E402
 from celeb_core import option_values as value  # noqa: E402
 from celeb_core.device import DTYPES, MODES  # noqa: E402
@@ -92,7 +97,7 @@ def serve(options: argparse.Namespace) -> None:
         device=options.device,
         dtype=options.dtype,
         memory=options.memory,
-        compiled=options.compile,
+        compiled=options.compile and not ZERO_GPU,
         face_pack=options.face_pack,
         names=options.names,
         cache=options.cache or command_line.cache_folder(),
@@ -120,6 +125,10 @@ def serve(options: argparse.Namespace) -> None:
         limits=changed(limits, options.limit),
         marker=marker,
     )
+    if ZERO_GPU:
+        from ui.zero_gpu import use_zero_gpu
+
+        use_zero_gpu(shared)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: store, then exit
     try:
         launch(shared, options)

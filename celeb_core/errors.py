@@ -1,6 +1,6 @@
 """All errors that the user can put right: every message says what was wrong and what to do."""
 
-from typing import Self
+from typing import Any, Self
 
 from celeb_core.types import Face
 
@@ -27,6 +27,16 @@ class CelebError(Exception):
         self.message = f"{part}: {self.message}"
         self.args = (f"{part}: {self}",)
         return self
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _restored, (type(self), self.args, vars(self))
+
+
+def _restored(kind: type[CelebError], args: tuple[Any, ...], state: dict[str, Any]) -> CelebError:
+    """Unpickle an error of another process, whatever the arguments of its constructor."""
+    error = kind.__new__(kind, *args)
+    vars(error).update(state)
+    return error
 
 
 class SettingsError(CelebError):

@@ -11,10 +11,12 @@ from safetensors.torch import save
 
 from celeb_core.files import write_atomically
 from celeb_core.models import Models
-from celeb_core.training_run import Training, restore
+from celeb_core.training_checkpoint import restore
+from celeb_core.training_run import Training
 from celeb_core.types import (
     Calibration,
     CelebBasis,
+    Checkpoint,
     Identity,
     Person,
     TrainConfig,
@@ -30,13 +32,14 @@ def fit_identities(
     *,
     calibration: Calibration | None = None,
     recogniser: str = "",
-    resume: Path | None = None,
+    resume: Path | Checkpoint | None = None,
 ) -> Iterator[TrainStep]:
     """Train one shared mapper for all people. To stop, ask for no further step.
 
     Deterministic for a seed on one machine, as long as `max_seconds` does not cut it short. With a
     `calibration` it starts from the closed form. `recogniser` is written into the identities;
-    `resume` is a file of `save_checkpoint` to go on from.
+    `resume` is what to go on from: a file of `save_checkpoint`, or what `TrainStep.checkpoint`
+    returned.
 
     Yields:
         Step 0, the initialisation, and every step after it; the caller may change threads. While

@@ -1,11 +1,9 @@
-"""One run of a training: its state, a step, and the checkpoint from which it goes on."""
+"""One run of a training: its state, a step, and the copy of it that a checkpoint is."""
 
 import json
-import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -14,12 +12,10 @@ from torch.nn import functional
 
 from celeb_core.augmentation import AugmentedLatents
 from celeb_core.basis import compose
-from celeb_core.calibration_file import check_calibrated
 from celeb_core.checks import MOST, SEEDS, number
 from celeb_core.denoising_loss import DenoisingLoss, NuisanceTokens
 from celeb_core.device import loss_scaler, within_memory
-from celeb_core.errors import BadName, FeatureMissing, ResumeMismatch, quote
-from celeb_core.files import MAX_TENSORS, read_bytes
+from celeb_core.errors import BadName, FeatureMissing
 from celeb_core.identity import check_name
 from celeb_core.mapper import (
     CalibratedMapper,
@@ -27,15 +23,12 @@ from celeb_core.mapper import (
     Mapper,
     build_mapper,
     build_optimiser,
-    check_state,
     linear_decay,
     optimiser_step,
     paper_noise,
 )
 from celeb_core.models import Models
 from celeb_core.name_regression import regress_on_names
-from celeb_core.saved_config import config_from_dict
-from celeb_core.tensor_file import parse_safetensors
 from celeb_core.types import (
     Calibration,
     CelebBasis,
@@ -188,7 +181,7 @@ class Training:
 
 
 def take_checkpoint(training: Training) -> Checkpoint:
-    """Copy all that `restore` needs, to the CPU."""
+    """Copy all that `training_checkpoint.restore` needs, to the CPU."""
     tensors = {"mapper." + key: value for key, value in training.mapper.state_dict().items()}
     for index, state in training.optimiser.state_dict()["state"].items():
         tensors |= {f"optimizer.{index}.{key}": value for key, value in state.items()}
@@ -200,93 +193,12 @@ def take_checkpoint(training: Training) -> Checkpoint:
         "step": str(training.step),
         "scaler": json.dumps(training.scaler.state_dict()),
         "seconds": f"{training.seconds():.3f}",
-        "run": json.dumps(_run(training, training.config)),
+        "run": json.dumps(settings_of_run(training, training.config)),
     }
     return {key: value.detach().cpu().clone() for key, value in tensors.items()}, metadata
 
 
-def restore(training: Training, path: Path) -> None:
-    """Go on from a checkpoint, those of format 1 too.
-
-    Raises:
-        ResumeMismatch: It cannot be read, or is of other people, models or settings.
-    """
-    try:
-        tensors, metadata = _read(path, training)
-        _check_numbers(tensors, training)
-        _put_back(training, tensors, metadata)
-    except (OSError, LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
-        reason = quote(" ".join(str(error).split()))  # PyTorch's has several lines
-        what = f"{path} is no training checkpoint that can be read ({reason})"
-        raise ResumeMismatch(f"{what}. Start the training anew.") from error
-
-
-def _put_back(training: Training, tensors: Mapping[str, Tensor], metadata: dict[str, str]) -> None:
-    saved = {key[7:]: t for key, t in tensors.items() if key.startswith("mapper.")}
-    mapper: Mapper = CoefficientMapper(training.basis, training.config.mapper.norm)
-    if "directions" in saved:  # of the calibration that there was, not of today's
-        shape = (training.basis.k, training.basis.p)
-        check_calibrated(saved, math.prod(shape))
-        mapper = CalibratedMapper(shape, saved, training.config.mapper.shrink)
-    mapper.load_state_dict(saved)
-    training.use(mapper)
-    state: dict[int, dict[str, Tensor]] = {}
-    for key, value in tensors.items():
-        if key.startswith("optimizer."):
-            _, index, name = key.split(".")
-            state.setdefault(int(index), {})[name] = value
-    check_state(training.optimiser, state)
-    training.optimiser.load_state_dict({**training.optimiser.state_dict(), "state": state})
-    training.kept = tensors["kept"].to(training.models.device)
-    if (nuisance := training.loss.nuisance_tokens) is not None:
-        nuisance.offsets.data.copy_(tensors["nuisance_tokens"])
-    training.generator.set_state(tensors["generator"])
-    if scaler := json.loads(metadata.get("scaler", "{}")):
-        kinds = {key: type(value) for key, value in training.scaler.state_dict().items()}
-        known = {key: type(value) for key, value in scaler.items()} == kinds
-        if not known or not all(map(math.isfinite, scaler.values())):
-            raise ValueError(f"the scale {scaler}")
-        training.scaler.load_state_dict(scaler)
-    training.step, training.seconds_before = int(metadata["step"]), float(metadata["seconds"])
-    if training.step < 0 or not 0 <= training.seconds_before < math.inf:
-        raise ValueError(f"step {training.step} after {training.seconds_before} seconds")
-
-
-def _check_numbers(tensors: Mapping[str, Tensor], training: Training) -> None:
-    """Raise ValueError if coefficients or nuisance tokens do not fit, or a number is not finite."""
-    expected = {"kept": training.kept}
-    if (nuisance := training.loss.nuisance_tokens) is not None:
-        expected["nuisance_tokens"] = nuisance.offsets
-    wrong = [
-        key
-        for key, own in expected.items()
-        if (tensors[key].shape, tensors[key].dtype) != (own.shape, own.dtype)
-    ]
-    numbers = {key: tensor for key, tensor in tensors.items() if key != "generator"}
-    wrong += [key for key, tensor in numbers.items() if not tensor.is_floating_point()]
-    if wrong or not all(bool(tensor.isfinite().all()) for tensor in numbers.values()):
-        raise ValueError(f"{', '.join(wrong) or 'its numbers'}: of a wrong shape, or not finite")
-
-
-def _read(path: Path, training: Training) -> Checkpoint:
-    tensors, metadata = parse_safetensors(read_bytes(path, MAX_TENSORS))
-    *run, stored = json.loads(metadata["run"])
-    if metadata["format"] not in FORMATS or not tensors.keys() >= {"kept", "generator"}:
-        raise ValueError("not of a known format, or a part of one")
-    if metadata["format"] == FORMATS[1]:
-        run = run[1:]  # it began with the format
-        tensors["nuisance_tokens"] = tensors.pop("photo_words", torch.zeros(0))
-        tensors.pop("mapper.radius", None)
-    run.append(_run(training, config_from_dict(dict(stored)))[-1])
-    if run != (own := _run(training, training.config)):
-        raise ResumeMismatch(
-            f"{path} belongs to another training: {run}; this one is {own}. "
-            "Use the same people and settings, or start anew."
-        )
-    return tensors, metadata
-
-
-def _run(training: Training, config: TrainConfig) -> list[Any]:
+def settings_of_run(training: Training, config: TrainConfig) -> list[Any]:
     """Return what must agree to resume: all but the seconds, and steps without decay."""
     steps = config.steps if config.optimiser.linear_decay else 0
     settings = {**config.flat(), "max_seconds": None, "steps": steps}

@@ -34,7 +34,8 @@ from celeb_core.calibration_file import read_calibration
 from celeb_core.checkpoint_file import checkpoint_kind, read_weights
 from celeb_core.errors import CelebError
 from celeb_core.training import save_checkpoint
-from celeb_core.training_run import Training, restore
+from celeb_core.training_checkpoint import restore
+from celeb_core.training_run import Training
 
 pytestmark = pytest.mark.filterwarnings("ignore:Duplicate name")  # in a zip that is to be odd
 

@@ -75,7 +75,7 @@ def open_page(shared: Shared) -> list[str]:
     entries = workspace.files.entries()
     for one in entries:
         library.refresh(one.identity.name, "")
-    interrupted(shared.core, workspace, shared.estimates)
+    interrupted(shared.core, workspace, shared.estimates, shared.executor)
     for trainee in list(workspace.trainees):
         workspace.dismiss(trainee)
     for one in entries:

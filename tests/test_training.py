@@ -36,7 +36,8 @@ from celeb_core.errors import (
     SettingsError,
     TrainingDiverged,
 )
-from celeb_core.training_run import Training, restore
+from celeb_core.training_checkpoint import restore
+from celeb_core.training_run import Training
 
 FAST = TrainConfig(steps=4, batch_size=2).changed(views=4, learning_rate=1e-2)
 
@@ -345,6 +346,29 @@ def test_a_resumed_training_equals_an_uninterrupted_one(
         assert torch.equal(numbers(ours), numbers(theirs))
     assert [step.losses for step in rest[1:]] == [step.losses for step in whole[3:]]
     assert rest[0].seconds > 0  # those of before count
+
+
+def test_a_training_goes_on_from_a_checkpoint_in_memory_as_often_as_one_likes(
+    people, models, basis, calibration
+):
+    setting = (people[:2], models, basis, FAST)
+    whole = run(*setting, calibration=calibration)
+    checkpoint = None
+    for step in fit_identities(*setting, calibration=calibration):
+        if step.step == 2:
+            checkpoint = step.checkpoint()
+            break
+    for _ in range(2):  # the first one does not change what it started from
+        rest = run(*setting, calibration=calibration, resume=checkpoint)
+        assert [step.step for step in rest] == [2, 3, 4]
+        assert torch.equal(numbers(rest[-1]), numbers(whole[-1]))
+    tensors, metadata = checkpoint
+    for damaged in (({}, metadata), (tensors, {}), ({**tensors, "kept": torch.ones(1)}, metadata)):
+        with pytest.raises(ResumeMismatch, match="in memory"):
+            next(fit_identities(*setting, calibration=calibration, resume=damaged))
+    other = replace(FAST, seed=1)
+    with pytest.raises(ResumeMismatch, match="another training"):
+        next(fit_identities(*setting[:3], other, calibration=calibration, resume=checkpoint))
 
 
 def test_a_resumed_training_keeps_the_correction_that_it_had(

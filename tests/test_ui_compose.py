@@ -493,7 +493,11 @@ def test_only_the_best_image_of_each_prompt_is_shown_when_asked():
 
 def test_polling_reads_no_image(page, monkeypatch):
     job = ComposeJob(
-        owner="local", core=page.shared.core, workspace=page.shared.workspace(""), requests=[]
+        owner="local",
+        core=page.shared.core,
+        workspace=page.shared.workspace(""),
+        executor=page.shared.executor,
+        requests=[],
     )
     job.images, job.status = [scored("not there.png", 0.5, 0.5)] * MAX_IMAGES, "running"
     monkeypatch.setattr(page.shared.runner, "latest", lambda owner, kind: job)

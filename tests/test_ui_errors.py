@@ -1,13 +1,21 @@
 from __future__ import annotations
 
 import ast
+import pickle
 import re
 from pathlib import Path
 
 import pytest
 
 import celeb_core
-from celeb_core.errors import CelebError, EmbeddingUnusable, MemoryShort, PhotoUnreadable
+from celeb_core.errors import (
+    CelebError,
+    EmbeddingUnusable,
+    MemoryShort,
+    PhotoUnreadable,
+    PromptTooLong,
+    UnknownName,
+)
 from ui.errors import explain, notice, safe
 from ui.progress import duration
 
@@ -80,3 +88,18 @@ def test_names_are_text_and_never_markup_or_template():
 def test_durations_in_words():
     words = [duration(seconds) for seconds in (0.4, 59.4, 60, 95, 1200, 3700)]
     assert words == ["0 s", "59 s", "1 min", "1 min 35 s", "20 min", "1 h 1 min"]
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        CelebError("Nothing is there.", option="--host HOST"),
+        PromptTooLong(90, 77, "and so on").within("Negative prompt"),
+        UnknownName("adda", ["ada"]),
+        MemoryShort("full"),
+    ],
+)
+def test_an_error_of_another_process_is_the_same_here(error):
+    same = pickle.loads(pickle.dumps(error))
+    assert type(same) is type(error) and str(same) == str(error)
+    assert vars(same) == vars(error)

@@ -137,7 +137,7 @@ def test_an_odd_record_of_a_training_is_no_training(studio, shared, record):
     folder = workspace.listed.job("odd")
     folder.mkdir(parents=True)
     (folder / "job.json").write_text(record, encoding="utf-8")
-    assert interrupted(studio, workspace, shared.estimates) is None
+    assert interrupted(studio, workspace, shared.estimates, shared.executor) is None
     workspace.dismiss(enlist(shared).id)  # it is looked through
 
 
@@ -148,10 +148,10 @@ def test_a_training_of_another_app_that_runs_is_left_to_it(studio, shared, monke
     folder.mkdir(parents=True)
     record = {"trainees": [ada.id], "config": {}, "losses": [], "process": "1-1"}
     (folder / "job.json").write_text(json.dumps(record), encoding="utf-8")
-    job = interrupted(studio, workspace, shared.estimates)
+    job = interrupted(studio, workspace, shared.estimates, shared.executor)
     assert job is not None and job.id == "theirs"  # process 1-1 is none
     monkeypatch.setattr("ui.training_job.is_alive", lambda process: process == "1-1")
-    assert interrupted(studio, workspace, shared.estimates) is None
+    assert interrupted(studio, workspace, shared.estimates, shared.executor) is None
 
 
 @pytest.mark.parametrize("stored", ["[]", "5", "[" * 9999, '{"x": 5}', '{"x": {"sampling": "a"}}'])

@@ -29,6 +29,7 @@ from ui.images import read_settings
 from ui.insert import insert
 from ui.mixtures import choices
 from ui.parameters import MAX_CHARACTERS, parse_parameters
+from ui.price import GENERATE, wire_images
 from ui.prompt_box import PromptBox
 from ui.studio import PRIVATE, Shared
 from ui.widgets import Number, Slider, Updates, message
@@ -156,7 +157,7 @@ class ComposeTab:
             with gr.Column(scale=5, min_width=320):
                 self.box.build(session)
                 self._build_settings()
-                self.results.build_buttons("Generate")
+                self.results.build_buttons(GENERATE)
                 self.problem = message("compose-problem")
             with gr.Column(scale=6, min_width=320):
                 self.results.build_status("Your images appear here, each with its scores.")
@@ -229,6 +230,7 @@ class ComposeTab:
             "outputs": [self.problem, self.seed],
             **PRIVATE,
         }
+        wire_images(self.shared, self.results.go, prompt, inputs)
         by_hand = gr.on([self.results.go.click, prompt.submit], **start)
         fresh = self.history.fresh
         for started in (by_hand, varied.success(**start)):

@@ -66,6 +66,7 @@ def start_images(
         core=shared.core,
         workspace=workspace,
         requests=[each for request in requests for each in with_seeds(request, count)],
+        executor=shared.executor,
         embed_settings=embed_settings,
         grid=Grid(tuple(people), lines, seeds) if people else None,
     )

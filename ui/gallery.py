@@ -18,6 +18,7 @@ from celeb_core.files import write_atomically
 from celeb_core.provenance import Marker
 from celeb_core.safety import REASON, is_blocked
 from ui.generation_job import GenerateJob
+from ui.gpu_costs import priced
 from ui.jobs import SavedImage
 from ui.progress import bar, duration, joined, time_left
 from ui.studio import PRIVATE, Shared
@@ -96,7 +97,10 @@ class Results:
     # --- widgets --------------------------------------------------------------------------------
 
     def build_buttons(self, label: str) -> None:
-        """Start and cancel."""
+        """Start, with what an image costs where GPU time is counted, and cancel."""
+        costs = self.shared.executor.costs
+        if costs is not None:
+            label = f"{priced(label, costs.default_images(1))} an image"
         with gr.Row():
             self.go = gr.Button(
                 label, variant="primary", min_width=100, elem_id=f"{self.name}-start"

@@ -18,14 +18,15 @@ from celeb_core import (
     SampleConfig,
     Scores,
     Studio,
-    generate_each,
-    reference_embeddings,
+    parse_prompt,
     score_image,
 )
-from celeb_core.prompt import known_names
+from celeb_core.faces import largest_face
+from celeb_core.prompt import PORTRAIT, known_names
 from celeb_core.provenance import Marker
-from celeb_core.safety import REASON, checked, is_blocked
+from celeb_core.safety import REASON, is_blocked
 from celeb_core.sampling import decode_preview
+from ui.executor import Executor, Watch
 from ui.grid import Grid
 from ui.images import save_generated
 from ui.jobs import Job, SavedImage
@@ -82,6 +83,7 @@ class GenerateJob(Job):
     core: Studio
     workspace: Workspace
     requests: Sequence[ImageRequest]
+    executor: Executor
     scored: bool = True
     embed_settings: bool = True  # in the files
     images: list[SavedImage] = field(default_factory=list)
@@ -103,11 +105,11 @@ class GenerateJob(Job):
         return status
 
     def _generate_all(self) -> Literal["done", "stopped"]:
-        self.note, previews = "Generating", Previews(self._show_previews)
-        for requests in batches(self.requests, alone=self.core.models.device.type == "cpu"):
-            self._generate(requests, previews)
-            if self.told_to_stop():
-                return "stopped"
+        self.note = "Generating"
+        if self.requests:
+            self._generate_images()
+        if self.told_to_stop():
+            return "stopped"
         if self._faces_scored and (missing := self._without_reference()):
             self.note, self.seconds_left = "Scoring", None
             for name, identity in missing.items():
@@ -116,28 +118,30 @@ class GenerateJob(Job):
             self.images[:] = map(self._save, self.requests, self.pixels, range(len(self.pixels)))
         return "stopped" if self.stop.is_set() else "done"
 
-    def _generate(self, requests: Sequence[ImageRequest], previews: Previews) -> None:
-        began, before = time.monotonic(), len(self.pixels)
+    def _generate_images(self) -> None:
+        """Save each batch as soon as it is there."""
+        first = self.requests[0]
+        whole = ((first.prompt,) * first.config.batch_size, first.config)
+        groups = batches(self.requests, alone=self.executor.one_by_one(self.core, whole))
+        calls = [(tuple(one.prompt for one in group), group[0].config) for group in groups]
+        began, size = time.monotonic(), len(groups[0])
 
         def on_step(done: int, total: int) -> None:
-            per_image = total // len(requests)
+            per_image = total // size
             self.total = per_image * len(self.requests)
-            self.done = per_image * before + done
-            self.seconds_left = (time.monotonic() - began) / done * (self.total - self.done)
+            self.done = per_image * len(self.pixels) + done
+            so_far = time.monotonic() - began
+            self.seconds_left = so_far / self.done * (self.total - self.done)
 
-        images = generate_each(
-            [request.prompt for request in requests],
-            self.core.models,
-            self.core.basis,
-            requests[0].config,
-            on_step=on_step,
-            should_stop=self.told_to_stop,
-            on_latents=None if self.core.safety else previews,  # those are not checked
-        )
-        self.previews = ()
-        for request, image in zip(requests, checked(images, self.core.safety), strict=False):
-            self.pixels.append(image)
-            self.images.append(self._save(request, image, len(self.images)))
+        watch = Watch(on_step, self.told_to_stop, Previews(self._show_previews))
+        sizes = [len(group) for group in groups[1:]]
+        for images in self.executor.generate(self.core, calls, watch):
+            self.previews = ()
+            for image in images:
+                request, index = self.requests[len(self.pixels)], len(self.images)
+                self.pixels.append(image)
+                self.images.append(self._save(request, image, index))
+            size = sizes.pop(0) if sizes else size
 
     def _show_previews(self, previews: Sequence[Image.Image]) -> None:
         self.previews = previews
@@ -195,7 +199,12 @@ class GenerateJob(Job):
         return face if bool(face.any()) else None
 
     def _without_reference(self) -> dict[str, Identity]:
-        """The trained people without a photo for whom no face has been generated yet."""
+        """The trained people without a photo for whom no face has been generated yet.
+
+        None where GPU time is counted: images of them were not asked for.
+        """
+        if self.executor.costs is not None:
+            return {}
         return {
             name: who
             for request in self.requests
@@ -205,14 +214,15 @@ class GenerateJob(Job):
 
     def _find_reference(self, name: str, identity: Identity) -> None:
         """Of generated images, one at a time, so that the job can be stopped in between."""
-        core, faces = self.core, list[Tensor]()
-        for seed in range(REFERENCE_SEED, REFERENCE_SEED + REFERENCES):
+        prompt = parse_prompt(PORTRAIT.format(f"<{name}>"), {name: identity})
+        seeds = range(REFERENCE_SEED, REFERENCE_SEED + REFERENCES)
+        calls = [((prompt,), SampleConfig(seed=seed)) for seed in seeds]
+        faces = []
+        for images in self.executor.generate(self.core, calls, Watch()):
+            found = [self.core.faces.find(image) for image in images]
+            faces += [largest_face(each).embedding for each in found if each]
             if self.told_to_stop():
                 return
-            person = {name: identity}
-            faces += reference_embeddings(
-                person, core.models, core.basis, core.faces, images=1, seed=seed
-            ).values()
         self.workspace.remember_reference(identity, faces)
 
 

@@ -5,6 +5,7 @@ The page only polls jobs. Closing it, or losing the connection, touches none of 
 
 from __future__ import annotations
 
+import contextvars
 import itertools
 import threading
 import time
@@ -48,6 +49,8 @@ class Job:
     began: float = 0.0
     ended: float = 0.0
     stop: threading.Event = field(default_factory=threading.Event)
+    # Of the event that made it: where GPU time is counted, it knows whose.
+    context: contextvars.Context = field(default_factory=contextvars.copy_context, repr=False)
 
     def run(self) -> Literal["done", "stopped"]:
         """Do the work, on the worker thread; asks `told_to_stop` and says whether it was cut."""
@@ -257,7 +260,7 @@ class Runner:
                 job.status, job.began = "running", time.monotonic()
             status: Status
             try:
-                status = job.run()
+                status = job.context.run(job.run)
             except Exception as error:  # the thread must outlive every job
                 job.error, status = explain(error, whole_paths=job.whole_paths), "failed"
             with self._changed:

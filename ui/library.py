@@ -19,6 +19,7 @@ from ui.images import silhouette
 from ui.library_files import Entry
 from ui.person_facts import about, caption
 from ui.portrait_job import PortraitJob
+from ui.price import PORTRAITS, portraits_label
 from ui.progress import bar
 from ui.studio import PRIVATE, Shared
 from ui.widgets import Updates, gallery, message, reveal
@@ -59,7 +60,9 @@ class LibraryTab:
             self.people: gr.update(value=rows, visible=bool(rows), selected_index=None),
             self.empty: gr.update(visible=not rows),
             self.undo_button: gr.update(value=undo, visible=bool(deleted)),
-            self.portraits_button: gr.update(visible=bool(bare)),
+            self.portraits_button: gr.update(
+                visible=bool(bare), value=portraits_label(self.shared.executor, len(bare))
+            ),
             self.choose: gr.update(visible=entry is None and bool(rows)),
             **(self._details(entry, workspace) if entry else self._no_details()),
         }
@@ -144,7 +147,12 @@ class LibraryTab:
         workspace = self.shared.workspace(session)
         try:
             check_writable(workspace.library)
-            job = PortraitJob(owner=workspace.id, core=self.shared.core, workspace=workspace)
+            job = PortraitJob(
+                owner=workspace.id,
+                core=self.shared.core,
+                workspace=workspace,
+                executor=self.shared.executor,
+            )
             self.shared.submit(job)
         except CelebError as error:
             return {self.status: notice(explain(error))}
@@ -218,7 +226,7 @@ class LibraryTab:
                 "Import a person", size="sm", min_width=120, elem_id="library-import"
             )
             self.portraits_button = gr.Button(
-                "Generate missing portraits", size="sm", visible=False, min_width=120,
+                PORTRAITS, size="sm", visible=False, min_width=120,
                 elem_id="library-draw",
             )  # fmt: skip
             self.undo_button = gr.Button(

@@ -126,7 +126,13 @@ def start_mixtures(
     check_writable(workspace.images)
     encode_prompt(requests[0].prompt, core.basis, core.models)
     job = kind(
-        owner=workspace.id, core=core, workspace=workspace, requests=requests, scored=False, **more
+        owner=workspace.id,
+        core=core,
+        workspace=workspace,
+        requests=requests,
+        executor=shared.executor,
+        scored=False,
+        **more,
     )
     return shared.submit(job)
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-from celeb_core import SampleConfig, Studio, generate, parse_prompt
+from celeb_core import SampleConfig, Studio, parse_prompt
 from celeb_core.prompt import PORTRAIT
-from celeb_core.safety import checked, is_blocked
+from celeb_core.safety import is_blocked
+from ui.executor import Executor, Watch
+from ui.gpu_tasks import Batch
 from ui.jobs import Job
 from ui.training_job import RESULT_SEED
 from ui.workspace import Workspace
@@ -19,21 +22,28 @@ class PortraitJob(Job):
 
     core: Studio
     workspace: Workspace
+    executor: Executor
 
     def run(self) -> Literal["done", "stopped"]:
         """One after the other."""
-        workspace, models, basis = self.workspace, self.core.models, self.core.basis
+        workspace, model = self.workspace, self.core.models.id
         missing = [name for name in workspace.people() if not workspace.portrait(name)]
         self.total = len(missing)
-        config = SampleConfig(seed=RESULT_SEED)
-        for name in missing:
-            self.note = f"Generating {name}"
-            prompt = parse_prompt(PORTRAIT.format(f"<{name}>"), workspace.people())
-            images = generate(prompt, models, basis, config, should_stop=self.told_to_stop)
+        watch = Watch(should_stop=self.told_to_stop)
+        portraits = self.executor.generate(self.core, self._batches(missing), watch)
+        for name, images in zip(missing, portraits, strict=False):
             if not images:
                 return "stopped"
-            settings = {"prompt": prompt.text, "seed": RESULT_SEED, "model": models.id}
-            if not is_blocked(image := checked(images, self.core.safety)[0]):
-                workspace.save_portrait(name, image, settings)
+            text = PORTRAIT.format(f"<{name}>")
+            settings = {"prompt": text, "seed": RESULT_SEED, "model": model}
+            if not is_blocked(images[0]):
+                workspace.save_portrait(name, images[0], settings)
             self.done += 1
         return "done"
+
+    def _batches(self, names: list[str]) -> Iterator[Batch]:
+        """One image each, of people as they are when it is their turn."""
+        for name in names:
+            self.note = f"Generating {name}"
+            prompt = parse_prompt(PORTRAIT.format(f"<{name}>"), self.workspace.people())
+            yield (prompt,), SampleConfig(seed=RESULT_SEED)

@@ -21,6 +21,7 @@ from celeb_core.identity import SAMPLE_SUFFIX
 from celeb_core.library import PRIVATE_FOLDER
 from celeb_core.provenance import Marker, load_marker
 from celeb_core.temporary_files import private_folder
+from ui.executor import Executor, InProcess
 from ui.guard import ISSUED
 from ui.jobs import Job, Runner
 from ui.limits import HOME, Limits, size_of
@@ -55,6 +56,7 @@ class Shared:
             and is kept for good.
         limits: Of every session.
         temporary: Private folder for temporary files, and for sessions where they are isolated.
+        executor: Of the jobs' GPU work.
         marker: Marks generated images; None: with the key of the library and nothing else.
     """
 
@@ -64,6 +66,7 @@ class Shared:
     accounts: bool = False
     limits: Limits = HOME
     temporary: Path = field(default_factory=private_folder)
+    executor: Executor = field(default_factory=InProcess)
     marker: InitVar[Marker | None] = None
 
     def __post_init__(self, marker: Marker | None) -> None:

@@ -43,16 +43,22 @@ class TimeEstimates:
 
     def estimate(self, config: TrainConfig, people: int) -> float | None:
         """Return the seconds until the people and their images are there; None if unmeasured."""
+        training = self.training(config, people, config.steps)
+        if training is None:
+            return None
+        sampling_steps = people * RESULTS * self.core.models.steps
+        return training + sampling_steps * self._known["sampling"]
+
+    def training(self, config: TrainConfig, people: int, steps: int) -> float | None:
+        """Return the seconds of some steps, with what comes before them; None if unmeasured."""
         if not self.measured:
             return None
-        sampling = self._known["sampling"]
         step = self._known.get(config.preset) or (
             self._by_size(config) * self._known.get("correction", 1.0)
         )
-        sampling_steps = people * RESULTS * self.core.models.steps
-        return self._steps(config, people, config.steps) * step + sampling_steps * sampling
+        return self._steps(config, people, steps) * step
 
-    def sampling(self, latents: int) -> float | None:
+    def sampling(self, latents: float) -> float | None:
         """Return the seconds that the UNet needs for so many latents; None if unmeasured."""
         return latents / LATENTS * self._known["sampling"] if self.measured else None
 
@@ -66,6 +72,22 @@ class TimeEstimates:
             took.append(time.perf_counter() - began)
         few, many = min(took[1], took[3]), min(took[2], took[4])
         self._note("sampling", max(1e-4, (many - few) / 3))
+
+    def assume(self, device: str, sampling: float) -> None:
+        """Estimate for a device that nothing is measured on.
+
+        Args:
+            device: Under which name what is learned is kept.
+            sampling: Seconds of a sampling step, until it is learned.
+        """
+        self._key = f"{self.core.models.id} on {device}"
+        self._known = {"sampling": sampling, **self._stored().get(self._key, {})}
+
+    def learn_sampling(self, latents: float, seconds: float) -> None:
+        """Take over, by half, what the UNet needed for so many latents."""
+        if latents and seconds > 0:
+            step = seconds * LATENTS / latents
+            self._note("sampling", (self._known.get("sampling", step) + step) / 2)
 
     def learn(self, config: TrainConfig, people: int, steps: int, seconds: float) -> None:
         """Take over what a training took; a very short one is all preparation."""

@@ -11,7 +11,9 @@ from celeb_core import CelebError
 from ui.cards import Cards
 from ui.curve import COLOURS, curve, legend
 from ui.errors import explain, notice, safe
+from ui.gpu_costs import priced
 from ui.prepare import PrepareCard
+from ui.price import TRAIN, wire_training
 from ui.progress import bar, duration, joined, time_left
 from ui.studio import PRIVATE, Shared
 from ui.train_form import TrainForm
@@ -81,15 +83,18 @@ class TrainTab:
         """Return the training of this workspace: under way, or the last one, or one cut short."""
         workspace = self.shared.workspace(session)
         job = self.shared.runner.latest(workspace.id, TrainJob)
-        return job or interrupted(self.shared.core, workspace, self.shared.estimates)
+        return job or self._interrupted(session)
 
     def cut_short(self, session: str) -> TrainJob | None:
         """Return a training to go on with: the last one if it was stopped, or an older one."""
         job = self.job(session)
         if job is None or job.live or job.resumable:
             return job if job and job.resumable else None
-        workspace = self.shared.workspace(session)
-        return interrupted(self.shared.core, workspace, self.shared.estimates)
+        return self._interrupted(session)
+
+    def _interrupted(self, session: str) -> TrainJob | None:
+        shared, workspace = self.shared, self.shared.workspace(session)
+        return interrupted(shared.core, workspace, shared.estimates, shared.executor)
 
     def poll(self, shown: Shown, session: str) -> Updates:
         """Update what changed since the page was last updated."""
@@ -149,12 +154,12 @@ class TrainTab:
             self.cards.finished, self.timer, self.start_button, self.stop_button,
             self.resume_button, self.save_button, self.compose_button,
         ]  # fmt: skip
-        self._wire(session)
+        self._wire(session, tab)
 
     def _build_buttons(self) -> None:
         with gr.Row():
             self.start_button = gr.Button(
-                "Train", variant="primary", min_width=100, elem_id="train-start"
+                TRAIN, variant="primary", min_width=100, elem_id="train-start"
             )
             self.stop_button = gr.Button(
                 "Stop", interactive=False, min_width=100, elem_id="train-stop"
@@ -178,7 +183,7 @@ class TrainTab:
             "Use in Compose", variant="primary", visible=False, elem_id="train-compose"
         )
 
-    def _wire(self, session: gr.Textbox) -> None:
+    def _wire(self, session: gr.Textbox, tab: gr.Tab) -> None:
         self.tick: dict[str, Any] = {
             "fn": self.poll,
             "inputs": [self.shown, session],
@@ -199,6 +204,8 @@ class TrainTab:
         # How long it took is what the next one will take.
         finished = self.cards.finished.change
         finished(form.estimate, form.chosen, form.preset, queue=False, **PRIVATE)
+        inputs = [form.chosen, form.preset, form.steps]
+        wire_training(self.shared, self.start_button, inputs, [tab.select, finished])
 
 
 def worth_drawing(steps: int, drawn: int) -> bool:
@@ -220,7 +227,12 @@ def legend_of(job: TrainJob) -> str:
 
 def resume_label(job: TrainJob | None) -> str:
     """Return the text of the button that goes on with a training."""
-    return f"Resume {', '.join(job.names)} at step {job.step}" if job else "Resume"
+    if job is None:
+        return "Resume"
+    label, costs = f"Resume {', '.join(job.names)} at step {job.step}", job.executor.costs
+    if costs is None:
+        return label
+    return priced(label, costs.training(job.config, len(job.trainees), job.step))
 
 
 def in_short(job: TrainJob) -> str:

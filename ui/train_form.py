@@ -6,9 +6,10 @@ from typing import Any
 
 import gradio as gr
 
-from celeb_core import recipe
+from celeb_core import TrainConfig, recipe
 from celeb_core.name_regression import NAMES
 from ui.form import MAX_SEED
+from ui.gpu_costs import cost_text
 from ui.progress import about, joined
 from ui.studio import PRIVATE, Shared
 from ui.widgets import Number, Updates, gallery
@@ -79,10 +80,17 @@ class TrainForm:
             if key == "instant" and unprepared:  # there is no initialisation
                 continue
             config = recipe(key, core.calibration)
-            seconds = self.shared.estimates.estimate(config, max(1, len(chosen or [])))
-            time = about(seconds) if seconds is not None else ""
+            time = self._time(config, max(1, len(chosen or [])))
             choices.append((joined(text.format(steps=config.steps), time), key))
         return gr.update(choices=choices, info=info)
+
+    def _time(self, config: TrainConfig, people: int) -> str:
+        """Say how long it takes, or what it costs where that is counted; "" if it is not known."""
+        executor = self.shared.executor
+        if executor.costs is not None:
+            return cost_text(executor.costs.training(executor.fitting(config, people), people))
+        seconds = self.shared.estimates.estimate(config, people)
+        return about(seconds) if seconds is not None else ""
 
     # --- widgets --------------------------------------------------------------------------------
 

@@ -6,7 +6,7 @@ import json
 import math
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -19,8 +19,6 @@ from celeb_core import (
     Studio,
     TrainConfig,
     TrainStep,
-    fit_identities,
-    generate,
     parse_prompt,
     save_checkpoint,
     score_image,
@@ -28,10 +26,12 @@ from celeb_core import (
 from celeb_core.errors import SaveFailed
 from celeb_core.files import read_json, write_atomically
 from celeb_core.prompt import PORTRAIT
-from celeb_core.safety import REASON, checked, is_blocked
+from celeb_core.safety import REASON, is_blocked
 from celeb_core.saved_config import config_from_dict
 from celeb_core.temporary_files import is_alive, this_process
 from ui.errors import explain
+from ui.executor import Executor, GpuUnavailable, InProcess, Watch
+from ui.gpu_tasks import Batch
 from ui.images import read_settings, save_generated
 from ui.jobs import Job, SavedImage
 from ui.time_estimate import RESULTS, TimeEstimates
@@ -52,6 +52,7 @@ class TrainJob(Job):
     trainees: list[Trainee]
     config: TrainConfig
     estimates: TimeEstimates
+    executor: Executor
     step: int = 0
     losses: list[tuple[int, tuple[float, ...]]] = field(default_factory=list)  # step, of each
     people: tuple[Identity, ...] = ()  # as they are now
@@ -91,6 +92,7 @@ class TrainJob(Job):
             trainees=self.trainees,
             config=self.config,
             estimates=self.estimates,
+            executor=self.executor,
             step=self.step,
             losses=list(self.losses),
             people=self.people,
@@ -109,9 +111,10 @@ class TrainJob(Job):
         self.estimates.learn(self.config, len(self.people), self.step, self.trained)
         self.finish()
         self.note = "Generating the results"
-        for person in self.people:
-            for number in range(RESULTS):
-                self._result(person, number)
+        try:
+            self._generate_results()
+        except GpuUnavailable as error:  # the people are saved
+            self.warning = explain(error)
         self.note = ""
         return "done"
 
@@ -124,35 +127,37 @@ class TrainJob(Job):
 
     def _train(self) -> bool:
         """Return whether it came to its end."""
-        checkpoint = self.folder / "state.safetensors"
-        steps = fit_identities(
-            [trainee.person() for trainee in self.trainees],
-            self.core.models,
-            self.core.basis,
-            self.config,
-            calibration=self.core.calibration,
-            recogniser=self.core.faces.id,
-            resume=checkpoint if checkpoint.is_file() else None,
-        )
         stored, previewed, cost = time.monotonic(), -math.inf, 0.0
-        for step in steps:
+        counted = self.executor.costs is not None
+        for step in self._steps():
             self._note_step(step)
             stopping = self.told_to_stop() and step.step < step.steps
             now = time.monotonic()
             if step.checkpoint is None:  # nothing to store, show or save yet
-                if stopping:
+                if stopping and not step.people:
                     return False
                 continue
-            if stopping or (now - stored > CHECKPOINT_EVERY and step.step < step.steps):
+            due = counted or now - stored > CHECKPOINT_EVERY
+            if stopping or (due and step.step < step.steps):
                 self._attempt(self._store, step)
                 stored = time.monotonic()
             if stopping:
                 return False
-            if step.steps and now - previewed > cost / PREVIEW_SHARE:
+            if step.steps and not counted and now - previewed > cost / PREVIEW_SHARE:
                 self._attempt(self._preview, step)
                 previewed = time.monotonic()
                 cost = previewed - now
         return True
+
+    def _steps(self) -> Iterator[TrainStep]:
+        """Begin, or go on from what is stored; without steps nothing needs the GPU."""
+        checkpoint = self.folder / "state.safetensors"
+        resume = checkpoint if checkpoint.is_file() else None
+        executor = self.executor if self.config.steps else InProcess()
+        if resume is None:
+            self.config = executor.fitting(self.config, len(self.trainees))
+        people = [trainee.person() for trainee in self.trainees]
+        return executor.train(self.core, people, self.config, resume)
 
     def _attempt(self, save: Callable[[TrainStep], None], step: TrainStep) -> None:
         """Save what is nice to have: a failure must not cost the training."""
@@ -187,46 +192,67 @@ class TrainJob(Job):
         person = step.people[len(self.previews) % len(step.people)]
         self.note = "Generating a preview"
         steps = max(1, self.core.models.steps // 2)
-        generated = self._generate(person, RESULT_SEED, f"preview-{step.step:04}", steps)
-        if generated:
-            path, score, _ = generated
+        batch = self._portraits(person, SampleConfig(seed=RESULT_SEED, steps=steps))
+        for (image,) in filter(None, self.executor.generate(self.core, [batch], self._watch)):
+            if self._blocked(image, person):
+                continue
+            path, score = self._save(image, person, RESULT_SEED, f"preview-{step.step:04}")
             name = f"{person.name} · " if len(step.people) > 1 else ""
             self.previews.append(SavedImage(path, f"{name}step {step.step} · {score_text(score)}"))
 
-    def _result(self, person: Identity, number: int) -> None:
-        generated = self._generate(person, RESULT_SEED + number, f"result-{number + 1}")
-        if generated:
-            path, score, image = generated
-            caption = f"{person.name} · {score_text(score)}"
-            self.results.append(SavedImage(path, caption, person.name, {"identity": score}))
-            if number == 0:
-                self.workspace.save_portrait(person.name, image, read_settings(path))
-
-    def _generate(
-        self, person: Identity, seed: int, label: str, steps: int | None = None
-    ) -> tuple[Path, float | None, Image.Image] | None:
-        """Save a portrait; return it with its identity score, or None when told to stop."""
-        text = PORTRAIT.format(f"<{person.name}>")
-        generated = generate(
-            parse_prompt(text, {person.name: person}),
-            self.core.models,
-            self.core.basis,
-            SampleConfig(seed=seed, steps=steps),
-            should_stop=self.told_to_stop,
+    def _generate_results(self) -> None:
+        """One image after the other; together where GPU time is counted, or none for no steps."""
+        seeds, together = range(RESULT_SEED, RESULT_SEED + RESULTS), 1
+        if self.executor.costs is not None:
+            if not self.config.steps:
+                return
+            together = RESULTS
+        wanted = [(person, seed) for person in self.people for seed in seeds]
+        batches = (
+            self._portraits(person, SampleConfig(seed=seed), together)
+            for person, seed in wanted[::together]
         )
-        images = [one for one in checked(generated, self.core.safety) if not is_blocked(one)]
-        if generated and not images:
+        done = iter(wanted)
+        for images in self.executor.generate(self.core, batches, self._watch):
+            for image, (person, seed) in zip(images, done, strict=False):
+                self._show_result(image, person, seed)
+
+    @property
+    def _watch(self) -> Watch:
+        return Watch(should_stop=self.told_to_stop)
+
+    def _portraits(self, person: Identity, config: SampleConfig, count: int = 1) -> Batch:
+        prompt = parse_prompt(PORTRAIT.format(f"<{person.name}>"), {person.name: person})
+        return (prompt,) * count, config
+
+    def _show_result(self, image: Image.Image, person: Identity, seed: int) -> None:
+        if self._blocked(image, person):
+            return
+        number = seed - RESULT_SEED
+        path, score = self._save(image, person, seed, f"result-{number + 1}")
+        caption = f"{person.name} · {score_text(score)}"
+        self.results.append(SavedImage(path, caption, person.name, {"identity": score}))
+        if number == 0:
+            self.workspace.save_portrait(person.name, image, read_settings(path))
+
+    def _blocked(self, image: Image.Image, person: Identity) -> bool:
+        """Return whether there is no image to be saved, and warn."""
+        if blocked := is_blocked(image):
             self.warning = f"An image of {person.name} was {REASON}."
-        if not images:
-            return None
-        number = self.people.index(person)
+        return blocked
+
+    def _save(
+        self, image: Image.Image, person: Identity, seed: int, label: str
+    ) -> tuple[Path, float | None]:
+        """Save a portrait; return it with its identity score."""
+        text, number = PORTRAIT.format(f"<{person.name}>"), self.people.index(person)
         wanted = {person.name: self.trainees[number].reference()}
-        score = score_image(images[0], text, wanted, self.core.scorers).identity
+        score = score_image(image, text, wanted, self.core.scorers).identity
         settings = {"prompt": text, "seed": seed, "model": self.core.models.id, "identity": score}
         folder = self.workspace.images / "training" / self.id
         path = folder / f"{label}-{number + 1}.png"
-        save_generated(images[0], path, settings, self.workspace.marker)
-        return path, score, images[0]
+        save_generated(image, path, settings, self.workspace.marker)
+        return path, score
 
 
 def score_text(score: float | None) -> str:
@@ -234,7 +260,9 @@ def score_text(score: float | None) -> str:
     return "not scored" if score is None else f"identity score\u00a0{score:.2f}"
 
 
-def interrupted(core: Studio, workspace: Workspace, estimates: TimeEstimates) -> TrainJob | None:
+def interrupted(
+    core: Studio, workspace: Workspace, estimates: TimeEstimates, executor: Executor
+) -> TrainJob | None:
     """Return the newest training that was under way when the app ended, ready to be resumed.
 
     Records of the version before this one are read, too.
@@ -258,6 +286,7 @@ def interrupted(core: Studio, workspace: Workspace, estimates: TimeEstimates) ->
             trainees=trainees,
             config=config,
             estimates=estimates,
+            executor=executor,
             losses=losses,
             step=losses[-1][0] if losses else 0,
         )

@@ -44,6 +44,7 @@ def start_training(
         trainees=trainees,
         config=config,
         estimates=shared.estimates,
+        executor=shared.executor,
         total=config.steps,
     )
     return shared.submit(job)
