@@ -11,7 +11,6 @@ from PIL import Image
 from ui_help import fill_library, finish, make_page
 
 from celeb_core.image_file import load_photo
-from celeb_core.safety import is_blocked
 from ui.gallery import AS_GENERATED, NOTHING
 from ui.portrait_job import PortraitJob
 
@@ -65,7 +64,7 @@ def test_a_blocked_image_is_a_placeholder_that_says_so(page, checker, tmp_path):
     results = page.compose.results
     job = finish(results.job(""))
     assert job.status == "done", job.error
-    assert [is_blocked(image) for image in job.pixels] == [True, False]
+    assert [image.blocked for image in job.images] == [True, False]
     first, second = job.images
     assert "blocked by the safety checker" in first.caption and "blocked" not in second.caption
     assert Image.open(first.path).size == Image.open(second.path).size

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from celeb_core import CelebError
 from celeb_core.checks import number
-from celeb_core.safety import REASON, is_blocked
+from celeb_core.safety import REASON
 from ui.animation_files import save_animation
 from ui.gallery import Displayed, Results
 from ui.generation_job import GenerateJob, ImageRequest
@@ -41,8 +41,8 @@ class AnimationJob(GenerateJob):
         self.note, self.seconds_left = "Writing the animation", None
         generated = {
             request.settings["lambda"]: image.path
-            for request, image, pixels in zip(self.requests, self.images, self.pixels, strict=True)
-            if not is_blocked(pixels)
+            for request, image in zip(self.requests, self.images, strict=True)
+            if not image.blocked
         }
         paths = [path for _, path in sorted({**self.known, **generated}.items())]
         if len(paths) < 2:
@@ -106,11 +106,10 @@ class Animation:
         strip = self.strip.results.job(session)
         images = [] if strip is None or strip.live else strip.images
         ends = strip.requests[: len(images)] if strip else []
-        pixels = strip.pixels[: len(images)] if strip else []
         known = {
             request.settings["lambda"]: image.path
-            for request, image, shown in zip(ends, images, pixels, strict=True)
-            if not is_blocked(shown)
+            for request, image in zip(ends, images, strict=True)
+            if not image.blocked
         }
 
         def make_requests() -> list[ImageRequest]:

@@ -16,7 +16,7 @@ from PIL import Image
 
 from celeb_core.files import write_atomically
 from celeb_core.provenance import Marker
-from celeb_core.safety import REASON, is_blocked
+from celeb_core.safety import REASON
 from ui.generation_job import GenerateJob
 from ui.gpu_costs import priced
 from ui.jobs import SavedImage
@@ -203,7 +203,7 @@ def bundle(id: str, images: list[SavedImage]) -> Path:
 def describe(job: GenerateJob) -> str:
     """Images and time in words."""
     count = f"{len(job.images)} of {len(job.requests)} images"
-    if blocked := sum(map(is_blocked, list(job.pixels))):
+    if blocked := sum(image.blocked for image in list(job.images)):
         count = f"{count}, {blocked} {REASON}"
     if job.status == "done":
         return joined(count, duration(job.seconds))

@@ -87,7 +87,7 @@ class GenerateJob(Job):
     scored: bool = True
     embed_settings: bool = True  # in the files
     images: list[SavedImage] = field(default_factory=list)
-    pixels: list[Image.Image] = field(default_factory=list)  # of the images
+    pixels: list[Image.Image] = field(default_factory=list)  # of the images, while it runs
     previews: Sequence[Image.Image] = ()  # of those under way
     grid: Grid | None = None  # the requests are its cells
     sheet: SavedImage | None = None  # all as one image
@@ -103,6 +103,10 @@ class GenerateJob(Job):
         if self.grid and self.images:
             self._save_grid(self.grid)
         return status
+
+    def release(self) -> None:
+        """Leave the images to the disk: a page has many jobs to remember."""
+        self.pixels, self.previews = [], ()
 
     def _generate_all(self) -> Literal["done", "stopped"]:
         self.note = "Generating"
@@ -264,7 +268,7 @@ def save_blocked(
     scores = _as_dict(Scores((), None))
     settings = {"prompt": request.prompt.text, **request.settings, "scores": scores}
     caption = " · ".join(filter(None, [request.label, REASON]))
-    return SavedImage(path, caption, settings=settings)
+    return SavedImage(path, caption, settings=settings, blocked=True)
 
 
 def image_settings(request: ImageRequest, image: Image.Image, core: Studio) -> dict[str, Any]:

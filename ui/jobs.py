@@ -30,6 +30,7 @@ class SavedImage:
     caption: str
     person: str = ""  # whose portrait it is
     settings: Mapping[str, Any] = field(default_factory=dict)  # to reproduce it, and its scores
+    blocked: bool = False  # a placeholder for one that the safety check did not let through
 
 
 @dataclass(eq=False)
@@ -55,6 +56,9 @@ class Job:
     def run(self) -> Literal["done", "stopped"]:
         """Do the work, on the worker thread; asks `told_to_stop` and says whether it was cut."""
         raise NotImplementedError
+
+    def release(self) -> None:
+        """Free what only `run` needed; called after it."""
 
     def told_to_stop(self) -> bool:
         """Return whether to stop; asked between the steps of the work."""
@@ -263,6 +267,7 @@ class Runner:
                 status = job.context.run(job.run)
             except Exception as error:  # the thread must outlive every job
                 job.error, status = explain(error, whole_paths=job.whole_paths), "failed"
+            job.release()
             with self._changed:
                 job.ended, job.status, self._running = time.monotonic(), status, None
                 self._since[job.owner] = next(self._turns)
