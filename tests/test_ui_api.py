@@ -140,7 +140,7 @@ def test_callers_are_apart(call, client, session, shared, person, models, basis)
             call(endpoint, session=other, **named)
     assert call("people", session=other)["people"] == []
     assert [one["name"] for one in call("people")["people"]] == ["ada"]
-    for wrong in ("", "0" * 65, session[:-1] + "0"):
+    for wrong in ("", "0" * 65, session[:-1] + ("1" if session.endswith("0") else "0")):
         with pytest.raises(AppError, match="start_session"):
             call("people", session=wrong)
 

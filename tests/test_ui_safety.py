@@ -75,19 +75,17 @@ def test_a_blocked_image_is_a_placeholder_that_says_so(page, checker, tmp_path):
     assert not kept(checker, tmp_path) and job.sheet is not None
 
 
-def test_images_under_way_are_not_shown_unchecked(page, checker, monkeypatch):
-    given = []
-
-    def generate_each(*_, on_latents, **__):
-        given.append(on_latents)
-        return []
-
-    monkeypatch.setattr("ui.generation_job.generate_each", generate_each)
+@pytest.mark.parametrize("safe", [True, False])
+def test_images_under_way_are_not_shown_unchecked(safe, page, studio, monkeypatch):
+    shown = []
+    monkeypatch.setattr("ui.generation_job.PREVIEW_INTERVAL", 0.0)
+    monkeypatch.setattr("ui.generation_job.decode_preview", lambda *_: shown.append(1) or [])
+    page.shared.core = page.shared.core if safe else studio
     form = {"grid_people": [], "count": 1, "seed": 5, "new_seed": False, "strength": 1}
     form |= {"embed_settings": True, "steps": 2, "guidance_scale": 3.0, "session": ""}
     page.compose.start(text="a photo", **form)
     assert finish(page.compose.results.job("")).status == "done"
-    assert given == [None]
+    assert bool(shown) != safe
 
 
 def test_a_blocked_portrait_is_none(page, checker, tmp_path):
