@@ -1,8 +1,10 @@
 """Everything put together: models, face pack, basis, calibration and scorers."""
 
+import copy
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import torch
 from huggingface_hub import hf_hub_download
 
 from celeb_core.basis import find_basis
@@ -97,6 +99,21 @@ def with_calibration(studio: Studio, calibration: Calibration) -> Studio:
         faces = replace(faces, framing=calibration.framing)
     scorers = replace(studio.scorers, faces=faces)
     return replace(studio, faces=faces, scorers=scorers, calibration=calibration)
+
+
+def without_gpu(studio: Studio) -> Studio:
+    """Return the studio for a process that must not use the GPU: its own text encoders on the CPU.
+
+    So prompts, people without training steps and mixtures are computed there; UNet and VAE stay
+    where they are, described but not to be run.
+    """
+    models = studio.models
+    encoders = tuple(
+        replace(encoder, model=copy.deepcopy(encoder.model).to("cpu"))
+        for encoder in models.encoders
+    )
+    models = replace(models, encoders=encoders, device=torch.device("cpu"))
+    return replace(studio, models=models)
 
 
 def calibration_path(models: Models, faces: FaceModel, cache: Path) -> Path:

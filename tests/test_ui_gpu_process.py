@@ -21,12 +21,12 @@ from celeb_core import (
     parse_prompt,
 )
 from celeb_core.errors import PromptTooLong
+from celeb_core.studio import without_gpu
 from ui import gpu_tasks
 from ui.executor import GpuUnavailable
 from ui.gpu_costs import MOST, WORK, declared
 from ui.images import read_settings
 from ui.portrait_job import PortraitJob
-from ui.zero_gpu import without_gpu
 
 
 @pytest.fixture(scope="module")

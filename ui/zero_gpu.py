@@ -8,18 +8,16 @@ the CPU, with text encoders of its own.
 
 from __future__ import annotations
 
-import copy
-from dataclasses import replace
 from typing import Any
 
 import gradio as gr
 import httpx
 import spaces
-import torch
 from gradio.context import LocalContext
 
 from celeb_core import Studio
 from celeb_core.doctor import CARDS, LATENTS, SD_SIZE
+from celeb_core.studio import without_gpu
 from ui import gpu_tasks
 from ui.executor import GpuUnavailable, OutOfProcess
 from ui.gpu_costs import GpuCosts
@@ -72,20 +70,6 @@ def message(error: Exception) -> str:
         f"{title}: {reason}. What was trained or generated so far is kept, and Resume goes on from "
         "there later. Who is signed in to Hugging Face has more time."
     )
-
-
-def without_gpu(studio: Studio) -> Studio:
-    """Return the studio for a process without a GPU: text encoders are copied to the CPU.
-
-    UNet and VAE stay where they are, described but never run.
-    """
-    models = studio.models
-    encoders = tuple(
-        replace(encoder, model=copy.deepcopy(encoder.model).to("cpu"))
-        for encoder in models.encoders
-    )
-    models = replace(models, encoders=encoders, device=torch.device("cpu"))
-    return replace(studio, models=models)
 
 
 def assumed_sampling(studio: Studio) -> float:
