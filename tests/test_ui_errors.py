@@ -56,7 +56,7 @@ def test_what_is_no_unicode_text_does_not_cost_the_message():
 
 
 START = ("loading", "downloads", "basis", "checkpoint_file", "evaluation", "doctor", "cli")
-START += ("outputs", "option_values", "command_line")
+START += ("outputs", "option_values", "command_line", "invisible_mark")
 """Modules whose errors come before there is a page, or on the command line only."""
 
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from conftest import portrait
 from gpu_process import GpuProcess, forbid, load_here_and_there, use_process
-from PIL import ImageChops
+from PIL import Image, ImageChops
 from ui_help import fill_library, finish, make_page, make_shared, until
 
 from celeb_core import (
@@ -114,9 +114,10 @@ def test_images_of_another_process_are_those_of_this_one(
     page.shared.core = without_gpu(loaded)
     forbid(loaded, monkeypatch)
     there = compose(page, "a photo of <ada>", count=2)
-    pairs = zip(here.pixels, there.pixels, strict=True)
+    pairs = zip(here.images, there.images, strict=True)
     for ours, theirs in pairs:  # one by one, and in a batch
-        assert ImageChops.difference(ours, theirs).getextrema()[0][1] <= 2
+        difference = ImageChops.difference(Image.open(ours.path), Image.open(theirs.path))
+        assert difference.getextrema()[0][1] <= 2
     page.shared.runner.close()
 
 
