@@ -62,8 +62,8 @@ def test_all_there_is_of_a_person_is_deleted_and_counted(page, workspace, people
     generate(page, "a photo of {}", grid_people=["<zoey>", "<bob>"])
     generate(page, "<zoey>", embed_settings=False)
     bobs = generate(page, "a photo of <bob>").images[0].path
-    workspace.save_portrait("zoey", portrait(), {"prompt": "<zoey>"})
-    shown = workspace.portrait("zoey")
+    workspace.portraits.save("zoey", portrait(), {"prompt": "<zoey>"})
+    shown = workspace.portraits.find("zoey")
     served = page.shared.files.cache / "outputs" / "hash"
     served.mkdir(parents=True)
     shutil.copy(workspace.files.file("zoey"), served)

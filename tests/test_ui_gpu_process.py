@@ -127,7 +127,7 @@ def test_portraits_need_no_network_here(page, people):
     job = finish(page.shared.runner.latest("local", PortraitJob))
     assert (job.status, job.error) == ("done", "")
     workspace = page.shared.workspace("")
-    assert all(workspace.portrait(name) for name in ("ada", "bob"))
+    assert all(workspace.portraits.find(name) for name in ("ada", "bob"))
 
 
 def test_60_steps_in_slices_are_those_in_one_go(loaded, process, tmp_path):

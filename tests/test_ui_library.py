@@ -79,7 +79,7 @@ def test_a_caption_has_score_date_and_the_model_of_strangers(page, library):
     identity = page.shared.workspace("").people()["ada"]
     elsewhere = replace(identity, name="eve", basis_id="other", base_model="stable-diffusion")
     save_identity(elsewhere, page.shared.library)
-    page.shared.workspace("").save_portrait("bob", portrait(), {"identity": 0.617})
+    page.shared.workspace("").portraits.save("bob", portrait(), {"identity": 0.617})
     today = time.strftime("%b\u00a0%Y")
     captions = library.refresh("", "")[library.people]["value"]
     ada, bob, eve = (label for _, label in captions)
@@ -125,7 +125,7 @@ def test_a_new_name_goes_to_the_file_the_portrait_and_the_photos(page, library):
     shown = library.rename("ada", " eve ", "")
     assert "now called eve" in shown[library.problem] and shown[library.picked] == "eve"
     assert names(page) == ["bob", "eve"]
-    assert workspace.portrait("eve") and not workspace.portrait("ada")
+    assert workspace.portraits.find("eve") and not workspace.portraits.find("ada")
     assert workspace.trainee("eve") and not workspace.trainee("ada")
     again = make_page(page.shared.core, page.shared.library.parent).shared.workspace("")
     assert again.trainee("eve")
@@ -150,7 +150,7 @@ def test_a_deleted_person_comes_back_with_the_portrait(page, library):
     shown = library.undo("")
     assert "ada is back" in shown[library.problem] and names(page) == ["ada", "bob"]
     after = page.shared.workspace("").people()["ada"].coefficients
-    assert (before == after).all() and page.shared.workspace("").portrait("ada")
+    assert (before == after).all() and page.shared.workspace("").portraits.find("ada")
     assert not shown[library.undo_button]["visible"]
     assert "nobody to bring back" in library.undo("")[library.problem]
 

@@ -51,7 +51,7 @@ def test_every_generated_file_has_a_mark_of_this_page_and_no_photo_has_one(page,
     assert [job.error for job in jobs if job.status != "done"] == []
 
     written = [path for path in workspace.images.rglob("*") if path.is_file()]
-    written += [workspace.files.portrait_path("ada"), workspace.portrait("ada")]
+    written += [workspace.files.portrait_path("ada"), workspace.portraits.find("ada")]
     kinds = {path.suffix for path in written}
     assert kinds >= {".png", ".webp", ".gif", ".mp4"} and len(written) > 15
     assert [path for path in written if not marked(path)] == []

@@ -90,7 +90,7 @@ def test_images_under_way_are_not_shown_unchecked(safe, page, studio, monkeypatc
 def test_a_blocked_portrait_is_none(page, checker, tmp_path):
     page.library.generate("")
     assert finish(page.shared.runner.latest("local", PortraitJob)).status == "done"
-    assert page.shared.workspace("").portrait("ada") is None
+    assert page.shared.workspace("").portraits.find("ada") is None
     assert len(checker.blocked) == 1 and not kept(checker, tmp_path)
 
 

@@ -89,7 +89,7 @@ def test_a_training_ends_with_people_in_the_library_and_images(page, train):
     assert all(image.path.is_relative_to(page.shared.images) for image in job.results)
     assert all(image.path.is_file() for image in job.results)
     assert shown[train.compose_button]["visible"] and not shown[train.resume_button]["visible"]
-    assert page.shared.workspace("").portrait("ada").is_file()
+    assert page.shared.workspace("").portraits.find("ada").is_file()
 
 
 def test_the_plot_has_every_series_from_the_first_frame_on(page, train):

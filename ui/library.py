@@ -46,7 +46,7 @@ class LibraryTab:
         entries = workspace.files.entries()
         deleted = workspace.files.deleted()
         ours = workspace.basis.id
-        portraits = [workspace.portrait(e.identity.name) for e in entries]
+        portraits = [workspace.portraits.find(e.identity.name) for e in entries]
         rows = [
             (str(portrait) if portrait else silhouette(), caption(e, ours))
             for e, portrait in zip(entries, portraits, strict=True)
@@ -172,7 +172,7 @@ class LibraryTab:
         embedding = self._embedding(entry, workspace) if ours else None
         return {
             self.details: gr.update(visible=True),
-            self.portrait: file_update(workspace.portrait(entry.identity.name)),
+            self.portrait: file_update(workspace.portraits.find(entry.identity.name)),
             self.facts: about(entry),
             self.name: entry.identity.name,
             self.export: gr.update(value=str(entry.file)),

@@ -27,7 +27,7 @@ class PortraitJob(Job):
     def run(self) -> Literal["done", "stopped"]:
         """One after the other."""
         workspace, model = self.workspace, self.core.models.id
-        missing = [name for name in workspace.people() if not workspace.portrait(name)]
+        missing = [name for name in workspace.people() if not workspace.portraits.find(name)]
         self.total = len(missing)
         watch = Watch(should_stop=self.told_to_stop)
         portraits = self.executor.generate(self.core, self._batches(missing), watch)
@@ -37,7 +37,7 @@ class PortraitJob(Job):
             text = PORTRAIT.format(f"<{name}>")
             settings = {"prompt": text, "seed": RESULT_SEED, "model": model}
             if not is_blocked(images[0]):
-                workspace.save_portrait(name, images[0], settings)
+                workspace.portraits.save(name, images[0], settings)
             self.done += 1
         return "done"
 

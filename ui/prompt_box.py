@@ -27,7 +27,7 @@ class PromptBox:
         """List the people of the library as JSON, and who has a portrait."""
         workspace = self.shared.workspace(session)
         people = workspace.people()
-        return json.dumps([(name, workspace.portrait(name) is not None) for name in people])
+        return json.dumps([(name, workspace.portraits.find(name) is not None) for name in people])
 
     def fill_in(self, people: list[str], text: str) -> str:
         """Return a first prompt about people who were just trained; a text that is there stays."""
@@ -99,6 +99,6 @@ class PromptBox:
             return
         with gr.Row(elem_classes="chips", elem_id="compose-people"):
             for name in people:
-                portrait = workspace.portrait(name)
+                portrait = workspace.portraits.find(name)
                 chip = gr.Button(name, icon=str(portrait) if portrait else None, size="sm")
                 chip.click(None, self.text, self.text, js=insert(f"<{name}>"))

@@ -233,7 +233,7 @@ class TrainJob(Job):
         caption = f"{person.name} · {score_text(score)}"
         self.results.append(SavedImage(path, caption, person.name, {"identity": score}))
         if number == 0:
-            self.workspace.save_portrait(person.name, image, read_settings(path))
+            self.workspace.portraits.save(person.name, image, read_settings(path))
 
     def _blocked(self, image: Image.Image, person: Identity) -> bool:
         """Return whether there is no image to be saved, and warn."""

@@ -8,16 +8,12 @@ name that came from the page.
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import date
-from functools import partial
 from pathlib import Path
-from typing import Any
 
-from PIL import Image
 from torch import Tensor
 
 from celeb_core import (
@@ -25,20 +21,19 @@ from celeb_core import (
     FaceModel,
     Identity,
     list_identities,
-    load_photo,
 )
-from celeb_core.errors import BadName, CelebError, PhotoError
+from celeb_core.errors import BadName, CelebError
 from celeb_core.faces import examine_photo, mean_embedding
 from celeb_core.identity import check_name
 from celeb_core.image_file import PhotoSource
 from celeb_core.library import PRIVATE_FOLDER
 from celeb_core.provenance import Marker
 from celeb_core.temporary_files import delete_leftovers
-from ui.images import save_generated
 from ui.library_files import LibraryFiles
 from ui.limits import HOME, Limits
 from ui.page_files import PageFiles
 from ui.photos import Photo, PhotoList, memory_of
+from ui.portraits import Portraits
 from ui.trainee_files import MADE_UP, STATED, Trainee, TraineeFiles
 
 log = logging.getLogger(__name__)
@@ -73,6 +68,7 @@ class Workspace:
         self.marker = marker
         self.private = library / PRIVATE_FOLDER
         self.files = LibraryFiles(library)
+        self.portraits = Portraits(id, self.files, shown, marker)
         self.listed = TraineeFiles(self.private)
         delete_leftovers(library)
         delete_leftovers(images)
@@ -127,8 +123,9 @@ class Workspace:
         """Delete the files that show photos and people."""
         with self._lock:
             self._photos.discard_all()
-        for key in (*(self._trainees or {}), *map(self._portrait_key, self.people())):
-            self.shown.forget(key)
+        for id in self._trainees or {}:
+            self.shown.forget(id)
+        self.portraits.forget(self.people())
 
     # --- photos -------------------------------------------------------------------------------
 
@@ -245,7 +242,7 @@ class Workspace:
             SaveFailed: The file cannot be written.
         """
         self.files.replace(identity)
-        self.forget_portrait(identity.name)
+        self.portraits.forget([identity.name])
 
     def delete(self, name: str) -> None:
         """Move a person to the bin.
@@ -254,48 +251,14 @@ class Workspace:
             IdentityNotFound, SaveFailed: There is no such person; their files cannot be moved.
         """
         self.files.delete(name)
-        self.forget_portrait(name)
-
-    def save_portrait(self, name: str, image: Image.Image, settings: Mapping[str, Any]) -> None:
-        """Save a generated image to recognise the person by.
-
-        Args:
-            name: Of a person in the library.
-            image: The portrait.
-            settings: Written into the file; "identity" is its identity score.
-
-        Raises:
-            SaveFailed: The file cannot be written.
-        """
-        save_generated(image, self.files.portrait_path(name), settings, self.marker)
-        self.forget_portrait(name)
-
-    def portrait(self, name: str) -> Path | None:
-        """Return a file that shows the portrait of a person in the library, if there is one."""
-        path = self.files.portrait_path(name)
-        try:
-            changed = path.stat().st_mtime_ns
-            key = self._portrait_key(name)
-            show = partial(self.shown.show, marker=self.marker)
-            return Path(show(key, str(changed), lambda: load_photo(path)))
-        except (OSError, PhotoError) as error:
-            if path.exists():
-                log.warning("skipped: the portrait %s (%s)", path, error)
-            return None
-
-    def forget_portrait(self, name: str) -> None:
-        """Delete the files that show a person's portrait."""
-        self.shown.forget(self._portrait_key(name))
-
-    def _portrait_key(self, name: str) -> str:
-        return hashlib.sha256(f"{self.id} {name}".encode()).hexdigest()
+        self.portraits.forget([name])
 
     def forget_person(self, name: str) -> None:
         """Forget what is in memory of a person, and the files that show their portrait."""
         with self._lock:
             for key in [key for key in self._references if key.startswith(f"{name} ")]:
                 del self._references[key]
-        self.forget_portrait(name)
+        self.portraits.forget([name])
 
     def rename(self, name: str, new_name: str) -> str:
         """Rename a person and their photos; return the new name as it was saved.
@@ -312,7 +275,7 @@ class Workspace:
                     "one from the list first."
                 )
             saved = self.files.rename(name, new_name)
-            self.forget_portrait(name)
+            self.portraits.forget([name])
             if trainee is not None:
                 trainee.name = saved
                 self.listed.save(trainee)
