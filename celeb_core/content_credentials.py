@@ -93,8 +93,9 @@ class ContentCredentials:
                 builder.sign(self._signer, MIME_TYPES[kind], BytesIO(content), signed)
         except self._c2pa.C2paError as error:
             raise SaveFailed(
-                f"The image could not be signed ({quote(str(error))}). Check the certificate of "
-                "--c2pa-cert: it may have expired."
+                f"The image could not be signed ({quote(str(error))}). The certificate may have "
+                "expired: whoever runs this has to replace it.",
+                option="--c2pa-cert",
             ) from error
         return signed.getvalue()
 
