@@ -38,6 +38,9 @@ def test_an_origin_is_the_host_with_its_port():
     hosts = Hosts()
     assert hosts.is_same("http://127.0.0.1:7860", {"host": "127.0.0.1:7860"})
     assert hosts.is_same("https://a.example", {"host": "x", "x-forwarded-host": "a.example"})
+    proxied = Hosts(["ada-studio.hf.space", SHARE])
+    assert proxied.is_same("https://ada-studio.hf.space", {"host": "10.0.0.7:7860"})
+    assert not proxied.is_same("https://evil.gradio.live", {"host": "10.0.0.7:7860"})
     for origin in ("http://127.0.0.1:9999", "http://evil.example", "null", ""):
         assert not hosts.is_same(origin, {"host": "127.0.0.1:7860"})
 

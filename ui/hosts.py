@@ -35,8 +35,11 @@ class Hosts:
         )
 
     def is_same(self, origin: str, headers: Mapping[str, str]) -> bool:
-        """Return whether an Origin header names the host that was called, its port too."""
-        called = {headers.get("host", ""), headers.get("x-forwarded-host", "")} - {""}
+        """Return whether an Origin header names this page: the host that was called, with its port.
+
+        Or one of the names in full: a proxy may call the page by another one.
+        """
+        called = {headers.get("host", ""), headers.get("x-forwarded-host", ""), *self.names} - {""}
         return urlsplit(origin).netloc.lower() in {host.lower() for host in called}
 
 
