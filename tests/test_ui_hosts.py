@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from ui.hosts import SHARE, SPACES, Hosts, security_headers
+from ui.hosts import SHARE, SPACE, SPACE_FRAMES, Hosts, security_headers
 
 
 @pytest.mark.parametrize(
@@ -28,7 +28,7 @@ def test_unknown_names_are_not(host):
 
 
 def test_further_names_are_allowed_when_they_are_given():
-    hosts = Hosts([SHARE, *SPACES, "Studio.example.org"])
+    hosts = Hosts([SHARE, SPACE, "Studio.example.org"])
     for name in ("abc.gradio.live", "ada-studio.hf.space", "studio.example.org:443"):
         assert hosts.allows(name) and not Hosts().allows(name)
     assert not hosts.allows("gradio.live.evil.example")
@@ -46,7 +46,7 @@ def test_an_origin_is_the_host_with_its_port():
 
 
 def test_only_the_site_of_spaces_may_embed_the_page_and_only_there():
-    at_home, space = security_headers(), security_headers(SPACES)
+    at_home, space = security_headers(), security_headers(SPACE_FRAMES)
     assert at_home["content-security-policy"].endswith("frame-ancestors 'self'")
     assert at_home["x-frame-options"] == "SAMEORIGIN" and "x-frame-options" not in space
     assert "'self' https://*.hf.space https://huggingface.co" in space["content-security-policy"]

@@ -11,7 +11,8 @@ from urllib.parse import urlsplit
 LOCAL = ("localhost", "*.localhost")
 SHARE = "*.gradio.live"  # gradio's share links
 SHARE_ASSETS = "https://gradio.s3-us-west-2.amazonaws.com"  # where they load their scripts from
-SPACES = ("*.hf.space", "huggingface.co")  # where a Space is served, and what embeds it
+SPACE = "*.hf.space"  # where Hugging Face serves a Space
+SPACE_FRAMES = (SPACE, "huggingface.co")  # what embeds it
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from ui.api import AGENTS_ROUTE
 from ui.blocks import StudioBlocks
 from ui.guard import Guard
 from ui.hosting import SPACE_PROXIES
-from ui.hosts import SHARE, SHARE_ASSETS, SPACES, Hosts, security_headers
+from ui.hosts import SHARE, SHARE_ASSETS, SPACE, SPACE_FRAMES, Hosts, security_headers
 from ui.limits import MEGABYTE
 from ui.page import Page
 from ui.studio import Shared
@@ -104,7 +104,7 @@ def launch_options(shared: Shared, serving: Serving) -> dict[str, Any]:
 
 def guard(shared: Shared, serving: Serving) -> Guard:
     """Build the middleware around the page."""
-    names = [*serving.allowed_hosts, *[SHARE] * serving.share, *SPACES * serving.space]
+    names = [*serving.allowed_hosts, *[SHARE] * serving.share, *[SPACE] * serving.space]
     assets = SHARE_ASSETS if serving.share else ""
     return Guard(
         hosts=Hosts(names),
@@ -112,7 +112,7 @@ def guard(shared: Shared, serving: Serving) -> Guard:
         uploads=shared.uploads,
         limits=shared.limits,
         accounts=shared.accounts,
-        headers=security_headers(SPACES if serving.space else (), assets),
+        headers=security_headers(SPACE_FRAMES if serving.space else (), assets),
     )
 
 
