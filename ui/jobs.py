@@ -155,7 +155,7 @@ class Runner:
             job.stop.set()
             if job in self._waiting:
                 self._waiting.remove(job)
-                job.status = "stopped"
+                job.status, job.context = "stopped", contextvars.Context()
                 self._changed.notify_all()
 
     def check(self, is_gone: Callable[[str], bool]) -> None:
@@ -268,6 +268,7 @@ class Runner:
             except Exception as error:  # the thread must outlive every job
                 job.error, status = explain(error, whole_paths=job.whole_paths), "failed"
             job.release()
+            job.context = contextvars.Context()  # the request's holds all of its tab's state
             with self._changed:
                 job.ended, job.status, self._running = time.monotonic(), status, None
                 self._since[job.owner] = next(self._turns)
