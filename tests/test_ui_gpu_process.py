@@ -92,7 +92,7 @@ def test_people_are_trained_generated_and_scored_by_a_process_of_its_own(page, p
     assert len(job.results) == 2 * len(names) and not job.previews
     assert all(-1 <= image.settings["identity"] <= 1 for image in job.results)
     workspace = page.shared.workspace("")
-    assert list(workspace.people()) == names and all(map(workspace.portrait, names))
+    assert list(workspace.people()) == names and all(map(workspace.portraits.find, names))
     before = len(process.calls)
     job = compose(page, "a photo of <ada>\n<ada> on the beach", count=2)
     assert (job.status, job.error) == ("done", "")
