@@ -322,7 +322,8 @@ def test_accounts_have_their_own_people_in_every_browser(guarded, tmp_path):
     with PageClient(guarded.url, ("bob", "two")) as other:
         hint = other.fire("faces-name", "change", {"faces-name": "eve"})["faces-hint"]
     assert "In prompts" in hint
-    assert (guarded.shared.library.parent / "accounts").is_dir()
+    folders = list((guarded.shared.library.parent / "accounts").iterdir())
+    assert folders and all(stat.S_IMODE(folder.stat().st_mode) == 0o700 for folder in folders)
 
 
 def test_an_image_of_a_visitor_is_seen_by_nobody_who_does_not_know_its_address(hosted, visitor):

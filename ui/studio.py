@@ -179,6 +179,7 @@ class Shared:
             files = (self.files, self.marks)
             return Workspace(id, self.library, self.images, faces, basis, *files, limits)
         folder = self._folder(id)
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)  # there are photos in it
         library = folder / "identities"
         if not library.is_dir():
             library.mkdir(parents=True)
