@@ -23,7 +23,7 @@ ZERO_GPU = os.environ.get("SPACES_ZERO_GPU", "").lower() in ("1", "t", "true")
 if ZERO_GPU:
     import spaces  # noqa: F401
 
-from celeb_core import CelebError, command_line, load_studio  # noqa: E402
+from celeb_core import CelebError, Studio, command_line, load_studio  # noqa: E402
 from celeb_core import option_values as value  # noqa: E402
 from celeb_core.device import DTYPES, MODES  # noqa: E402
 from celeb_core.errors import SaveFailed, UsageError, quote  # noqa: E402
@@ -87,8 +87,50 @@ def serve(options: argparse.Namespace) -> None:
         prepare_mcp()
     isolated = hosting.isolated(options, os.environ)  # what can be wrong, before a model is loaded
     check_address(options.host, options.port)
+    limits = KINDS[options.limits or ("public" if isolated else "none")]
+    limits = changed(limits, options.limit)
     marks = (options.c2pa_cert, options.c2pa_key, options.invisible_mark)
     marker = load_marker(options.identities / PRIVATE_FOLDER, *marks)
+    core = load(options, options.safety or ("on" if isolated else "off"))
+    if options.identities == LIBRARY:
+        try:
+            add_samples(LIBRARY)
+        except SaveFailed as error:  # the page says it again before work whose result is lost
+            logging.warning("%s", error)
+    shared = Shared(
+        core,
+        options.identities,
+        isolated=isolated,
+        accounts=isolated and bool(options.auth),
+        limits=limits,
+        marker=marker,
+    )
+    if ZERO_GPU:
+        from ui.zero_gpu import use_zero_gpu
+
+        use_zero_gpu(shared)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: store, then exit
+    try:
+        launch(shared, options)
+    except OSError as error:  # gradio's: an address that was taken meanwhile, a folder
+        raise CelebError(
+            f"The page cannot be served ({error}). Choose another --port or --host, and check that "
+            "the system's temporary folder can be written."
+        ) from error
+    finally:
+        shared.close()
+
+
+def load(options: argparse.Namespace, safety: str) -> Studio:
+    """Load all that the page needs.
+
+    Args:
+        options: Of the command line.
+        safety: "on", "off" or the id of a checker.
+
+    Raises:
+        CelebError: Something of it is not there, or does not fit.
+    """
     if options.get_face_pack:
         logging.info(PACKS[options.get_face_pack].licence)
         options.face_pack = download_pack(options.get_face_pack)
@@ -106,39 +148,10 @@ def serve(options: argparse.Namespace) -> None:
         vae=options.vae,
         allow_pickle=options.allow_pickle,
     )
-    if options.identities == LIBRARY:
-        try:
-            add_samples(LIBRARY)
-        except SaveFailed as error:  # the page says it again before work whose result is lost
-            logging.warning("%s", error)
     logging.info(core.models.note)
     if not core.faces.ready:
         logging.warning("There is no face pack yet: the page's Faces tab says how to get one.")
-    safety = options.safety or ("on" if isolated else "off")
-    core = replace(core, safety=load_safety_checker(safety, core.models))
-    limits = KINDS[options.limits or ("public" if isolated else "none")]
-    shared = Shared(
-        core,
-        options.identities,
-        isolated=isolated,
-        accounts=isolated and bool(options.auth),
-        limits=changed(limits, options.limit),
-        marker=marker,
-    )
-    if ZERO_GPU:
-        from ui.zero_gpu import use_zero_gpu
-
-        use_zero_gpu(shared)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: store, then exit
-    try:
-        launch(shared, options)
-    except OSError as error:  # gradio's: an address that was taken meanwhile, a folder
-        raise CelebError(
-            f"The page cannot be served ({error}). Choose another --port or --host, and check that "
-            "the system's temporary folder can be written."
-        ) from error
-    finally:
-        shared.close()
+    return replace(core, safety=load_safety_checker(safety, core.models))
 
 
 def check_address(host: str, port: int | None) -> None:

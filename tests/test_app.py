@@ -89,6 +89,8 @@ def test_all_sessions_mark_their_images_with_one_key_of_the_owners(served, tmp_p
         (("--identities", "file"), "file is no folder"),
         (("--identities", "file/people"), "file is no folder"),
         (("--identities", ""), "it is empty"),
+        (("--limit", "jobs=0"), "jobs=0 is no whole number above zero"),
+        (("--limit", "coffee=3"), "There is no limit coffee"),
         (("--safety", ""), "it is empty"),
         (("--c2pa-cert", "file"), "together"),
         (("--c2pa-cert", "nowhere", "--c2pa-key", "file"), "There is no file nowhere"),

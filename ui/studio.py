@@ -174,19 +174,17 @@ class Shared:
             return self._workspaces[id]
 
     def _open(self, id: str) -> Workspace:
-        faces, basis, limits = self.core.faces, self.core.basis, self.limits
-        if not self.isolated:
-            files = (self.files, self.marks)
-            return Workspace(id, self.library, self.images, faces, basis, *files, limits)
-        folder = self._folder(id)
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)  # there are photos in it
-        library = folder / "identities"
-        if not library.is_dir():
-            library.mkdir(parents=True)
-            self._copy_samples(library)
-        (folder / USED).touch()
-        files = (self.files, self.marks)
-        return Workspace(id, library, folder / "images", faces, basis, *files, limits)
+        library, images = self.library, self.images
+        if self.isolated:
+            folder = self._folder(id)
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)  # there are photos in it
+            library, images = folder / "identities", folder / "images"
+            if not library.is_dir():
+                library.mkdir()
+                self._copy_samples(library)
+            (folder / USED).touch()
+        faces, basis = self.core.faces, self.core.basis
+        return Workspace(id, library, images, faces, basis, self.files, self.marks, self.limits)
 
     def _folder(self, id: str) -> Path:
         if self.accounts:

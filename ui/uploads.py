@@ -24,7 +24,7 @@ UNREAD = 600.0  # seconds after which an upload is deleted, read or not
 class Upload:
     """A file; the same content of several sessions is one file."""
 
-    bytes: int
+    size: int  # in bytes
     owners: set[str] = field(default_factory=set)
 
 
@@ -44,38 +44,38 @@ class Uploads:
         self._files: dict[Path, Upload] = {}
         self._lock = threading.Lock()
 
-    def check(self, owner: str, bytes: int) -> None:
+    def check(self, owner: str, size: int) -> None:
         """Check whether an owner may upload so much more.
 
         Args:
             owner: Session, or where there is none, an address.
-            bytes: Of the request.
+            size: Of the request, in bytes.
 
         Raises:
             LimitReached: It is too much at a time, of this owner or of everybody.
         """
         limits = self.limits
-        if limits.upload is not None and bytes > limits.upload:
+        if limits.upload is not None and size > limits.upload:
             raise LimitReached(
-                f"This upload has {bytes / MEGABYTE:.0f} MB; the page takes {_megabytes(limits)} "
+                f"This upload has {size / MEGABYTE:.0f} MB; the page takes {_megabytes(limits)} "
                 "at a time. Send fewer or smaller photos."
             )
         with self._lock:
-            mine = sum(file.bytes for file in self._files.values() if owner in file.owners)
-            everybody = sum(file.bytes for file in self._files.values())
-        if limits.uploads is not None and mine + bytes > limits.uploads:
+            mine = sum(file.size for file in self._files.values() if owner in file.owners)
+            everybody = sum(file.size for file in self._files.values())
+        if limits.uploads is not None and mine + size > limits.uploads:
             raise LimitReached(
                 f"You have uploaded {mine / MEGABYTE:.0f} MB that nothing has used yet; the page "
                 f"keeps {limits.uploads / MEGABYTE:.0f} MB. Wait some minutes and try again."
             )
-        if limits.all_uploads is not None and everybody + bytes > limits.all_uploads:
+        if limits.all_uploads is not None and everybody + size > limits.all_uploads:
             raise LimitReached("Too much is being uploaded at the moment. Try again in a minute.")
 
-    def add(self, owner: str, path: Path, bytes: int) -> None:
+    def add(self, owner: str, path: Path, size: int) -> None:
         """Note that an owner uploaded a file; gradio may still be about to put it there."""
         if self._is_upload(path):
             with self._lock:
-                self._files.setdefault(path.resolve(), Upload(bytes)).owners.add(owner)
+                self._files.setdefault(path.resolve(), Upload(size)).owners.add(owner)
 
     def discard(self, owner: str, path: Path) -> None:
         """Delete a file that was read, if this owner uploaded it and no other waits for it."""
