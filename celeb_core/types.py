@@ -146,6 +146,9 @@ class Prompt:
     text: str
     identities: Mapping[str, Identity | Tensor]  # exactly the names that the text uses
     people: Mapping[str, Identity | Tensor] = field(default_factory=dict)  # for a negative prompt
+    # Where people are, as shares of width and height; a placeholder's or a celebrity's name -> box.
+    # People without one are placed automatically. Without `SampleConfig.regions`: of no effect.
+    boxes: Mapping[str, Box] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -284,6 +287,15 @@ def recipe(preset: str, calibration: Calibration | None) -> TrainConfig:
 
 
 @dataclass(frozen=True)
+class RegionConfig:
+    """How strictly each person of an image of several is kept inside a region of their own."""
+
+    strength: float = 1.0  # 0: as without regions; 1: nobody acts outside of their own region
+    # Share of the steps, from the first, in which regions do not attend to one another.
+    self_attention_share: float = 0.3
+
+
+@dataclass(frozen=True)
 class SampleConfig:
     """How images are generated. None means the loaded model's own default."""
 
@@ -296,6 +308,7 @@ class SampleConfig:
     height: int | None = None
     scheduler: str | None = None  # a key of `celeb_core.sampling.SCHEDULERS`
     batch_size: int = 4
+    regions: RegionConfig | None = None  # None: every token acts everywhere, as in diffusers
 
 
 @dataclass(frozen=True, eq=False)
