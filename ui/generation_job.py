@@ -24,8 +24,8 @@ from celeb_core import (
     parse_prompt,
 )
 from celeb_core.faces import largest_face
+from celeb_core.marks.provenance import Marker
 from celeb_core.prompt import PORTRAIT
-from celeb_core.provenance import Marker
 from celeb_core.safety import REASON, is_blocked
 from ui.executor import Executor, Watch
 from ui.grid import Grid
