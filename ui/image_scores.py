@@ -121,7 +121,7 @@ def first_attempt(
     verdict: Verdict | None = None,
 ) -> Made:
     """Return the first attempt at an image, without scores if there are none."""
-    tried = attempt(request, verdict and verdict.kind)
+    tried = attempt(request, None if verdict is None else verdict.kind)
     return Made(request, image, scores, verdict, (tried,))
 
 
