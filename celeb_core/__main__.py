@@ -54,6 +54,10 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     },
     "prompt": {"type": value.line, "help": "<name> in it stands for a person of your library"},
     "--allow-pickle": {"action": "store_true", "help": "read pickles' tensors (and no code), too"},
+    "--as-written": {
+        "action": "store_true",
+        "help": "do not move people to the beginning where the model knows them there only",
+    },
     "--batch-size": {"type": value.whole(1, 1024), "help": "photos per step"},
     "--cache": {
         "type": value.path,
@@ -195,7 +199,7 @@ IMPORT = ("--min-explained", "--name of a file", *MODEL, *PEOPLE)
 NAMES = ("--num-images", "--shard", "--steps", *STUDIO, "--out")
 COMMANDS: dict[str, tuple[Any, ...]] = {
     "train": (cli.train, "identities", "photos", *TRAIN),
-    "generate": (cli.generate, "images", "prompt", *SAMPLE),
+    "generate": (cli.generate, "images", "prompt", "--as-written", *SAMPLE),
     "interpolate": (cli.interpolate_people, "images", "ends", "--template", *SAMPLE),
     "export": (cli.export, "embeddings", "person", *EXPORT),
     "import": (cli.import_file, "identities", "file", *IMPORT),

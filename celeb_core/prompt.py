@@ -11,8 +11,9 @@ from torch import Tensor
 from celeb_core.basis import person_embeddings
 from celeb_core.errors import PromptError, PromptTooLong, PromptUnreadable, UnknownName, quote
 from celeb_core.models import Models
-from celeb_core.text_encoder import PLACEHOLDER, encode_texts, normal_name
-from celeb_core.types import CelebBasis, Identity, Prompt, PromptEmbeds
+from celeb_core.person_positions import celebrities_in, find_names, position_hints
+from celeb_core.text_encoder import PLACEHOLDER, TextEncoder, encode_texts, normal_name
+from celeb_core.types import CelebBasis, Identity, PersonPositions, Prompt, PromptEmbeds
 
 PORTRAIT = "a photo of {}"
 # No prompt that fits is longer: 77 of CLIP's longest token are 2,464 bytes, 38 people 2,508.
@@ -137,11 +138,24 @@ def _find(name: str, people: Mapping[str, Identity | Tensor]) -> str:
     raise UnknownName(name, alike or [folded[match] for match in near], len(people))
 
 
-def hints(prompt: Prompt, celebrities: Sequence[str] = ()) -> list[str]:
-    """Return what may have been meant otherwise in a prompt that can be generated as it is."""
-    found = [hint for pattern, hint in SYNTAX.items() if pattern.search(prompt.text)]
+def hints(
+    prompt: Prompt,
+    celebrities: Sequence[str] = (),
+    limits: PersonPositions | None = None,
+    encoder: TextEncoder | None = None,
+) -> list[str]:
+    """Return what may have been meant otherwise in a prompt that can be generated as it is.
+
+    With the `limits` of the model, in tokens of its `encoder`, also how the prompt was rearranged,
+    and who is behind the last position where the model knows people.
+    """
+    found = []
+    if limits is not None and encoder is not None:
+        found += position_hints(prompt, limits, encoder, celebrities)
+    found += [hint for pattern, hint in SYNTAX.items() if pattern.search(prompt.text)]
     others = {_key(name): name for name in prompt.people if name not in prompt.identities}
-    words = _mentions(strip_people(prompt.text, celebrities), list(others.values()))
+    text = strip_people(prompt.text, celebrities)
+    words = [match[0] for match in find_names(text, list(others.values()))]
     meant = [(word, others.get(_key(word))) for word in words]
     # “will”, of <Will>, is a word like the others.
     names = {name: None for word, name in meant if name and (word == name or word[0].isupper())}
@@ -150,14 +164,8 @@ def hints(prompt: Prompt, celebrities: Sequence[str] = ()) -> list[str]:
 
 
 def known_names(text: str, names: Sequence[str]) -> list[str]:
-    """Return the celebrities whom a text mentions, each once; the longest name wins.
-
-    Names of several words are found in any case, single words only as written (“Will”, “will”).
-    """
-    forms = {name.casefold() if " " in name else name: name for name in names}
-    found = _mentions(PLACEHOLDER.sub(" ", text), names)
-    known = [forms.get(match) or forms.get(match.casefold()) for match in found]
-    return list(dict.fromkeys(name for name in known if name))
+    """Return the celebrities whom a text mentions, each once; see `celebrities_in`."""
+    return list(dict.fromkeys(name for name, _ in celebrities_in(text, names)))
 
 
 def strip_people(text: str, names: Sequence[str] = ()) -> str:
@@ -166,15 +174,6 @@ def strip_people(text: str, names: Sequence[str] = ()) -> str:
     for name in known_names(text, names):
         text = re.sub(re.escape(name), " ", text, flags=re.IGNORECASE)
     return " ".join(text.split())
-
-
-def _mentions(text: str, names: Sequence[str]) -> list[str]:
-    """Return the words of a text that are names in any case; the longest name wins."""
-    if not names:
-        return []
-    longest_first = sorted(names, key=len, reverse=True)
-    pattern = r"(?<!\w)(?:" + "|".join(map(re.escape, longest_first)) + r")(?!\w)"
-    return re.findall(pattern, text, re.IGNORECASE)
 
 
 def encode_negative(

@@ -14,10 +14,11 @@ import celeb_core
 CORE = Path(celeb_core.__file__).parent
 LAYERS = """types errors checks temporary_files files saved_config precision text_encoder device
 image_parts image_file tensor_file face_packs face_orientation faces downloads checkpoint_file
-loading models safety basis calibration_file mapper prompt identity library xmp content_credentials
-invisible_mark provenance embedding_file textual_inversion augmentation denoising_loss
-name_regression sampling scoring training_run training_checkpoint training studio
-prepare.calibration prepare.refinement prepare.names prepare.self_check prepare.preparation
+loading models safety basis calibration_file mapper person_positions prompt identity library xmp
+content_credentials invisible_mark provenance embedding_file textual_inversion augmentation
+denoising_loss name_regression sampling scoring training_run training_checkpoint training studio
+prepare.calibration prepare.positions prepare.refinement prepare.names prepare.self_check
+prepare.preparation
 evaluation doctor option_values command_line outputs cli""".split()
 PACKAGES = ("__init__", "__main__", "prepare.__init__")  # on top; no module imports them
 

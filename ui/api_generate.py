@@ -40,6 +40,7 @@ class ImagesApi:
         scheduler: str = "",
         shape: Shape = "Automatic",
         strength: float = 1.0,
+        rearrange: bool = True,
         wait: float = 60,
         session: str = "",
     ) -> Answer:
@@ -61,6 +62,8 @@ class ImagesApi:
             scheduler: A name such as dpm++ or euler; empty: the model's own.
             shape: Of the image; Automatic is wide for two or more people.
             strength: 0 to 1.5: less or more of the person; 1: as trained.
+            rearrange: Move what stands before a person behind them where the model knows people
+                near the beginning of a prompt only; the answer has the prompt that was used.
             wait: Seconds to wait for the images, 0 to 120.
             session: What start_session returned; not needed at home or with a login.
 
@@ -76,6 +79,7 @@ class ImagesApi:
             guidance_scale=models.guidance_scale if guidance_scale is None else guidance_scale,
             scheduler=scheduler,
             shape=shape,
+            rearrange=bool(rearrange),
         )
 
         def start() -> Job:

@@ -9,6 +9,7 @@ from typing import Any
 from celeb_core import CelebError, Identity, Prompt, SampleConfig, Studio, checks, parse_prompt
 from celeb_core.files import check_writable
 from celeb_core.prompt import MAX_TEXT, encode_negative, encode_prompt
+from celeb_core.studio import arranged
 from ui.form import Form, prompts, strengthened
 from ui.generation_job import GenerateJob, ImageRequest, with_seeds
 from ui.grid import Grid, fill
@@ -59,7 +60,7 @@ def start_images(
     check_writable(workspace.images)
     config = form.config(shared.core.models, seed)
     known = workspace.people()
-    requests = image_requests(shared.core, lines, people, config, strength, known)
+    requests = image_requests(shared.core, lines, people, config, strength, known, form.rearrange)
     seeds = tuple(range(seed, seed + count))
     job = ComposeJob(
         owner=workspace.id,
@@ -80,8 +81,9 @@ def image_requests(
     config: SampleConfig,
     strength: Any,
     people: Mapping[str, Identity],
+    rearrange: bool = True,
 ) -> list[ImageRequest]:
-    """Request one image of each prompt and person.
+    """Request one image of each prompt and person; see `arranged`.
 
     Raises:
         PromptError, BasisMismatch: A prompt cannot be generated; it says which.
@@ -96,6 +98,7 @@ def image_requests(
             label = [person.strip("<>")] if person else []
             try:
                 prompt = parse_prompt(fill(line, person), known)
+                prompt = arranged(prompt, core) if rearrange else prompt
                 encode_prompt(prompt, core.basis, core.models)
             except CelebError as error:
                 if len(lines) > 1:
@@ -104,7 +107,8 @@ def image_requests(
             if len(lines) > 1:
                 label += [f"{number}. {shortened(fill(line, '…') if person else line)}"]
             trained = {name: people[name] for name in prompt.identities}
-            more = {"strength": float(strength)}
+            more: dict[str, Any] = {"strength": float(strength)}
+            more |= {"written": prompt.written} if prompt.written else {}
             requests.append(ImageRequest(prompt, config, joined(*label), more, trained))
     return requests
 

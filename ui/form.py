@@ -49,6 +49,7 @@ class Form:
     scheduler: str = ""  # empty: the model's own
     shape: str = "Automatic"
     fast: bool = False  # half the steps
+    rearrange: bool = True  # prompts whose people are later than the model knows them
 
     def config(self, models: Models, seed: int) -> SampleConfig:
         """Convert them for the core.
@@ -110,6 +111,11 @@ class Advanced:
         self.fast = gr.Checkbox(
             False, label="Fast mode", elem_id="compose-fast",
             info="Half the steps: twice as fast, a little rougher.",
+        )  # fmt: skip
+        self.rearrange = gr.Checkbox(
+            True, label="People first", elem_id="compose-rearrange",
+            info="Where the model knows people near the beginning of a prompt only, what stands "
+            "before them is moved behind them. You are told how.",
         )  # fmt: skip
 
     def inputs(self) -> dict[str, Any]:
