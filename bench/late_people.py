@@ -18,10 +18,10 @@ from pathlib import Path
 
 import numpy as np
 
-from celeb_core.calibration_file import save_calibration
 from celeb_core.errors import CelebError, FeatureMissing
 from celeb_core.evaluation import EvaluationSet, fit_each, load_evaluation_set
 from celeb_core.faces import largest_face
+from celeb_core.formats.calibration_file import save_calibration
 from celeb_core.person_positions import late_people, rearranged
 from celeb_core.prepare.positions import measure_positions, person_positions, place_people
 from celeb_core.prompt import parse_prompt

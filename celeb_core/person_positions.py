@@ -5,12 +5,13 @@ where that keeps its meaning; otherwise a hint says what to do.
 """
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from celeb_core.basis import K
 from celeb_core.errors import PromptTooLong, quote
-from celeb_core.text_encoder import PLACEHOLDER, TextEncoder, normal_name, tokenize
+from celeb_core.prompt import mentions
+from celeb_core.text_encoder import PLACEHOLDER, TextEncoder, tokenize
 from celeb_core.types import PersonPositions, Prompt
 
 SEPARATOR = re.compile(r"[,;]\s*|[.!?]\s+(?=[A-Z<])")
@@ -43,38 +44,14 @@ class LatePerson:
     limit: int  # the last position where the model knows them
 
 
-def find_names(text: str, names: Sequence[str]) -> Iterator[re.Match[str]]:
-    """Find words of a text that are names in any case; the longest name wins."""
-    if not names:
-        return iter(())
-    longest_first = sorted(names, key=len, reverse=True)
-    pattern = r"(?<!\w)(?:" + "|".join(map(re.escape, longest_first)) + r")(?!\w)"
-    return re.finditer(pattern, text, re.IGNORECASE)
-
-
-def celebrities_in(text: str, names: Sequence[str]) -> list[tuple[str, int]]:
-    """Return the celebrities whom a text mentions, with where, outside of placeholders.
-
-    Names of several words are found in any case, single words only as written (“Will”, “will”).
-    """
-    forms = {name.casefold() if " " in name else name: name for name in names}
-    blank = PLACEHOLDER.sub(lambda found: " " * len(found[0]), text)
-    known = [
-        (forms.get(found[0]) or forms.get(found[0].casefold()), found.start())
-        for found in find_names(blank, names)
-    ]
-    return [(name, start) for name, start in known if name]
-
-
 def people_in(text: str, names: Sequence[str] = ()) -> list[tuple[str, int]]:
     """Return the people of a text in order, placeholders and celebrities, and where they begin.
 
     Each is there once, at the first mention.
     """
-    people = [(normal_name(found[1]), found.start()) for found in PLACEHOLDER.finditer(text)]
     first: dict[str, int] = {}
-    for name, start in sorted(people + celebrities_in(text, names), key=lambda one: one[1]):
-        first.setdefault(name, start)
+    for name, match in mentions(text, names):
+        first.setdefault(name, match.start())
     return list(first.items())
 
 

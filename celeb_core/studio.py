@@ -8,14 +8,14 @@ import torch
 from huggingface_hub import hf_hub_download
 
 from celeb_core.basis import find_basis
-from celeb_core.calibration_file import load_calibration, read_calibration
 from celeb_core.device import best_device, checked_device
 from celeb_core.errors import CalibrationUnusable, FacePackMissing
 from celeb_core.face_packs import usual_pack
 from celeb_core.faces import FaceModel, load_face_model
+from celeb_core.formats.calibration_file import load_calibration, read_calibration
 from celeb_core.loading import is_tiny_vae, resolve
 from celeb_core.models import Models, load_models, read_about
-from celeb_core.person_positions import rearranged
+from celeb_core.person_positions import position_hints, rearranged
 from celeb_core.prompt import hints
 from celeb_core.safety import SafetyChecker
 from celeb_core.sampling import load_tiny_vae
@@ -111,10 +111,11 @@ def arranged(prompt: Prompt, studio: Studio) -> Prompt:
 
 
 def prompt_hints(prompt: Prompt, studio: Studio) -> list[str]:
-    """Return the `hints` about a prompt for this model."""
-    limits = studio.calibration.person_positions if studio.calibration else None
-    names = studio.models.names or studio.basis.names
-    return hints(prompt, names, limits, studio.models.encoders[0])
+    """Return all hints about a prompt: `position_hints`, where limits are known, and `hints`."""
+    names, found = studio.models.names or studio.basis.names, list[str]()
+    if studio.calibration and (limits := studio.calibration.person_positions):
+        found = position_hints(prompt, limits, studio.models.encoders[0], names)
+    return found + hints(prompt, names)
 
 
 def without_gpu(studio: Studio) -> Studio:
