@@ -1,6 +1,6 @@
 """People who are named late in a prompt: what rearranging it gains, on prompts of other tools.
 
-python -m bench.late_people [--model MODEL] [--people N] [--seed N]
+python -m bench.late_people [--model MODEL] [--people N] [--seed N] [--steps N]
     prints identity and prompt scores of each group of prompts, as written and rearranged
 python -m bench.late_people --measure N --out FILE
     measures up to which token the model knows people, N images per position, and writes its
@@ -12,7 +12,7 @@ from __future__ import annotations
 import argparse
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -120,7 +120,7 @@ def main() -> int:
             raise FeatureMissing("The calibration has no positions: see --measure.")
         else:
             print(f"limits {limits.first.limit}, {limits.later.limit}", HEAD, sep="\n")
-            for row in compare(studio, limits, options.people, options.seed):
+            for row in compare(studio, limits, options.people, options.seed, options.steps):
                 print(row, flush=True)
     except CelebError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -141,15 +141,20 @@ def measure(studio: Studio, calibration: Calibration, per_position: int) -> Cali
     return replace(calibration, person_positions=positions)
 
 
-def compare(studio: Studio, limits: PersonPositions, people: int = 4, seed: int = 0) -> list[Row]:
+def compare(
+    studio: Studio, limits: PersonPositions, people: int = 4, seed: int = 0, steps: int = STEPS
+) -> Iterator[Row]:
     """Score images of all prompts with new people, as written and rearranged, at equal seeds.
 
     Prompts are not rearranged where nobody is late: their images are generated once.
     """
     data = load_evaluation_set(studio, seed, people)
     trained, _ = fit_each(studio, data.people, recipe("fast", studio.calibration))
-    rows = [_row(group, studio, data, trained, limits) for group in PROMPTS]
-    return [*rows, _whole(rows)]
+    rows = []
+    for group in PROMPTS:
+        rows.append(_row(group, studio, data, trained, limits, steps))
+        yield rows[-1]
+    yield _whole(rows)
 
 
 def _row(
@@ -158,6 +163,7 @@ def _row(
     data: EvaluationSet,
     trained: Mapping[str, Identity],
     limits: PersonPositions,
+    steps: int,
 ) -> Row:
     encoder, names = studio.models.encoders[0], studio.models.names
     cases = [
@@ -167,9 +173,9 @@ def _row(
     ]
     written = [parse_prompt(case.text, trained) for case in cases]
     used = [rearranged(prompt, limits, encoder, names) for prompt in written]
-    before = [_score(*each, studio, data) for each in zip(written, cases, strict=True)]
+    before = [_score(*each, studio, data, steps) for each in zip(written, cases, strict=True)]
     after = [
-        _score(prompt, case, studio, data) if prompt.written else score
+        _score(prompt, case, studio, data, steps) if prompt.written else score
         for prompt, case, score in zip(used, cases, before, strict=True)
     ]
     late = sum(bool(late_people(prompt, limits, encoder, names)) for prompt in written)
@@ -188,9 +194,11 @@ class _Case:
     person: int
 
 
-def _score(prompt: Prompt, case: _Case, studio: Studio, data: EvaluationSet) -> tuple[float, float]:
+def _score(
+    prompt: Prompt, case: _Case, studio: Studio, data: EvaluationSet, steps: int
+) -> tuple[float, float]:
     """Identity and prompt score of one image; its seed is that of the case."""
-    config = SampleConfig(seed=SEED + 100 * case.number + case.person)
+    config = SampleConfig(seed=SEED + 100 * case.number + case.person, steps=steps)
     (image,) = generate_each([prompt], studio.models, studio.basis, config)
     faces, identity = studio.faces.find(image), 0.0
     if faces:
@@ -216,6 +224,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--device")
     parser.add_argument("--people", type=int, default=4)
     parser.add_argument("--seed", type=int, default=0, help="of the people")
+    parser.add_argument("--steps", type=int, default=STEPS, help="of sampling")
     parser.add_argument("--measure", type=int, metavar="N", help="images per position")
     parser.add_argument("--out", type=Path, default=Path("calibration.safetensors"))
     return parser

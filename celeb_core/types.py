@@ -167,6 +167,9 @@ class Prompt:
     # Where people are, as shares of width and height; a placeholder's or a celebrity's name -> box.
     # People without one are placed automatically. Without `SampleConfig.regions`: of no effect.
     boxes: Mapping[str, Box] = field(default_factory=dict)
+    # Identity strengths, name -> 0 to MAX_STRENGTH: the person between the mean celebrity (0) and
+    # as trained (1), or beyond. Identities without one have 1.
+    strengths: Mapping[str, float] = field(default_factory=dict)
     written: str = ""  # the text as it was written, where `rearranged` changed it
 
 

@@ -78,7 +78,7 @@ class ComposeTab:
             count: Images per prompt (and person).
             seed: Of the first image of each prompt; None or negative: a new one.
             new_seed: A new one, whatever `seed` says.
-            strength: Factor on the coefficients of the people.
+            strength: Of people who have none of their own in the prompt.
             embed_settings: Whether the files hold their settings.
             session: Of the browser.
             form: The fields of `Form`.

@@ -47,7 +47,7 @@ def start_images(
         crowd: Each prompt is generated with each of these people.
         count: Images per prompt (and person).
         seed: Of the first image of each prompt.
-        strength: Factor on the coefficients of the people.
+        strength: Of people who have none of their own in the prompt.
         embed_settings: Whether the files hold their settings.
 
     Raises:
@@ -88,8 +88,7 @@ def image_requests(
     Raises:
         PromptError, BasisMismatch: A prompt cannot be generated; it says which.
     """
-    known = strengthened(people, strength)
-    nobody = Prompt("", {}, known)
+    nobody = Prompt("", {}, people)
     negative, _ = encode_negative(config.negative_prompt, nobody, core.basis, core.models)
     config = replace(config, negative_prompt=negative)
     requests = []
@@ -97,7 +96,7 @@ def image_requests(
         for number, line in enumerate(lines, 1):
             label = [person.strip("<>")] if person else []
             try:
-                prompt = parse_prompt(fill(line, person), known)
+                prompt = strengthened(parse_prompt(fill(line, person), people), strength)
                 prompt = arranged(prompt, core) if rearrange else prompt
                 encode_prompt(prompt, core.basis, core.models)
             except CelebError as error:
@@ -107,9 +106,9 @@ def image_requests(
             if len(lines) > 1:
                 label += [f"{number}. {shortened(fill(line, '…') if person else line)}"]
             trained = {name: people[name] for name in prompt.identities}
-            more: dict[str, Any] = {"strength": float(strength)}
-            more |= {"written": prompt.written} if prompt.written else {}
-            requests.append(ImageRequest(prompt, config, joined(*label), more, trained))
+            requests.append(
+                ImageRequest(prompt, config, joined(*label), {"strength": float(strength)}, trained)
+            )
     return requests
 
 
