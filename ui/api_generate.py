@@ -61,7 +61,7 @@ class ImagesApi:
             steps: Denoising steps; 0: the model's.
             guidance_scale: How literally the prompt is taken; null: the model's.
             scheduler: A name such as dpm++ or euler; empty: the model's own.
-            shape: Of the image; Automatic is wide for two or more people.
+            shape: Of the image; Automatic is the wider, the more people there are.
             strength: 0 to 1.5: less or more of the people; 1: as trained. Of one person alone:
                 <ada:0.7> in the prompt.
             rearrange: Move what stands before a person behind them where the model knows people
