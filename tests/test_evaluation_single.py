@@ -3,117 +3,62 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-import torch
 from conftest import portrait
+from PIL import Image
 
-from celeb_core import evaluation as module
-from celeb_core import load_studio
-from celeb_core.errors import FeatureMissing
-from celeb_core.evaluation import evaluate, format_table, load_evaluation_set
-from celeb_core.types import recipe
-
-ROWS = ("celebrities", "instant", "trained", "unprepared", "paper")
-
-
-@pytest.fixture(scope="module")
-def measured(measured_world, calibration):
-    return replace(load_studio(measured_world, device="cpu"), calibration=calibration)
+from celeb_core.evaluation import images as images_module
+from celeb_core.evaluation import single as module
+from celeb_core.evaluation.data import load_evaluation_set
+from celeb_core.evaluation.run import Run
+from celeb_core.evaluation.single import find_celebrities, fit_each, row_config, score_people
+from celeb_core.types import PRESETS, recipe
 
 
-@pytest.fixture
-def short(monkeypatch):
-    def quick(preset, calibration):
-        config = recipe(preset, calibration)
-        return config.changed(steps=min(config.steps, 2), views=2, batch_size=2)
-
-    monkeypatch.setattr(module, "recipe", quick)
-
-
-def test_other_seeds_choose_other_people(measured):
-    first, again, other = (load_evaluation_set(measured, seed, 5) for seed in (0, 0, 1))
-    assert first.index == again.index != other.index
-    assert first.celebrities == again.celebrities != other.celebrities
-    assert len(first.people) == 5
+def test_new_people_have_the_agreed_scores(evaluated, short):
+    data = load_evaluation_set(evaluated, 1, 2)
+    identities, seconds = fit_each(evaluated, data.people, module.recipe("instant", None))
+    assert list(identities) == [person.name for person in data.people] and seconds > 0
+    for people in (None, identities):
+        scores = score_people(evaluated, data, people)
+        assert set(scores) == {"identity", "identity_edits", "prompt", "found", "clip"}
+        assert all(isinstance(value, float) for value in scores.values())
 
 
-def test_photos_and_gallery_belong_together(measured):
-    data = load_evaluation_set(measured, 3, 4)
-    for person, index in zip(data.people, data.index, strict=True):
-        face = person.faces[0]
-        image = portrait(255 - 4 * index)
-        assert float(data.judge.embed(image, [face])[0] @ data.gallery[index]) > 0.999
+def test_without_reader_and_clip_there_is_no_prompt_score(evaluated, monkeypatch):
+    data = load_evaluation_set(evaluated, 1, 1)
+    made = lambda prompts, *_, **__: [portrait() for _ in prompts]  # noqa: E731
+    monkeypatch.setattr(images_module, "generate_each", made)
+    scores = score_people(evaluated, replace(data, reader=None, clip=None))
+    assert scores["prompt"] is None and scores["clip"] is None and scores["found"] == 1
 
 
-def test_celebrities_have_the_embeddings_of_their_names(measured):
-    names = measured.models.names
-    everybody = load_evaluation_set(measured, 0, len(names))
-    by_name = dict(zip(everybody.celebrities, everybody.celebrity_embeddings, strict=True))
-    few = load_evaluation_set(measured, 1, 3)
-    for name, embedding in zip(few.celebrities, few.celebrity_embeddings, strict=True):
-        assert torch.equal(embedding, by_name[name])
+def test_rows_are_presets_with_or_without_the_calibration(evaluated):
+    bare = replace(evaluated, calibration=None)
+    for row, preset in (("trained", "fast"), ("paper", "paper"), ("instant", "instant")):
+        assert row_config(evaluated, row, "fast") == (
+            evaluated,
+            recipe(preset, evaluated.calibration),
+        )
+    without = row_config(evaluated, "unprepared", "fast")
+    assert without and without[0].calibration is None and without[1] == recipe("best", None)
+    assert row_config(bare, "instant", "best") is None  # there is nothing to start from
 
 
-def test_quick_gives_exactly_the_agreed_keys(measured, short, caplog):
-    caplog.set_level("INFO", "celeb_core.evaluation")
-    result = evaluate(measured, seed=1, people=2)
-    for row in ROWS:
-        assert set(result[row]) == {"identity", "identity_edits", "prompt", "seconds"}
-        assert all(isinstance(value, float) for value in result[row].values())
-    assert set(result["pairs"]) == {"found", "rank1"} == set(result["pairs_with_celebrity"])
-    assert result["celebrities"]["seconds"] == 0 < result["trained"]["seconds"]
-    assert caplog.messages == [
-        "celebrities by name",
-        "instant: 2 people",
-        "trained: 2 people",
-        "unprepared: 2 people",
-        "paper: 2 people",
-        "pairs",
-    ]
-    table = format_table(result)
-    assert all(row in table for row in ROWS) and "pairs" in table
-
-
-def test_the_papers_recipe_gets_few_people_and_all_of_its_steps(measured, monkeypatch):
-    asked = []
-
-    def fit(people, models, basis, config, calibration):
-        asked.append((people[0].name, config))
-        return {people[0].name: None}
-
-    monkeypatch.setattr(module, "fit", fit)
-    monkeypatch.setattr(module, "score_people", lambda *_: {})
-    monkeypatch.setattr(module, "evaluate_pairs", lambda *_, **options: {})
+def test_the_papers_recipe_gets_few_people_and_all_of_its_steps(evaluated, monkeypatch):
     monkeypatch.setattr(module, "PAPER_PEOPLE", 2)
-    data = load_evaluation_set(measured, 0, 3)
-    evaluate(measured, people=3, rows=["trained", "paper"])
-    names = [person.name for person in data.people]
-    assert [name for name, _ in asked] == names + names[:2]
-    best, paper = recipe("best", measured.calibration), recipe("paper", None)
-    assert [config for _, config in asked] == [best] * 3 + [paper] * 2
+    data = load_evaluation_set(evaluated, 0, 3)
+    assert module.part_of_row(data, "trained") is data
+    few = module.part_of_row(data, "paper")
+    assert (few.people, few.index) == (data.people[:2], data.index[:2])
+    used = row_config(evaluated, "paper", "best")
+    assert used and used[1].steps == PRESETS["paper"].steps
 
 
-def test_unprepared_is_trained_as_without_the_calibration(measured, short):
-    bare = replace(measured, calibration=None)
-    (row,) = (evaluate(measured, people=2, rows=["unprepared"])[key] for key in ["unprepared"])
-    alone = evaluate(bare, people=2, rows=["instant", "trained"])
-    assert "instant" not in alone  # there is nothing to start from
-    scores = ("identity", "identity_edits", "prompt")
-    assert [row[key] for key in scores] == [alone["trained"][key] for key in scores]
-
-
-def test_some_rows_only(measured, short):
-    result = evaluate(measured, people=1, rows=["instant"])
-    assert set(result) == {"celebrities", "instant"}
-    table = format_table(result)
-    assert "instant" in table and "paper" not in table and "pairs" not in table
-
-
-def test_perfect_images_score_one(measured, short, monkeypatch):
-    """A generator that returns the very photo of whoever is in the prompt."""
-    data = load_evaluation_set(measured, 0, 3)
+def perfect(data, missing: str = ""):
+    """A generator that returns the very photo of whoever is in the prompt, but for one person."""
     shades = {person.name: 255 - 4 * i for person, i in zip(data.people, data.index, strict=True)}
 
-    def generate(prompts, models, basis, config):
+    def generate(prompts, models, basis, config, on_step):
         images = []
         for prompt in prompts:
             names = list(prompt.identities)
@@ -122,18 +67,53 @@ def test_perfect_images_score_one(measured, short, monkeypatch):
                 image = portrait(shades[names[0]], at=(0, 0))
                 right = portrait(shades[names[1]], at=(2, 2))
                 image.paste(right.crop((64, 64, 128, 128)), (64, 64))
-            images.append(image)
+            images.append(Image.new("RGB", (128, 128)) if missing in names else image)
         return images
 
-    monkeypatch.setattr(module, "generate_each", generate)
-    result = evaluate(measured, seed=0, people=3)
-    assert result["trained"]["identity"] == pytest.approx(1, abs=1e-3)
-    assert result["trained"]["identity_edits"] == pytest.approx(1, abs=1e-3)
-    assert result["celebrities"]["identity"] == 0  # portrait(100) is too dark to be a face
-    assert result["pairs"]["found"] == 1
-    assert result["pairs_with_celebrity"] == {"found": 0, "rank1": 0}
+    return generate
 
 
-def test_models_without_an_evaluation_set(studio):
-    with pytest.raises(FeatureMissing, match="toonville"):
-        evaluate(studio)
+def test_perfect_images_score_one(evaluated, short, monkeypatch):
+    data = load_evaluation_set(evaluated, 0, 3)
+    trained, _ = fit_each(evaluated, data.people, module.recipe("instant", evaluated.calibration))
+    monkeypatch.setattr(images_module, "generate_each", perfect(data))
+    scores = score_people(evaluated, data, trained)
+    assert scores["identity"] == pytest.approx(1, abs=1e-3)
+    assert scores["identity_edits"] == pytest.approx(1, abs=1e-3)
+    assert scores["found"] == 1
+    celebrities = score_people(evaluated, data)  # portrait(100) is too dark to be a face
+    assert celebrities["identity"] == celebrities["found"] == 0
+    assert module.evaluate_pairs(evaluated, data, trained)["found"] == 1
+    mixed = module.evaluate_pairs(evaluated, data, trained, celebrity=True)
+    assert mixed == {"found": 0, "rank1": 0}
+
+
+def test_an_image_without_a_face_scores_zero(evaluated, short, monkeypatch):
+    data = load_evaluation_set(evaluated, 0, 3)
+    trained, _ = fit_each(evaluated, data.people, module.recipe("instant", evaluated.calibration))
+    monkeypatch.setattr(images_module, "generate_each", perfect(data, data.people[1].name))
+    scores = score_people(evaluated, data, trained)
+    for key in ("identity", "identity_edits", "found"):
+        assert scores[key] == pytest.approx(2 / 3, abs=1e-3)
+
+
+def test_celebrities_are_compared_with_images_of_other_seeds(evaluated, monkeypatch):
+    data = load_evaluation_set(evaluated, 0, 2)
+    asked = []
+
+    def generate(prompts, models, basis, config, on_step):
+        asked.extend((prompt.text, config.seed + i) for i, prompt in enumerate(prompts))
+        faceless = data.celebrities[1]
+        return [portrait(90 if faceless in prompt.text else 255) for prompt in prompts]
+
+    monkeypatch.setattr(images_module, "generate_each", generate)
+    run = Run()
+    found = find_celebrities(evaluated, replace(data, celebrity_embeddings=data.gallery[:0]), run)
+    seen, faceless = found.celebrity_embeddings
+    assert float(seen.norm()) == pytest.approx(1, abs=1e-5) and float(faceless.norm()) == 0
+    references = set(asked)
+    assert len(references) == 2 * module.REFERENCES
+    asked.clear()
+    score_people(evaluated, found, run=run)
+    assert asked and not {seed for _, seed in asked} & {seed for _, seed in references}
+    assert find_celebrities(evaluated, data, run) is data  # they are known
