@@ -1,4 +1,4 @@
-"""The commands of `celeb-basis`; their options are in `celeb_core.__main__`."""
+"""The commands of `celeb-basis`; their options are in `celeb_core.cli.options`."""
 
 import json
 import logging
@@ -16,24 +16,25 @@ from accelerate import PartialState
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
-from celeb_core import face_packs, files, identity, outputs, sampling
+from celeb_core import face_packs, files, identity, sampling
 from celeb_core.basis import find_basis, interpolate, save_basis
-from celeb_core.calibration_file import save_calibration
-from celeb_core.doctor import examine
+from celeb_core.cli import outputs
+from celeb_core.cli.doctor import examine
 from celeb_core.errors import CelebError, FeatureMissing, SaveFailed, UsageError
 from celeb_core.evaluation import tables
 from celeb_core.evaluation.evaluate import EvaluationConfig
 from celeb_core.evaluation.evaluate import evaluate as run_evaluation
 from celeb_core.evaluation.run import Progress
 from celeb_core.faces import find_face, largest_face, quality_notes
-from celeb_core.image_file import load_photo
+from celeb_core.formats.calibration_file import save_calibration
+from celeb_core.formats.image_file import load_photo
 from celeb_core.library import PRIVATE_FOLDER
+from celeb_core.marks.provenance import Marker, load_key, load_marker
 from celeb_core.models import Models, load_models
 from celeb_core.prepare import names
 from celeb_core.prepare.preparation import prepare_model
 from celeb_core.prepare.refinement import RefineConfig, refine_initialisation
 from celeb_core.prompt import hints, parse_prompt
-from celeb_core.provenance import Marker, load_key, load_marker
 from celeb_core.scoring import score_image
 from celeb_core.studio import Studio, calibration_path, load_studio
 from celeb_core.textual_inversion import export_identity, import_identities, usage_notes
@@ -251,10 +252,10 @@ def check_image(options: Namespace) -> None:
 
 def evaluate(options: Namespace) -> None:
     """Measure how good new people are, alone and together, beside celebrities by name."""
-    for path in filter(None, (options.json, options.markdown)):
-        files.check_writable(path.parent)
     fields = "people count photos preset rows groups judge clip seed".split()
     config = EvaluationConfig(**_given(options, *fields))
+    for path in filter(None, (options.json, options.markdown)):
+        files.check_writable(path.parent)
     # Miniters 0: the progress within a part is shown, too.
     with logging_redirect_tqdm(), tqdm(desc="loading", unit="part", miniters=0) as bar:
 
