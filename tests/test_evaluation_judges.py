@@ -11,7 +11,13 @@ from conftest import portrait
 from onnx import numpy_helper
 
 from celeb_core.errors import FacePackMissing, FeatureMissing, UsageError
-from celeb_core.evaluation.judges import WITHOUT_CLIP, WITHOUT_JUDGE, find_clip, find_judge
+from celeb_core.evaluation.judges import (
+    WITHOUT_CLIP,
+    WITHOUT_JUDGE,
+    PackJudge,
+    find_clip,
+    find_judge,
+)
 from celeb_core.faces import find_face
 
 
@@ -54,6 +60,15 @@ def test_the_conditioning_recogniser_is_refused_under_any_name(studio, world, tm
     copy = shutil.copytree(world / "faces", tmp_path / "renamed")
     with pytest.raises(UsageError, match="judge its own work"):
         find_judge(studio, str(copy))
+
+
+def test_dlib_judges_where_it_is_installed(studio, monkeypatch):
+    monkeypatch.setattr("celeb_core.evaluation.judges.load_dlib_judge", lambda: None)
+    with pytest.raises(FeatureMissing, match=r"requirements-judge\.txt"):
+        find_judge(studio, "dlib")
+    judge = PackJudge()
+    monkeypatch.setattr("celeb_core.evaluation.judges.load_dlib_judge", lambda: judge)
+    assert find_judge(studio, "dlib") == (judge, "dlib", "")
 
 
 def test_a_judge_that_is_not_there(studio, tmp_path):

@@ -21,8 +21,8 @@ marks.xmp marks.content_credentials marks.invisible_mark marks.provenance
 textual_inversion augmentation denoising_loss name_regression regions sampling scoring
 training_run training_checkpoint training studio
 prepare.calibration prepare.refinement prepare.names prepare.self_check prepare.preparation
-evaluation.judges evaluation.data evaluation.run evaluation.images evaluation.single
-evaluation.groups evaluation.evaluate evaluation.tables
+evaluation.dlib_judge evaluation.judges evaluation.data evaluation.run evaluation.images
+evaluation.single evaluation.groups evaluation.evaluate evaluation.tables
 cli.doctor cli.option_values cli.program cli.outputs cli.commands cli.options""".split()
 PACKAGES = ["__init__", "__main__"]  # on top, as these; no module imports them
 PACKAGES += [f"{name}.__init__" for name in ("cli", "evaluation", "formats", "marks", "prepare")]

@@ -110,8 +110,9 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "--json": {"type": value.path, "check": value.check_out_file, "help": "file for the numbers"},
     "--judge": {
         "type": value.source,
-        "help": "face pack (name or folder) that tells how alike a face is; with --photos, and "
-        "another than the --face-pack that people are trained with; the model's own by default",
+        "help": "face pack (name or folder), or dlib, that tells how alike a face is; with "
+        "--photos, and another than the --face-pack that people are trained with; the model's own "
+        "by default",
     },
     "--level": {"choices": LEVELS, "default": "quick", "help": "how thorough: minutes, or an hour"},
     "--made-by": {"type": value.line, "default": "", "help": "your name, for the file's report"},

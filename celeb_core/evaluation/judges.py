@@ -1,7 +1,7 @@
 """Who tells whether a generated face is the person: another recogniser than the one that trained.
 
 A score by the recogniser whose embedding the training began with flatters the method, so an
-independent judge is looked for first: the model folder's own, or another insightface pack.
+independent judge is looked for first: the model folder's own, another insightface pack, or dlib.
 """
 
 from collections.abc import Sequence
@@ -14,16 +14,18 @@ from PIL import Image
 from torch import Tensor
 
 from celeb_core.errors import FacePackMissing, FeatureMissing, UsageError
+from celeb_core.evaluation.dlib_judge import load_dlib_judge
 from celeb_core.faces import FaceModel, load_face_model
 from celeb_core.files import sha256
 from celeb_core.scoring import ClipScorer
 from celeb_core.studio import Studio
 from celeb_core.types import Face
 
+DLIB = "dlib"  # in place of a pack's name
 CLIP_FILES = ["*.json", "*.txt", "model.safetensors"]  # of a hub repository
 WITHOUT_JUDGE = (
     "No independent judge: identity by the conditioning recogniser, which flatters. "
-    "Name another face pack: --judge antelopev2."
+    "Name another face pack or dlib: --judge antelopev2."
 )
 WITHOUT_CLIP = "No prompt score: there is no CLIP. Name one: --clip openai/clip-vit-large-patch14."
 
@@ -58,14 +60,14 @@ class ChosenJudge(NamedTuple):
 
 
 def find_judge(studio: Studio, pack: str | None = None) -> ChosenJudge:
-    """Return the judge: a face pack that is named, else the model's, else the studio's recogniser.
+    """Return the judge that is named, else the model's own, else the studio's recogniser.
 
     Args:
         studio: Its recogniser conditioned the trainings.
-        pack: An insightface pack's name or folder.
+        pack: An insightface pack's name or folder, or DLIB.
 
     Raises:
-        FacePackMissing: There is no such pack.
+        FacePackMissing, FeatureMissing: There is no such pack; dlib is not installed.
         UsageError: It has the recogniser that conditioned the trainings.
     """
     own = studio.scorers.judge
@@ -73,6 +75,10 @@ def find_judge(studio: Studio, pack: str | None = None) -> ChosenJudge:
         return ChosenJudge(own, f"judge-{sha256(studio.models.folder / 'judge.onnx')[:8]}")
     if pack is None:
         return ChosenJudge(PackJudge(), studio.faces.id, WITHOUT_JUDGE)
+    if pack == DLIB:
+        if (judge := load_dlib_judge()) is None:
+            raise FeatureMissing("dlib is missing: pip install -r requirements-judge.txt.")
+        return ChosenJudge(judge, DLIB)
     try:
         faces = load_face_model(pack, device=str(studio.models.device))
     except FacePackMissing as error:
