@@ -16,7 +16,7 @@ from accelerate import PartialState
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
-from celeb_core import face_packs, files, identity, sampling
+from celeb_core import adapters, face_packs, files, identity, sampling
 from celeb_core.basis import find_basis, interpolate, save_basis
 from celeb_core.cli import outputs
 from celeb_core.cli.doctor import examine
@@ -338,9 +338,9 @@ def _sampling(options: Namespace) -> tuple[Studio, dict[str, Identity], SampleCo
     files.check_writable(options.out)
     studio = _studio(options, faces=False)
     if options.fast_lora:
-        sampling.add_fast_lora(studio.models, options.fast_lora)
+        adapters.add_fast_lora(studio.models, options.fast_lora)
     fields = "num_images seed steps guidance_scale negative_prompt scheduler".split()
-    usual = sampling.FAST if options.fast_lora else SampleConfig()
+    usual = adapters.FAST if options.fast_lora else SampleConfig()
     return studio, _library(options, studio.basis), replace(usual, **_given(options, *fields))
 
 
