@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -8,7 +9,7 @@ from PIL import Image
 
 from celeb_core.evaluation import images as images_module
 from celeb_core.evaluation.data import EditPrompt, EvaluationSet
-from celeb_core.evaluation.groups import build_groups, choose_groups, in_place, score_groups
+from celeb_core.evaluation.groups import build_groups, choose_groups, score_groups
 from celeb_core.evaluation.judges import PackJudge
 from celeb_core.evaluation.run import Run
 from celeb_core.types import Face, Identity, Person
@@ -37,12 +38,12 @@ class Finder:
 
 @pytest.fixture
 def seen():
-    return SimpleNamespace(faces=Finder(), models=None, basis=None)
+    return SimpleNamespace(faces=Finder(), models=SimpleNamespace(names=CELEBRITIES), basis=None)
 
 
 @pytest.fixture
 def data():
-    embeddings, edit = torch.eye(8), EditPrompt("{} on the beach", {})
+    embeddings, edit = torch.eye(8, 128), EditPrompt("{} on the beach", {})
     people = [Person(name, ()) for name in ("ada", "bob", "cy")]
     of_celebrities = embeddings[3:6]
     return EvaluationSet(
@@ -75,18 +76,6 @@ def test_reversed_boxes_are_columns_from_right_to_left(data):
     first, second = group.reversed_boxes.items()
     assert first == (data.people[0].name, (0.5, 0, 1, 1))
     assert second == (data.celebrities[1], (0, 0, 0.5, 1))
-
-
-def test_in_place_is_in_the_order_of_the_prompt_or_in_the_box():
-    left, middle, right = (0.2, 0.5), (0.5, 0.5), (0.8, 0.5)
-    assert all(in_place(i, {0: left, 1: middle, 2: right}, None) for i in range(3))
-    assert not any(in_place(i, {0: right, 2: left}, None) for i in (0, 2))
-    assert in_place(2, {0: left, 2: middle}, None)  # the one between them is missing
-    swapped = {0: middle, 1: left, 2: right}
-    assert [in_place(i, swapped, None) for i in range(3)] == [False, False, True]
-    assert in_place(0, {0: right, 1: left}, (0.5, 0, 1, 1))
-    assert not in_place(0, {0: left, 1: right}, (0.5, 0, 1, 1))
-    assert not in_place(0, {0: (0.8, 0.9)}, (0.5, 0, 1, 0.8))
 
 
 def painter(data, order, blank):
@@ -132,6 +121,45 @@ def test_scores_of_images_that_are_known(
     assert row["identity"] == row["identity_edits"] == found
     assert all(with_regions == (regions != "off") for with_regions, _, _ in asked)
     assert all(bool(boxes) == (regions == "reversed") for _, boxes, _ in asked)
+
+
+@pytest.mark.parametrize(
+    ("shown", "kind", "place"),
+    [
+        ("ab", "right", 1),
+        ("ba", "swapped", 0),
+        ("aa", "twice", 0.5),
+        ("ac", "missing", 0.5),
+        ("am", "blended", 0.5),
+        ("a", "missing", 0.5),
+        ("", "missing", 0),
+    ],
+)
+def test_verdicts_are_the_judges(shown, kind, place, seen, data, trained, monkeypatch):
+    middle = torch.nn.functional.normalize(data.gallery[0] + data.gallery[1], dim=0)
+    people = dict(zip("abcm", [*data.gallery[:3], middle], strict=True))
+    (group,) = build_groups(data, "people", [(0, 1)])
+
+    def generate(prompts, models, basis, config, on_step):
+        image = Image.new("RGB", (150, 100))
+        image.info["faces"] = [(people[one], 40 + 70 * at, 50) for at, one in enumerate(shown)]
+        return [image for _ in prompts]
+
+    monkeypatch.setattr(images_module, "generate_each", generate)
+    row = score_groups(seen, data, [group], "off", trained, Run(), "people")
+    shares = {name: row[name] for name in ("right", "swapped", "blended", "twice", "missing")}
+    assert shares == {name: float(name == kind) for name in shares}
+    assert (row["place"], row["found"]) == (place, len(shown) / 2)
+
+
+def test_who_is_not_in_a_group_is_a_stranger(data):
+    many = torch.nn.functional.normalize(torch.randn(150, 128), dim=1)
+    crowded = replace(data, gallery=torch.cat([data.gallery, many]))
+    (group,) = build_groups(crowded, "mixed", [(0, 1)])
+    assert len(group.others) == 8 + 150 + 3 - 3  # of Nelo Ska there are two embeddings
+    assert not any(torch.equal(one, known) for one in group.others for known in group.references)
+    (few,) = build_groups(data, "mixed", [(0, 1)])
+    assert few.others is None
 
 
 def test_regions_or_not_the_seeds_are_the_same(seen, data, trained, monkeypatch):

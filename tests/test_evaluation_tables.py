@@ -5,6 +5,7 @@ from celeb_core.evaluation.tables import build_tables, format_markdown, format_t
 SCORES = {"identity": 0.5, "identity_edits": 0.25, "prompt": None, "clip": None, "found": 0.9}
 GROUP = {
     "people": 2, "who": "mixed", "regions": "on", "images": 40, "found": 1.0, "place": 0.975,
+    "right": 0.95, "swapped": 0.05, "blended": 0.0, "twice": 0.0, "missing": 0.0,
     "identity": 0.812, "identity_edits": 0.7, "prompt": None, "clip": 0.25,
 }  # fmt: skip
 RESULT = {
@@ -35,17 +36,11 @@ def test_the_table_of_one_person():
 
 def test_the_table_of_groups():
     (_, table) = build_tables(RESULT)
-    assert table.headers == (
-        "",
-        "regions",
-        "found",
-        "right place",
-        "identity",
-        "over edits",
-        "CLIP",
-    )
-    expected = ("2 people, one a celebrity", "on", "1.00", "0.97", "0.812", "0.700", "0.250")
-    assert table.rows == (expected,)
+    verdicts = ("right", "swapped", "blended", "one twice", "missing")
+    scores = ("identity", "over edits", "CLIP")
+    assert table.headers == ("", "regions", "found", "right place", *verdicts, *scores)
+    numbers = "1.00 0.97 0.95 0.05 0.00 0.00 0.00 0.812 0.700 0.250".split()
+    assert table.rows == (("2 people, one a celebrity", "on", *numbers),)
 
 
 def test_a_reader_has_a_column_where_there_is_one():

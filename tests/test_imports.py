@@ -18,7 +18,7 @@ formats.embedding_file formats.calibration_file formats.saved_config
 precision text_encoder device face_packs face_orientation faces loading models adapters safety
 basis mapper prompt identity library
 marks.xmp marks.content_credentials marks.invisible_mark marks.provenance
-textual_inversion augmentation denoising_loss name_regression regions sampling scoring
+textual_inversion augmentation denoising_loss name_regression regions sampling scoring verdicts
 training_run training_checkpoint training studio
 prepare.calibration prepare.refinement prepare.names prepare.self_check prepare.preparation
 evaluation.dlib_judge evaluation.judges evaluation.data evaluation.run evaluation.images

@@ -9,7 +9,7 @@ import math
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from PIL import Image
@@ -20,9 +20,11 @@ from celeb_core.evaluation.images import SEED, Block, score_block, score_edit
 from celeb_core.evaluation.run import Record, Run
 from celeb_core.evaluation.single import edit_means, mean_of
 from celeb_core.prompt import PORTRAIT, parse_prompt
+from celeb_core.regions import layout
 from celeb_core.scoring import match_faces
 from celeb_core.studio import Studio
 from celeb_core.types import Box, Identity, Prompt, RegionConfig
+from celeb_core.verdicts import MIN_OTHERS, Kind, verdict_of
 
 MOST_PEOPLE = 8  # in one image
 WHO = ("people", "celebrities", "mixed")
@@ -37,6 +39,12 @@ class Group:
 
     members: tuple[str, ...]  # as they are written: <name>, or a celebrity's name
     references: Tensor  # (n, d) the judge's embeddings of them
+    others: Tensor | None  # (m, d) of other people; None: of too few
+
+    @property
+    def names(self) -> list[str]:
+        """The members' names without brackets."""
+        return [member.strip("<>") for member in self.members]
 
     @property
     def text(self) -> str:
@@ -48,7 +56,7 @@ class Group:
         """A column for each member, the first one on the right; as shares of width and height."""
         n = len(self.members)
         columns = [((n - 1 - i) / n, 0.0, (n - i) / n, 1.0) for i in range(n)]
-        return {name.strip("<>"): box for name, box in zip(self.members, columns, strict=True)}
+        return dict(zip(self.names, columns, strict=True))
 
 
 def choose_groups(people: int, size: int, count: int, seed: int) -> list[tuple[int, ...]]:
@@ -71,14 +79,17 @@ def build_groups(data: EvaluationSet, who: str, chosen: Sequence[tuple[int, ...]
         (f"<{one.name}>", data.gallery[at]) for one, at in zip(data.people, data.index, strict=True)
     ]
     famous = [*zip(data.celebrities, data.celebrity_embeddings, strict=True)]
-    groups = []
+    everybody, groups = torch.cat([data.gallery, data.celebrity_embeddings]), []
     for number, members in enumerate(chosen):
         pairs = [(famous if who == "celebrities" else people)[i] for i in members]
         if who == "mixed":
             at = 0 if number % 2 else -1
             pairs[at] = famous[members[at]]
         names, references = zip(*pairs, strict=True)
-        groups.append(Group(names, torch.stack(references)))
+        known = torch.stack(references)
+        absent = everybody.any(1) & ~(everybody[:, None] == known).all(2).any(1)
+        others = everybody[absent] if int(absent.sum()) >= MIN_OTHERS else None
+        groups.append(Group(names, known, others))
     return groups
 
 
@@ -94,9 +105,9 @@ def score_groups(
     """Generate and score all images of groups of one size.
 
     Returns:
-        Shares of the wanted people: found, in place. Shares of the images, by the verdicts. The
-        judge's cosine, over portraits: identity, over edits: identity_edits. prompt and clip as of
-        `score_people`.
+        Shares of the wanted people: found, place. Shares of the images by their verdict: right,
+        swapped, blended, twice, missing. The judge's cosine: identity over portraits,
+        identity_edits over edits; prompt and clip as of `score_people`.
     """
     size = len(groups[0].members)
     edits = [data.group_prompts[i % len(data.group_prompts)] for i in range(len(groups))]
@@ -109,7 +120,7 @@ def score_groups(
 
     def score(i: int, image: Image.Image) -> Record:
         group = groups[i // IMAGES]
-        record = score_members(image, group, studio, data, prompts[i].boxes)
+        record = score_members(image, group, studio, data, prompts[i])
         is_edit = i % IMAGES
         return record | (
             score_edit(image, edits[i // IMAGES], data.reader, data.clip) if is_edit else {}
@@ -120,9 +131,11 @@ def score_groups(
     block = Block(f"{size}/{who}/{regions}", prompts, SEED + SEEDS * size, config)
     records = score_block(block, studio, run, score)
     portraits, edited = records[::IMAGES], records[1::IMAGES]
+    kinds = [record["verdict"] for record in records]
     return {
         "people": size, "who": who, "regions": regions, "images": len(records),
         "found": mean_of(records, "found"), "place": mean_of(records, "place"),
+        **{kind: kinds.count(kind) / len(kinds) for kind in get_args(Kind)},
         "identity": mean_of(portraits, "identity"),
         "identity_edits": mean_of(edited, "identity"),
         **edit_means(edited),
@@ -130,39 +143,20 @@ def score_groups(
 
 
 def score_members(
-    image: Image.Image,
-    group: Group,
-    studio: Studio,
-    data: EvaluationSet,
-    boxes: Mapping[str, Box],
+    image: Image.Image, group: Group, studio: Studio, data: EvaluationSet, prompt: Prompt
 ) -> Record:
     """Match the faces of an image to the members of its group by the judge, and score them."""
     faces, n = studio.faces.find(image), len(group.members)
     embeddings = data.judge.embed(image, faces)
     matched = match_faces(list(embeddings), list(group.references))
-    centres: dict[int, tuple[float, float]] = {}
-    for member, at in matched.items():
-        left, top, right, bottom = faces[at].box
-        centres[member] = (left + right) / 2 / image.width, (top + bottom) / 2 / image.height
     cosines = [float(embeddings[at] @ group.references[i]) for i, at in matched.items()]
-    wanted = [boxes.get(name.strip("<>")) for name in group.members]
+    judged = [replace(face, embedding=one) for face, one in zip(faces, embeddings, strict=True)]
+    places = layout(prompt, studio.models.names)
+    references = dict(zip(group.names, group.references, strict=True))
+    verdict = verdict_of(judged, references, places, image.size, group.others)
     return {
         "found": len(matched) / n,
-        "place": sum(in_place(i, centres, wanted[i]) for i in matched) / n,
+        "place": sum(person.in_place for person in verdict.people) / n,
         "identity": sum(cosines) / n,
+        "verdict": verdict.kind,
     }
-
-
-def in_place(member: int, centres: Mapping[int, tuple[float, float]], box: Box | None) -> bool:
-    """Return whether a member's face is in their box or, without one, in the order of the prompt.
-
-    Args:
-        member: Number in the order of the prompt.
-        centres: Member -> centre of the face, as shares of width and height.
-        box: Of the member, in the same shares.
-    """
-    x, y = centres[member]
-    if box is not None:
-        return box[0] <= x <= box[2] and box[1] <= y <= box[3]
-    others = ((other, at) for other, (at, _) in centres.items() if other != member)
-    return all((other < member) == (at < x) for other, at in others)

@@ -84,16 +84,15 @@ def _single(result: Mapping[str, Any]) -> Table:
 
 def _groups(groups: Sequence[Mapping[str, Any]]) -> Table:
     """Return the table of groups: two lines per kind of group, with and without regions."""
-    shares = [key for key in SHARES if any(row.get(key) is not None for row in groups)]
     scores = ["identity", "identity_edits", *_prompt_columns(groups)]
     rows = [
         (
             f"{row['people']} {WHO[row['who']]}", row["regions"],
-            *_shares(row, shares), *(_number(row[key]) for key in scores),
+            *_shares(row, SHARES), *(_number(row[key]) for key in scores),
         )
         for row in groups
     ]  # fmt: skip
-    headers = (HEADERS.get(key, key) for key in (*shares, *scores))
+    headers = (HEADERS.get(key, key) for key in (*SHARES, *scores))
     return Table(("", "regions", *headers), tuple(rows))
 
 
