@@ -34,7 +34,7 @@ from celeb_core.face_packs import PACKS, Pack
 from celeb_core.prepare import names as names_module
 from celeb_core.prepare import refinement as refinement_module
 from celeb_core.prepare.preparation import PrepareStep
-from celeb_core.types import PRESETS, Identity, TrainConfig
+from celeb_core.types import Identity
 
 
 def test_what_is_wrong_with_a_photo_is_said_before_anything_is_trained(run, caplog):
@@ -258,22 +258,26 @@ def test_score_says_how_alike_an_image_is(run, measured_world, capsys):
     assert capsys.readouterr().out == "ada.png: recogniser 1.000\n"
 
 
-def test_evaluate_prints_its_table_and_writes_its_files(run, measured_world, capsys, monkeypatch):
-    monkeypatch.setitem(PRESETS, "best", TrainConfig(steps=2))
-    some = ("--quick", "--count", "2", "--rows", "unprepared")
+def test_evaluate_prints_its_table_and_writes_its_files(
+    run, measured_world, calibration, capsys, monkeypatch
+):
+    save_calibration(calibration, Path("mine.safetensors"))
+    some = ("--quick", "--count", "2", "--people", "1,2", "--groups", "1", "--rows", "trained")
+    made = ("--calibration", "mine.safetensors", "--preset", "instant")
     files = ("--json", "scores.json", "--markdown", "scores.md", "--out", "run")
-    assert run("evaluate", "--seed", "3", *some, *files, model=measured_world) == 0
+    assert run("evaluate", "--seed", "3", *some, *made, *files, model=measured_world) == 0
     written, printed = json.loads(Path("scores.json").read_text()), capsys.readouterr()
-    assert f"{written['unprepared']['prompt']:.3f}" in printed.out
-    for done in ("loading", "portraits (celebrities)", "training p", "“{} smiling” (unprepared)"):
+    assert f"{written['trained']['prompt']:.3f}" in printed.out
+    groups = "2 mixed, regions reversed"
+    for done in ("loading", "portraits (celebrities)", "training p", "smiling” (trained)", groups):
         assert done in printed.err
     assert Path("scores.md").read_text().startswith("| | identity | over edits |")
     # In Python, and going on where the command has ended: nothing is left to do.
-    studio = load_studio(measured_world, device="cpu")
-    config = EvaluationConfig(count=2, rows=("unprepared",), seed=3)
+    studio = load_studio(measured_world, device="cpu", calibration="mine.safetensors")
+    config = EvaluationConfig((1, 2), 2, None, "instant", ("trained",), groups=1, seed=3)
     monkeypatch.setattr("celeb_core.evaluation.images.generate_each", None)
     assert evaluate(studio, config, Path("run")) == written
-    assert run("evaluate", "--seed", "4", *some, *files, model=measured_world) == 2
+    assert run("evaluate", "--seed", "4", *some, *made, *files, model=measured_world) == 2
     assert "other settings (seed: 3, now 4" in capsys.readouterr().err
 
 

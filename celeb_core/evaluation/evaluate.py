@@ -14,7 +14,7 @@ from celeb_core.evaluation.data import COUNT, EvaluationSet, load_evaluation_set
 from celeb_core.evaluation.judges import find_clip, find_judge
 from celeb_core.evaluation.run import Progress, Run
 from celeb_core.studio import Studio
-from celeb_core.types import Calibration, Identity
+from celeb_core.types import Calibration, Identity, RegionConfig
 
 log = logging.getLogger(__name__)
 
@@ -166,6 +166,8 @@ def _settings(
     settings = asdict(config) | {"people": None, "photos": str(config.photos), "rows": None}
     return settings | {
         "model": studio.models.id,
+        "precision": str(studio.models.unet.dtype).removeprefix("torch."),
+        "tiny VAE": studio.models.tiny_vae is not None,
         "basis": studio.basis.id,
         "face pack": studio.faces.id,
         "calibration": _digest_calibration(studio.calibration),
@@ -174,6 +176,7 @@ def _settings(
         "who": [one.name for one in data.people],
         "photos": dict(data.digests) if data.digests else None,
         "celebrities": data.celebrities,
+        "regions": asdict(RegionConfig()),
         "prompts": hashlib.sha256(json.dumps(prompts).encode()).hexdigest()[:16],
     }
 
