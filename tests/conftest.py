@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Generator, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from safetensors.torch import save_file
 
 from celeb_core import Person, build_basis, find_face, load_models, load_studio
 from celeb_core.__main__ import main
-from celeb_core.types import Calibration
+from celeb_core.types import Calibration, TrainConfig, recipe
 
 torch.set_num_threads(1)
 
@@ -204,6 +205,23 @@ def measured_world(world: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
     shipped = {name: tensor.half() for name, tensor in tensors.items()}
     save_file(shipped, folder / "evaluation" / "people.safetensors")
     return folder
+
+
+@pytest.fixture(scope="session")
+def evaluated(measured_world: Path, calibration: Calibration):
+    """The studio of `measured_world`, with a calibration."""
+    return replace(load_studio(measured_world, device="cpu"), calibration=calibration)
+
+
+@pytest.fixture
+def short(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Evaluations train two steps at most."""
+
+    def quick(preset: str, calibration: Calibration | None) -> TrainConfig:
+        config = recipe(preset, calibration)
+        return config.changed(steps=min(config.steps, 2), views=2, batch_size=2)
+
+    monkeypatch.setattr("celeb_core.evaluation.single.recipe", quick)
 
 
 @pytest.fixture(scope="session")
