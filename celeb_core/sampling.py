@@ -1,21 +1,22 @@
-"""Prompt -> images by the model's own diffusers pipeline; schedulers, few-step LoRA, previews."""
+"""Prompt -> images by the model's own diffusers pipeline; schedulers, previews."""
 
+import contextlib
 import itertools
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
+from dataclasses import dataclass, replace
 from typing import Any
 
 import diffusers
 import torch
 from PIL import Image
-from safetensors import SafetensorError
 from torch import Tensor
 
 from celeb_core.checks import MOST, SEEDS, number, shown
 from celeb_core.device import exact_vae, within_memory
-from celeb_core.errors import ModelNotFound, ModelUnsupported
+from celeb_core.errors import ModelUnsupported
 from celeb_core.models import Models
 from celeb_core.prompt import encode_negative, encode_prompt, known_names
+from celeb_core.regions import RegionalAttention, RegionalPrompt, encode_regions
 from celeb_core.types import CelebBasis, Prompt, PromptEmbeds, SampleConfig
 
 DEFAULT_SCHEDULER = "dpm++ 2m karras"
@@ -32,16 +33,8 @@ SCHEDULERS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
 """Name -> diffusers class and the options that are set on it."""
 
 MOST_STEPS = 1000  # as many timesteps as there are
+COLUMN, MAX_COLUMNS = 0.75, 4  # width of each of several people, over that of an image of one
 MAX_SIDE, MAX_GUIDANCE = 4096, 1000.0  # pixels; far beyond what gives an image
-
-FAST = SampleConfig(steps=6, guidance_scale=1.5, scheduler="lcm")
-"""For LCM and Turbo LoRAs. They have guidance trained in: more of it oversaturates."""
-ADAPTER = "fast"
-LORA_FILE = "pytorch_lora_weights.safetensors"  # diffusers' own name
-# Short names of hub ids, for one text encoder and for SDXL's two.
-FAST_LORAS = {"lcm": ("latent-consistency/lcm-lora-sdv1-5", "latent-consistency/lcm-lora-sdxl")}
-TINY_VAES = {"tiny": ("madebyollin/taesd", "madebyollin/taesdxl")}
-LOAD_ERRORS = (OSError, SafetensorError, ValueError, KeyError, RuntimeError, TypeError)
 
 
 class _Stopped(Exception):
@@ -100,20 +93,23 @@ def generate_each(
     check_config(config, models)
     steps = models.steps if config.steps is None else config.steps
     guidance = models.guidance_scale if config.guidance_scale is None else config.guidance_scale
-    embeds = _encode_all(prompts, models, basis, config.negative_prompt)
-    sizes = [image_size(prompt, models, basis.names, config) for prompt in prompts]
+    inputs = _encode_all(prompts, models, basis, config)
     pipeline = _pipeline(models, config.scheduler)
     images: list[Image.Image] = []
 
     def generate_batch() -> list[Image.Image]:
-        first, most = len(images), models.memory.micro_batch or config.batch_size
-        size = sizes[first]  # one for the whole batch
-        rest = range(first, min(first + most, len(prompts)))
-        batch = list(itertools.takewhile(lambda i: sizes[i] == size, rest))
+        most = models.memory.micro_batch or config.batch_size
+        shape, rest = inputs[len(images)].shape, inputs[len(images) : len(images) + most]
+        batch = list(itertools.takewhile(lambda one: one.shape == shape, rest))
+        width, height = batch[0].size
+        seeds = range(config.seed + len(images), config.seed + len(images) + len(batch))
+        attention = _regional_attention(batch, config, steps, pipeline)
 
         def after_step(pipe: Any, index: int, timestep: Any, state: dict[str, Any]) -> Any:
             if on_step is not None:
                 on_step(len(images) * steps + (index + 1) * len(batch), len(prompts) * steps)
+            if attention is not None:
+                attention.steps = index + 1
             if on_latents is not None:
                 on_latents(pipe, state["latents"])
             if should_stop is not None and should_stop():
@@ -122,17 +118,18 @@ def generate_each(
 
         half = models.vae.dtype == torch.float16
         try:
-            result: list[Image.Image] = pipeline(
-                **_as_arguments("", [embeds[i][0] for i in batch]),
-                **_as_arguments("negative_", [embeds[i][1] for i in batch]),
-                num_inference_steps=steps,
-                guidance_scale=guidance,
-                width=size[0],
-                height=size[1],
-                # On the CPU, so that a seed gives the same image on every device.
-                generator=[torch.Generator().manual_seed(config.seed + i) for i in batch],
-                callback_on_step_end=after_step,
-            ).images
+            with attention.applied(models.unet) if attention else contextlib.nullcontext():
+                result: list[Image.Image] = pipeline(
+                    **_as_arguments("", [one.positive for one in batch]),
+                    **_as_arguments("negative_", [one.negative for one in batch]),
+                    num_inference_steps=steps,
+                    guidance_scale=guidance,
+                    width=width,
+                    height=height,
+                    # On the CPU, so that a seed gives the same image on every device.
+                    generator=[torch.Generator().manual_seed(seed) for seed in seeds],
+                    callback_on_step_end=after_step,
+                ).images
         finally:  # diffusers leaves a VAE that it upcast in float32 when memory runs out
             if half and models.vae.dtype != torch.float16:
                 models.vae.half()
@@ -165,6 +162,9 @@ def check_config(config: SampleConfig, models: Models) -> None:
     for value, label, low, high in ranges:
         if value is not None:  # the model's own
             number(value, label, low, high)
+    if config.regions is not None:
+        number(config.regions.strength, "Region strength", 0, 1, whole=False)
+        number(config.regions.self_attention_share, "Share of steps", 0, 1, whole=False)
     if config.guidance_scale is not None:
         number(config.guidance_scale, "Guidance scale", 0, MAX_GUIDANCE, whole=False)
 
@@ -178,7 +178,7 @@ def image_size(
     multiples that VAE and UNet halve without remainder.
     """
     people = len(prompt.identities) + len(known_names(prompt.text, names))
-    width = config.width or models.width * (1.5 if people > 1 else 1.0)
+    width = config.width or models.width * max(1.0, COLUMN * min(people, MAX_COLUMNS))
     height = config.height or models.height
     unit = models.pipeline.vae_scale_factor * 2 ** (len(models.unet.config.down_block_types) - 1)
     return max(unit, round(width / unit) * unit), max(unit, round(height / unit) * unit)
@@ -214,75 +214,53 @@ def decode_preview(pipeline: Any, latents: Tensor) -> list[Image.Image]:
     return list(pipeline.image_processor.postprocess(pixels))
 
 
-def add_fast_lora(models: Models, lora: str | Path) -> None:
-    """Load an LCM or Turbo LoRA into the UNet, to generate in few steps as in FAST.
+@dataclass(frozen=True, eq=False)
+class _Input:
+    """What the pipeline gets for one image."""
 
-    It is a file, owner/model or owner/model/file of the hub, or "lcm", the usual one of the model's
-    family (SD 2.x has none). From then on the model is for generating only: people trained on it
-    would fit the LoRA.
+    positive: PromptEmbeds
+    negative: PromptEmbeds
+    size: tuple[int, int]  # width and height in pixels
+    regional: RegionalPrompt | None  # whose embeds `positive` is
 
-    Raises:
-        ModelError: It is not there, not whole, does not fit the model, or peft is not installed.
-    """
-    path = Path(lora).expanduser()
-    source, weights = str(path), None
-    if not path.is_file():
-        lora = FAST_LORAS.get(str(lora), (lora, lora))[len(models.encoders) > 1]
-        parts = str(lora).split("/")
-        if path.is_absolute() or len(parts) not in (2, 3) or parts[0] in (".", ".."):
-            raise ModelNotFound(f"The LoRA {lora} is not there. Check the path, or name a hub id.")
-        source, weights = "/".join(parts[:2]), "".join(parts[2:]) or LORA_FILE
-    try:
-        models.pipeline.load_lora_weights(source, weight_name=weights, adapter_name=ADAPTER)
-    except ImportError as error:
-        raise ModelUnsupported("A LoRA needs the package peft: pip install peft.") from error
-    except LOAD_ERRORS as error:
-        raise _unusable(f"The LoRA {lora}", error) from error
-    if ADAPTER not in models.pipeline.get_list_adapters().get("unet", []):
-        raise ModelUnsupported(f"{lora} has no LoRA for the UNet of {models.title}.")
-    models.unet.requires_grad_(False)
-
-
-def load_tiny_vae(models: Models, source: str | Path = "tiny") -> Any:
-    """Load an AutoencoderTiny in the model's precision; "tiny" is the usual one for its family.
-
-    Raises:
-        ModelError: It is not there, not whole, or does not fit the model.
-    """
-    source = TINY_VAES.get(str(source), (source, source))[len(models.encoders) > 1]
-    try:
-        vae = diffusers.AutoencoderTiny.from_pretrained(source, dtype=models.unet.dtype)
-    except LOAD_ERRORS as error:
-        raise _unusable(f"The VAE {source}", error) from error
-    takes, makes = (part.config.latent_channels for part in (vae, models.vae))
-    if takes != makes:
-        raise ModelUnsupported(
-            f"The VAE {source} takes {takes} channels, {models.title} makes {makes}."
-        )
-    return vae.to(models.device).requires_grad_(False).eval()
-
-
-def _unusable(what: str, error: Exception) -> ModelNotFound | ModelUnsupported:
-    reason = str(error).strip().partition("\n")[0][:200]
-    if isinstance(error, OSError | SafetensorError):
-        return ModelNotFound(
-            f"{what} is not there, or not whole ({reason}). Check the path or the connection."
-        )
-    return ModelUnsupported(f"{what} does not fit this model ({reason}).")
+    @property
+    def shape(self) -> Any:
+        """Equal for all that can be in one batch."""
+        return self.size, self.positive.hidden_states.shape, self.regional is None
 
 
 def _encode_all(
-    prompts: Sequence[Prompt], models: Models, basis: CelebBasis, negative_prompt: str
-) -> list[tuple[PromptEmbeds, PromptEmbeds]]:
+    prompts: Sequence[Prompt], models: Models, basis: CelebBasis, config: SampleConfig
+) -> list[_Input]:
     """Encode each prompt and the negative one, which may name all whom the prompt could name."""
     # SDXL's unconditional input is zeros instead of an empty text.
-    zeros = not negative_prompt and models.pipeline.config.get("force_zeros_for_empty_prompt")
-    encoded: dict[int, tuple[PromptEmbeds, PromptEmbeds]] = {}
+    force = models.pipeline.config.get("force_zeros_for_empty_prompt")
+    zeros = not config.negative_prompt and force
+    encoded: dict[int, _Input] = {}
     for key, prompt in {id(prompt): prompt for prompt in prompts}.items():
-        _, negative = encode_negative(negative_prompt, prompt, basis, models)
+        _, negative = encode_negative(config.negative_prompt, prompt, basis, models)
         negative = negative.map(torch.zeros_like) if zeros else negative
-        encoded[key] = (encode_prompt(prompt, basis, models), negative)
+        size = image_size(prompt, models, basis.names, config)
+        regions = config.regions
+        found = encode_regions(prompt, basis, models, regions) if regions else None
+        if found:  # the same negative prompt for each text
+            states = negative.hidden_states.repeat(1, found.texts, 1)
+            negative = replace(negative, hidden_states=states)
+        positive = found.embeds if found else encode_prompt(prompt, basis, models)
+        encoded[key] = _Input(positive, negative, size, found)
     return [encoded[id(prompt)] for prompt in prompts]
+
+
+def _regional_attention(
+    batch: Sequence[_Input], config: SampleConfig, steps: int, pipeline: Any
+) -> RegionalAttention | None:
+    """Return the attention of a batch; None without regions."""
+    prompts = [one.regional for one in batch if one.regional]
+    if not config.regions or not prompts:
+        return None
+    width, height = (side // pipeline.vae_scale_factor for side in batch[0].size)
+    bounded = round(config.regions.self_attention_share * steps)
+    return RegionalAttention(prompts, (height, width), bounded)
 
 
 def _as_arguments(prefix: str, embeds: Sequence[PromptEmbeds]) -> dict[str, Tensor]:

@@ -8,10 +8,11 @@ import gradio as gr
 from anyio.to_thread import run_sync
 
 from celeb_core import checks
+from celeb_core.prompt import MAX_STRENGTH
 from ui.api_answers import Answer, describe_job
 from ui.api_caller import caller, find_job, finished
 from ui.compose_job import start_images
-from ui.form import MAX_STRENGTH, Form, chosen_seed
+from ui.form import Form, chosen_seed
 from ui.jobs import Job
 from ui.mixtures import start_mixtures
 from ui.strip import StripJob, strip_requests
@@ -40,6 +41,7 @@ class ImagesApi:
         scheduler: str = "",
         shape: Shape = "Automatic",
         strength: float = 1.0,
+        rearrange: bool = True,
         wait: float = 60,
         session: str = "",
     ) -> Answer:
@@ -59,8 +61,11 @@ class ImagesApi:
             steps: Denoising steps; 0: the model's.
             guidance_scale: How literally the prompt is taken; null: the model's.
             scheduler: A name such as dpm++ or euler; empty: the model's own.
-            shape: Of the image; Automatic is wide for two or more people.
-            strength: 0 to 1.5: less or more of the person; 1: as trained.
+            shape: Of the image; Automatic is the wider, the more people there are.
+            strength: 0 to 1.5: less or more of the people; 1: as trained. Of one person alone:
+                <ada:0.7> in the prompt.
+            rearrange: Move what stands before a person behind them where the model knows people
+                near the beginning of a prompt only; the answer has the prompt that was used.
             wait: Seconds to wait for the images, 0 to 120.
             session: What start_session returned; not needed at home or with a login.
 
@@ -76,6 +81,7 @@ class ImagesApi:
             guidance_scale=models.guidance_scale if guidance_scale is None else guidance_scale,
             scheduler=scheduler,
             shape=shape,
+            rearrange=bool(rearrange),
         )
 
         def start() -> Job:

@@ -9,6 +9,7 @@ from typing import Any
 from celeb_core import CelebError, Identity, Prompt, SampleConfig, Studio, checks, parse_prompt
 from celeb_core.files import check_writable
 from celeb_core.prompt import MAX_TEXT, encode_negative, encode_prompt
+from celeb_core.studio import arranged
 from ui.form import Form, prompts, strengthened
 from ui.generation_job import GenerateJob, ImageRequest, with_seeds
 from ui.grid import Grid, fill
@@ -46,7 +47,7 @@ def start_images(
         crowd: Each prompt is generated with each of these people.
         count: Images per prompt (and person).
         seed: Of the first image of each prompt.
-        strength: Factor on the coefficients of the people.
+        strength: Of people who have none of their own in the prompt.
         embed_settings: Whether the files hold their settings.
 
     Raises:
@@ -59,7 +60,7 @@ def start_images(
     check_writable(workspace.images)
     config = form.config(shared.core.models, seed)
     known = workspace.people()
-    requests = image_requests(shared.core, lines, people, config, strength, known)
+    requests = image_requests(shared.core, lines, people, config, strength, known, form.rearrange)
     seeds = tuple(range(seed, seed + count))
     job = ComposeJob(
         owner=workspace.id,
@@ -80,14 +81,14 @@ def image_requests(
     config: SampleConfig,
     strength: Any,
     people: Mapping[str, Identity],
+    rearrange: bool = True,
 ) -> list[ImageRequest]:
-    """Request one image of each prompt and person.
+    """Request one image of each prompt and person; see `arranged`.
 
     Raises:
         PromptError, BasisMismatch: A prompt cannot be generated; it says which.
     """
-    known = strengthened(people, strength)
-    nobody = Prompt("", {}, known)
+    nobody = Prompt("", {}, people)
     negative, _ = encode_negative(config.negative_prompt, nobody, core.basis, core.models)
     config = replace(config, negative_prompt=negative)
     requests = []
@@ -95,7 +96,8 @@ def image_requests(
         for number, line in enumerate(lines, 1):
             label = [person.strip("<>")] if person else []
             try:
-                prompt = parse_prompt(fill(line, person), known)
+                prompt = strengthened(parse_prompt(fill(line, person), people), strength)
+                prompt = arranged(prompt, core) if rearrange else prompt
                 encode_prompt(prompt, core.basis, core.models)
             except CelebError as error:
                 if len(lines) > 1:
@@ -104,8 +106,9 @@ def image_requests(
             if len(lines) > 1:
                 label += [f"{number}. {shortened(fill(line, '…') if person else line)}"]
             trained = {name: people[name] for name in prompt.identities}
-            more = {"strength": float(strength)}
-            requests.append(ImageRequest(prompt, config, joined(*label), more, trained))
+            requests.append(
+                ImageRequest(prompt, config, joined(*label), {"strength": float(strength)}, trained)
+            )
     return requests
 
 
