@@ -9,9 +9,12 @@ from typing import Any
 from celeb_core import CelebError, Identity, Prompt, SampleConfig, Studio, checks, parse_prompt
 from celeb_core.files import check_writable
 from celeb_core.prompt import MAX_TEXT, encode_negative, encode_prompt
+from celeb_core.regions import people_of
+from celeb_core.types import Box
 from ui.form import Form, prompts, strengthened
 from ui.generation_job import GenerateJob, ImageRequest, with_seeds
 from ui.grid import Grid, fill
+from ui.layout import check_named, region_settings, with_boxes
 from ui.progress import joined
 from ui.studio import Shared
 from ui.workspace import Workspace
@@ -35,6 +38,7 @@ def start_images(
     seed: int,
     strength: Any = 1.0,
     embed_settings: bool = True,
+    strict: bool = False,
 ) -> ComposeJob:
     """Queue the images of all prompts.
 
@@ -48,6 +52,8 @@ def start_images(
         seed: Of the first image of each prompt.
         strength: Factor on the coefficients of the people.
         embed_settings: Whether the files hold their settings.
+        strict: Whether a box of somebody who is in no prompt is an error; on the page it is of a
+            prompt as it was a moment ago.
 
     Raises:
         CelebError: A prompt, a person or a value is wrong, or the folder cannot be written.
@@ -57,9 +63,12 @@ def start_images(
     count = checks.number(count, "Images per prompt", 1, PER_PROMPT)
     check_number(len(lines), len(people), count)
     check_writable(workspace.images)
-    config = form.config(shared.core.models, seed)
+    config, boxes = form.config(shared.core.models, seed), form.layout()
     known = workspace.people()
-    requests = image_requests(shared.core, lines, people, config, strength, known)
+    requests = image_requests(shared.core, lines, people, config, strength, known, boxes)
+    if strict:
+        prompted = [request.prompt for request in requests]
+        check_named(boxes, prompted, shared.core.basis.names)
     seeds = tuple(range(seed, seed + count))
     job = ComposeJob(
         owner=workspace.id,
@@ -80,6 +89,7 @@ def image_requests(
     config: SampleConfig,
     strength: Any,
     people: Mapping[str, Identity],
+    boxes: Mapping[str, Box],
 ) -> list[ImageRequest]:
     """Request one image of each prompt and person.
 
@@ -104,8 +114,13 @@ def image_requests(
             if len(lines) > 1:
                 label += [f"{number}. {shortened(fill(line, '…') if person else line)}"]
             trained = {name: people[name] for name in prompt.identities}
-            more = {"strength": float(strength)}
-            requests.append(ImageRequest(prompt, config, joined(*label), more, trained))
+            more: dict[str, Any] = {"strength": float(strength)}
+            prompt = with_boxes(prompt, boxes, core.basis.names, person)
+            several = len(people_of(prompt, core.basis.names)) > 1
+            if several:
+                more["regions"] = region_settings(config.regions, prompt)
+            own = config if several else replace(config, regions=None)
+            requests.append(ImageRequest(prompt, own, joined(*label), more, trained))
     return requests
 
 
