@@ -8,11 +8,13 @@ import gradio as gr
 from anyio.to_thread import run_sync
 
 from celeb_core import checks
+from celeb_core.errors import SettingsError
 from ui.api_answers import Answer, describe_job
 from ui.api_caller import caller, find_job, finished
 from ui.compose_job import start_images
 from ui.form import MAX_STRENGTH, Form, chosen_seed
 from ui.jobs import Job
+from ui.layout import AUTOMATIC, BOXES, OFF, parse_boxes
 from ui.mixtures import start_mixtures
 from ui.strip import StripJob, strip_requests
 from ui.studio import Shared
@@ -40,6 +42,8 @@ class ImagesApi:
         scheduler: str = "",
         shape: Shape = "Automatic",
         strength: float = 1.0,
+        regions: bool = True,
+        boxes: dict[str, list[float]] | None = None,
         wait: float = 60,
         session: str = "",
     ) -> Answer:
@@ -61,6 +65,10 @@ class ImagesApi:
             scheduler: A name such as dpm++ or euler; empty: the model's own.
             shape: Of the image; Automatic is wide for two or more people.
             strength: 0 to 1.5: less or more of the person; 1: as trained.
+            regions: Of two or more people, each acts in a region of their own: left to right in
+                the order of the prompt, or where `boxes` says.
+            boxes: Name -> [left, top, right, bottom], shares of the image from 0 to 1, as in
+                {"ada": [0.5, 0, 1, 1], "bob": [0, 0, 0.5, 1]}. Whoever has none is placed.
             wait: Seconds to wait for the images, 0 to 120.
             session: What start_session returned; not needed at home or with a login.
 
@@ -70,19 +78,25 @@ class ImagesApi:
         workspace = await run_sync(caller, self.shared, session, request)
         models = self.shared.core.models
         checks.number(strength, "Identity strength", 0, MAX_STRENGTH, whole=False)
+        placed, regions = parse_boxes(boxes), checks.choice(regions, "regions", (True, False))
+        if placed and not regions:
+            raise SettingsError("Boxes need regions: leave out either boxes or regions=false.")
         form = Form(
             negative_prompt=negative_prompt,
             steps=steps or models.steps,
             guidance_scale=models.guidance_scale if guidance_scale is None else guidance_scale,
             scheduler=scheduler,
             shape=shape,
+            regions=(BOXES if placed else AUTOMATIC) if regions else OFF,
+            boxes=placed,
         )
 
         def start() -> Job:
             first = chosen_seed(seed, False)
             return start_images(
-                self.shared, workspace, prompt, form, count=count, seed=first, strength=strength
-            )
+                self.shared, workspace, prompt, form, count=count, seed=first, strength=strength,
+                strict=True,
+            )  # fmt: skip
 
         return await self._answer(await run_sync(start), wait, session, request)
 

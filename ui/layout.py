@@ -199,6 +199,14 @@ def region_settings(config: RegionConfig | None, prompt: Prompt) -> dict[str, An
     }
 
 
+def describe_regions(stored: Mapping[str, Any]) -> str:
+    """Return in words what `region_settings` says."""
+    if stored["mode"] == OFF:
+        return OFF
+    where = f"boxes of {', '.join(stored['boxes'])}" if stored["boxes"] else AUTOMATIC
+    return f"{where}, strength {stored['strength']:g}"
+
+
 def from_region_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Return the fields of `Form` that the settings of an image mean; what is damaged is left out.
 
