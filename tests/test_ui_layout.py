@@ -82,8 +82,8 @@ def test_a_box_of_nobody_is_named(basis):
         check_named({"eve": LEFT}, prompts, basis.names)
 
 
-def shown(studio, *lines, grid=False, boxes=None, config=None):
-    text = plan(studio, lines, grid, PEOPLE, config or SampleConfig(), boxes or {})
+def shown(studio, *lines, grid=False, config=None):
+    text = plan(studio, lines, grid, PEOPLE, config or SampleConfig())
     if text is None:
         return None
     found = json.loads(text)
@@ -94,8 +94,6 @@ def test_the_canvas_shows_the_people_in_the_order_of_the_prompt(studio):
     aspect, people = shown(studio, "<bob> and <ada>")
     assert aspect == 1.5 and list(people) == ["bob", "ada"]
     assert people["bob"][2] <= people["ada"][0] + 1e-6  # left to right
-    _, people = shown(studio, "<bob> and <ada>", boxes={"bob": RIGHT})
-    assert people["bob"] == RIGHT
     config = SampleConfig(width=128, height=192)
     assert shown(studio, "<bob> and <ada>", config=config)[0] == pytest.approx(2 / 3, abs=0.01)
 
@@ -103,7 +101,7 @@ def test_the_canvas_shows_the_people_in_the_order_of_the_prompt(studio):
 def test_the_canvas_shows_celebrities_and_the_people_of_several_prompts(studio):
     celebrity = studio.basis.names[0]
     _, people = shown(studio, "<ada> alone", f"<bob> and {celebrity}", "<ada> and <bob>")
-    assert list(people) == ["ada", "bob", celebrity] or set(people) == {"ada", "bob", celebrity}
+    assert set(people) == {"ada", "bob", celebrity}
     _, people = shown(studio, "{} and <bob>", grid=True)
     assert list(people) == ["{}", "bob"]
 

@@ -103,9 +103,8 @@ def plan(
     grid: bool,
     known: Mapping[str, Identity],
     config: SampleConfig,
-    boxes: Mapping[str, Box],
 ) -> str | None:
-    """Return as JSON whom the page shows a box of, and in which proportions.
+    """Return as JSON whom the page shows a box of, where without one, and in which proportions.
 
     Of the prompts with two or more people: all of them, each where the first one has them.
 
@@ -115,7 +114,6 @@ def plan(
         grid: They have blanks for the people of a grid.
         known: The people of the library.
         config: With the size, if it is not automatic.
-        boxes: That are drawn; the others are placed beside them.
 
     Returns:
         {"aspect": width / height, "people": [{"name", "box"}, ...]}, or None while no prompt can
@@ -126,7 +124,7 @@ def plan(
     for line in lines[:MOST_LINES]:
         with suppress(CelebError):
             text = fill(line, f"<{BLANK}>") if grid and BLANK in line else line
-            prompt = with_boxes(parse_prompt(text, {**known, **crowd}), boxes, names)
+            prompt = parse_prompt(text, {**known, **crowd})
             readable = True
             if len(placed := layout(prompt, names)) > 1:
                 if not found:

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import gradio as gr
-from gradio.blocks import Block
 
 from celeb_core import CelebError, checks
 from celeb_core.errors import SettingsError
@@ -40,12 +39,10 @@ class LayoutPanel:
 
     # --- handlers -------------------------------------------------------------------------------
 
-    def refresh(
-        self, text: str, grid_people: list[str], shape: str, regions: str, boxes: str, session: str
-    ) -> Any:
+    def refresh(self, text: str, grid_people: list[str], shape: str, session: str) -> Any:
         """Return whom the canvas shows, see `layout.plan`; while that cannot be said, as it is."""
         try:
-            found = self._plan(text, grid_people, shape, boxes if regions == BOXES else "", session)
+            found = self._plan(text, grid_people, shape, session)
         except CelebError:  # it is said when the button is pressed
             found = None
         return gr.skip() if found is None else found
@@ -56,7 +53,7 @@ class LayoutPanel:
         """Place the people of the prompt where an image has faces, left to right."""
         path = Path(checks.text(file, "The file", MAX_TEXT))
         try:
-            shown = json.loads(self._plan(text, grid_people, shape, "", session) or "{}")
+            shown = json.loads(self._plan(text, grid_people, shape, session) or "{}")
             people = [person["name"] for person in shown.get("people", ())]
             if not people:
                 raise SettingsError("Write a prompt with two or more people first.")
@@ -67,18 +64,12 @@ class LayoutPanel:
             self.shared.uploads.discard(session, path)
         return {self.problem: "", self.boxes: json.dumps(boxes), self.regions: BOXES}
 
-    def _plan(
-        self, text: str, grid_people: list[str], shape: str, boxes: str, session: str
-    ) -> str | None:
+    def _plan(self, text: str, grid_people: list[str], shape: str, session: str) -> str | None:
         core = self.shared.core
-        form = Form(
-            steps=core.models.steps, guidance_scale=core.models.guidance_scale, shape=shape,
-            regions=BOXES, boxes=boxes,
-        )  # fmt: skip
-        known = self.shared.workspace(session).people()
+        models, known = core.models, self.shared.workspace(session).people()
+        form = Form(steps=models.steps, guidance_scale=models.guidance_scale, shape=shape)
         crowd = checks.texts(grid_people, "The grid of people", MAX_TEXT)
-        config = form.config(core.models, 0)
-        return plan(core, prompts(text), bool(crowd), known, config, form.layout())
+        return plan(core, prompts(text), bool(crowd), known, form.config(models, 0))
 
     # --- widgets --------------------------------------------------------------------------------
 
@@ -112,12 +103,11 @@ class LayoutPanel:
         session: gr.Textbox,
     ) -> None:
         """Wire it with what else of the tab says who is in the images, and how wide they are."""
-        written: list[Block] = [prompt, grid_people, shape]
-        changes: list[Any] = [prompt.change, grid_people.change, shape.change, people.change]
+        written: list[Any] = [prompt, grid_people, shape]
         gr.on(
-            [*changes, self.boxes.change, self.regions.change],
+            [prompt.change, grid_people.change, shape.change, people.change],
             self.refresh,
-            [*written, self.regions, self.boxes, session],
+            [*written, session],
             self.plan,
             js=PAUSE,
             queue=False,
