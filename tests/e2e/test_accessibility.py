@@ -12,7 +12,7 @@ from e2e.harness import ROOT, choose_file
 
 pytestmark = [pytest.mark.e2e, pytest.mark.toonville]
 
-CELEBRITY = "Grezin"
+CELEBRITY = "Draditis Pussobton"
 BAD = ("serious", "critical")
 DESK, PHONE = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
 
