@@ -23,14 +23,15 @@ ZERO_GPU = os.environ.get("SPACES_ZERO_GPU", "").lower() in ("1", "t", "true")
 if ZERO_GPU:
     import spaces  # noqa: F401
 
-from celeb_core import CelebError, Studio, command_line, load_studio  # noqa: E402
-from celeb_core import option_values as value  # noqa: E402
+from celeb_core import CelebError, Studio, load_studio  # noqa: E402
+from celeb_core.cli import option_values as value  # noqa: E402
+from celeb_core.cli import program  # noqa: E402
 from celeb_core.device import DTYPES, MODES  # noqa: E402
 from celeb_core.errors import SaveFailed, UsageError, quote  # noqa: E402
 from celeb_core.face_packs import PACKS, download_pack  # noqa: E402
 from celeb_core.identity import add_samples  # noqa: E402
 from celeb_core.library import PRIVATE_FOLDER  # noqa: E402
-from celeb_core.provenance import load_marker  # noqa: E402
+from celeb_core.marks.provenance import load_marker  # noqa: E402
 from celeb_core.safety import OFF, load_safety_checker  # noqa: E402
 from ui import hosting, serving  # noqa: E402
 from ui.api import prepare_mcp  # noqa: E402
@@ -59,7 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         The exit code.
     """
-    return command_line.run(lambda: serve(parse(arguments)))
+    return program.run(lambda: serve(parse(arguments)))
 
 
 def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
@@ -142,7 +143,7 @@ def load(options: argparse.Namespace, safety: str) -> Studio:
         compiled=options.compile and not ZERO_GPU,
         face_pack=options.face_pack,
         names=options.names,
-        cache=options.cache or command_line.cache_folder(),
+        cache=options.cache or program.cache_folder(),
         calibration=options.calibration,
         require_faces=False,
         vae=options.vae,
@@ -198,7 +199,7 @@ def launch(shared: Shared, options: argparse.Namespace) -> None:
 
 def parser() -> argparse.ArgumentParser:
     """Return the parser of the options."""
-    options = command_line.Parser(description=__doc__, epilog=EPILOG)
+    options = program.Parser(description=__doc__, epilog=EPILOG)
     options.add_argument(
         "--model",
         type=value.source,

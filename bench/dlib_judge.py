@@ -22,7 +22,7 @@ from torch import Tensor
 
 from celeb_core.errors import CelebError, FeatureMissing
 from celeb_core.faces import find_face
-from celeb_core.image_file import load_photo
+from celeb_core.formats.image_file import load_photo
 from celeb_core.studio import Studio, load_studio
 from celeb_core.types import Box, Face
 

@@ -23,9 +23,9 @@ from torch import Tensor
 from tqdm import tqdm
 
 from celeb_core.basis import compose
-from celeb_core.calibration_file import save_calibration, zero_correction
 from celeb_core.errors import CelebError, FeatureMissing
 from celeb_core.faces import find_faces, largest_face
+from celeb_core.formats.calibration_file import save_calibration, zero_correction
 from celeb_core.mapper import build_mapper
 from celeb_core.prepare.calibration import ridge
 from celeb_core.prompt import PORTRAIT, parse_prompt

@@ -31,8 +31,8 @@ from safetensors import safe_open
 from bench.page_client import PageClient
 from celeb_core.errors import CelebError
 from celeb_core.files import read_json, sha256
+from celeb_core.formats.image_file import load_photo
 from celeb_core.identity import load_identity
-from celeb_core.image_file import load_photo
 from celeb_core.temporary_files import IDLE
 
 ROOT = Path(__file__).parent.parent

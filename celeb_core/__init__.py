@@ -20,9 +20,10 @@ from celeb_core.basis import (
     project,
     save_basis,
 )
-from celeb_core.calibration_file import load_calibration, save_calibration
 from celeb_core.errors import CelebError
 from celeb_core.faces import FaceModel, find_face, find_faces, load_face_model
+from celeb_core.formats.calibration_file import load_calibration, save_calibration
+from celeb_core.formats.image_file import load_photo
 from celeb_core.identity import (
     find_identity,
     list_identities,
@@ -30,7 +31,6 @@ from celeb_core.identity import (
     rename_identity,
     save_identity,
 )
-from celeb_core.image_file import load_photo
 from celeb_core.models import Models, load_models
 from celeb_core.prompt import encode_prompt, parse_prompt, placeholders
 from celeb_core.sampling import SCHEDULERS, generate, generate_each

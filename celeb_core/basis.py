@@ -21,9 +21,9 @@ from celeb_core.errors import (
     UnknownName,
 )
 from celeb_core.files import write_atomically
+from celeb_core.formats.tensor_file import read_tensor_file
 from celeb_core.loading import ASSETS
 from celeb_core.models import Models, read_names
-from celeb_core.tensor_file import read_tensor_file
 from celeb_core.text_encoder import TextEncoder
 from celeb_core.types import CelebBasis, Identity
 

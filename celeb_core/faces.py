@@ -21,7 +21,7 @@ from torch.nn import functional
 from celeb_core import errors, face_packs
 from celeb_core.face_orientation import FoundBox, quarter_turns
 from celeb_core.files import sha256
-from celeb_core.image_file import PhotoSource, load_photo
+from celeb_core.formats.image_file import PhotoSource, load_photo
 from celeb_core.types import Box, Face, Framing
 
 Pixels: TypeAlias = npt.NDArray[np.uint8]

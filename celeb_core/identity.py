@@ -24,8 +24,8 @@ from celeb_core.errors import (
     quote,
 )
 from celeb_core.files import matching, parse_json, read_bytes, write_atomically
+from celeb_core.formats.tensor_file import parse_safetensors
 from celeb_core.loading import ASSETS
-from celeb_core.tensor_file import parse_safetensors
 from celeb_core.text_encoder import normal_name
 from celeb_core.types import CelebBasis, Identity
 

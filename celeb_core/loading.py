@@ -11,15 +11,6 @@ import torch
 from huggingface_hub import errors
 from safetensors import SafetensorError
 
-from celeb_core.checkpoint_file import (
-    COMPONENTS,
-    SUPPORTED,
-    checkpoint_kind,
-    clip_tokenizer,
-    components,
-    network_from,
-    read_weights,
-)
 from celeb_core.downloads import (
     NETWORK_ERRORS,
     REVISIONS,
@@ -31,6 +22,15 @@ from celeb_core.downloads import (
     plan_download,
 )
 from celeb_core.errors import ModelNotFound, ModelUnsupported
+from celeb_core.formats.checkpoint_file import (
+    COMPONENTS,
+    SUPPORTED,
+    checkpoint_kind,
+    clip_tokenizer,
+    components,
+    network_from,
+    read_weights,
+)
 from celeb_core.text_encoder import text_encoders
 
 ASSETS = Path(__file__).resolve().parent / "assets"  # of an installed wheel

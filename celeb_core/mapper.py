@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from celeb_core.basis import over_std
-from celeb_core.calibration_file import CALIBRATED, FACE_WIDTH, check_basis
 from celeb_core.errors import TrainingDiverged
+from celeb_core.formats.calibration_file import CALIBRATED, FACE_WIDTH, check_basis
 from celeb_core.types import (
     Calibration,
     CelebBasis,

@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 
 from celeb_core.basis import compose, person_embeddings, project
-from celeb_core.calibration_file import zero_correction
 from celeb_core.denoising_loss import DenoisingLoss
 from celeb_core.device import within_memory
 from celeb_core.errors import TrainingDiverged
+from celeb_core.formats.calibration_file import zero_correction
 from celeb_core.prompt import PORTRAIT
 from celeb_core.text_encoder import encode_texts
 from celeb_core.types import CelebBasis

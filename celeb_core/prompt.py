@@ -3,7 +3,7 @@
 import difflib
 import re
 import unicodedata
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -141,7 +141,8 @@ def hints(prompt: Prompt, celebrities: Sequence[str] = ()) -> list[str]:
     """Return what may have been meant otherwise in a prompt that can be generated as it is."""
     found = [hint for pattern, hint in SYNTAX.items() if pattern.search(prompt.text)]
     others = {_key(name): name for name in prompt.people if name not in prompt.identities}
-    words = _mentions(strip_people(prompt.text, celebrities), list(others.values()))
+    rest = strip_people(prompt.text, celebrities)
+    words = [match[0] for match in _pattern(list(others.values())).finditer(rest)]
     meant = [(word, others.get(_key(word))) for word in words]
     # “will”, of <Will>, is a word like the others.
     names = {name: None for word, name in meant if name and (word == name or word[0].isupper())}
@@ -149,32 +150,46 @@ def hints(prompt: Prompt, celebrities: Sequence[str] = ()) -> list[str]:
     return found + written[:3]
 
 
-def known_names(text: str, names: Sequence[str]) -> list[str]:
-    """Return the celebrities whom a text mentions, each once; the longest name wins.
+def mentions(text: str, names: Sequence[str] = ()) -> list[tuple[str, re.Match[str]]]:
+    """Return the people whom a text mentions, in its order: each a name and where it is.
 
+    A person is a `<name>` placeholder or one of the celebrities `names`; the longest name wins.
     Names of several words are found in any case, single words only as written (“Will”, “will”).
     """
     forms = {name.casefold() if " " in name else name: name for name in names}
-    found = _mentions(PLACEHOLDER.sub(" ", text), names)
-    known = [forms.get(match) or forms.get(match.casefold()) for match in found]
-    return list(dict.fromkeys(name for name in known if name))
+    found = []
+    for match in _pattern(names).finditer(text):
+        word = match[0]
+        if match[1] is not None:
+            found.append((normal_name(match[1]), match))
+        elif name := forms.get(word) or forms.get(word.casefold()):
+            found.append((name, match))
+    return found
+
+
+def replace_people(text: str, names: Sequence[str], put: Callable[[str], str]) -> str:
+    """Return a text in which `put(name)` stands for each person whom it mentions."""
+    for name, match in reversed(mentions(text, names)):
+        text = text[: match.start()] + put(name) + text[match.end() :]
+    return text
+
+
+def known_names(text: str, names: Sequence[str]) -> list[str]:
+    """Return the celebrities whom a text mentions, each once."""
+    found = [name for name, match in mentions(text, names) if match[1] is None]
+    return list(dict.fromkeys(found))
 
 
 def strip_people(text: str, names: Sequence[str] = ()) -> str:
     """Return the prompt without its people, placeholders and celebrities alike."""
-    text = PLACEHOLDER.sub(" ", text)
-    for name in known_names(text, names):
-        text = re.sub(re.escape(name), " ", text, flags=re.IGNORECASE)
-    return " ".join(text.split())
+    return " ".join(replace_people(text, names, lambda name: " ").split())
 
 
-def _mentions(text: str, names: Sequence[str]) -> list[str]:
-    """Return the words of a text that are names in any case; the longest name wins."""
-    if not names:
-        return []
-    longest_first = sorted(names, key=len, reverse=True)
-    pattern = r"(?<!\w)(?:" + "|".join(map(re.escape, longest_first)) + r")(?!\w)"
-    return re.findall(pattern, text, re.IGNORECASE)
+def _pattern(names: Sequence[str]) -> re.Pattern[str]:
+    """Match placeholders, whose name is group 1, and names in any case; the longest name wins."""
+    longest_first = map(re.escape, sorted(names, key=len, reverse=True))
+    words = rf"|(?<!\w)(?:{'|'.join(longest_first)})(?!\w)" if names else ""
+    return re.compile(PLACEHOLDER.pattern + words, re.IGNORECASE)
 
 
 def encode_negative(

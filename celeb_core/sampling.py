@@ -1,7 +1,9 @@
 """Prompt -> images by the model's own diffusers pipeline; schedulers, few-step LoRA, previews."""
 
+import contextlib
 import itertools
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ from celeb_core.device import exact_vae, within_memory
 from celeb_core.errors import ModelNotFound, ModelUnsupported
 from celeb_core.models import Models
 from celeb_core.prompt import encode_negative, encode_prompt, known_names
+from celeb_core.regions import RegionalAttention, RegionalPrompt, encode_regions
 from celeb_core.types import CelebBasis, Prompt, PromptEmbeds, SampleConfig
 
 DEFAULT_SCHEDULER = "dpm++ 2m karras"
@@ -100,20 +103,23 @@ def generate_each(
     check_config(config, models)
     steps = models.steps if config.steps is None else config.steps
     guidance = models.guidance_scale if config.guidance_scale is None else config.guidance_scale
-    embeds = _encode_all(prompts, models, basis, config.negative_prompt)
-    sizes = [image_size(prompt, models, basis.names, config) for prompt in prompts]
+    inputs = _encode_all(prompts, models, basis, config)
     pipeline = _pipeline(models, config.scheduler)
     images: list[Image.Image] = []
 
     def generate_batch() -> list[Image.Image]:
-        first, most = len(images), models.memory.micro_batch or config.batch_size
-        size = sizes[first]  # one for the whole batch
-        rest = range(first, min(first + most, len(prompts)))
-        batch = list(itertools.takewhile(lambda i: sizes[i] == size, rest))
+        most = models.memory.micro_batch or config.batch_size
+        shape, rest = inputs[len(images)].shape, inputs[len(images) : len(images) + most]
+        batch = list(itertools.takewhile(lambda one: one.shape == shape, rest))
+        width, height = batch[0].size
+        seeds = range(config.seed + len(images), config.seed + len(images) + len(batch))
+        attention = _regional_attention(batch, config, steps, pipeline)
 
         def after_step(pipe: Any, index: int, timestep: Any, state: dict[str, Any]) -> Any:
             if on_step is not None:
                 on_step(len(images) * steps + (index + 1) * len(batch), len(prompts) * steps)
+            if attention is not None:
+                attention.steps = index + 1
             if on_latents is not None:
                 on_latents(pipe, state["latents"])
             if should_stop is not None and should_stop():
@@ -122,17 +128,18 @@ def generate_each(
 
         half = models.vae.dtype == torch.float16
         try:
-            result: list[Image.Image] = pipeline(
-                **_as_arguments("", [embeds[i][0] for i in batch]),
-                **_as_arguments("negative_", [embeds[i][1] for i in batch]),
-                num_inference_steps=steps,
-                guidance_scale=guidance,
-                width=size[0],
-                height=size[1],
-                # On the CPU, so that a seed gives the same image on every device.
-                generator=[torch.Generator().manual_seed(config.seed + i) for i in batch],
-                callback_on_step_end=after_step,
-            ).images
+            with attention.applied(models.unet) if attention else contextlib.nullcontext():
+                result: list[Image.Image] = pipeline(
+                    **_as_arguments("", [one.positive for one in batch]),
+                    **_as_arguments("negative_", [one.negative for one in batch]),
+                    num_inference_steps=steps,
+                    guidance_scale=guidance,
+                    width=width,
+                    height=height,
+                    # On the CPU, so that a seed gives the same image on every device.
+                    generator=[torch.Generator().manual_seed(seed) for seed in seeds],
+                    callback_on_step_end=after_step,
+                ).images
         finally:  # diffusers leaves a VAE that it upcast in float32 when memory runs out
             if half and models.vae.dtype != torch.float16:
                 models.vae.half()
@@ -165,6 +172,9 @@ def check_config(config: SampleConfig, models: Models) -> None:
     for value, label, low, high in ranges:
         if value is not None:  # the model's own
             number(value, label, low, high)
+    if config.regions is not None:
+        number(config.regions.strength, "Region strength", 0, 1, whole=False)
+        number(config.regions.self_attention_share, "Share of steps", 0, 1, whole=False)
     if config.guidance_scale is not None:
         number(config.guidance_scale, "Guidance scale", 0, MAX_GUIDANCE, whole=False)
 
@@ -271,18 +281,53 @@ def _unusable(what: str, error: Exception) -> ModelNotFound | ModelUnsupported:
     return ModelUnsupported(f"{what} does not fit this model ({reason}).")
 
 
+@dataclass(frozen=True, eq=False)
+class _Input:
+    """What the pipeline gets for one image."""
+
+    positive: PromptEmbeds
+    negative: PromptEmbeds
+    size: tuple[int, int]  # width and height in pixels
+    regional: RegionalPrompt | None  # whose embeds `positive` is
+
+    @property
+    def shape(self) -> Any:
+        """Equal for all that can be in one batch."""
+        return self.size, self.positive.hidden_states.shape, self.regional is None
+
+
 def _encode_all(
-    prompts: Sequence[Prompt], models: Models, basis: CelebBasis, negative_prompt: str
-) -> list[tuple[PromptEmbeds, PromptEmbeds]]:
+    prompts: Sequence[Prompt], models: Models, basis: CelebBasis, config: SampleConfig
+) -> list[_Input]:
     """Encode each prompt and the negative one, which may name all whom the prompt could name."""
     # SDXL's unconditional input is zeros instead of an empty text.
-    zeros = not negative_prompt and models.pipeline.config.get("force_zeros_for_empty_prompt")
-    encoded: dict[int, tuple[PromptEmbeds, PromptEmbeds]] = {}
+    force = models.pipeline.config.get("force_zeros_for_empty_prompt")
+    zeros = not config.negative_prompt and force
+    encoded: dict[int, _Input] = {}
     for key, prompt in {id(prompt): prompt for prompt in prompts}.items():
-        _, negative = encode_negative(negative_prompt, prompt, basis, models)
+        _, negative = encode_negative(config.negative_prompt, prompt, basis, models)
         negative = negative.map(torch.zeros_like) if zeros else negative
-        encoded[key] = (encode_prompt(prompt, basis, models), negative)
+        size = image_size(prompt, models, basis.names, config)
+        regions = config.regions
+        found = encode_regions(prompt, basis, models, regions) if regions else None
+        if found:  # the same negative prompt for each text
+            states = negative.hidden_states.repeat(1, found.texts, 1)
+            negative = replace(negative, hidden_states=states)
+        positive = found.embeds if found else encode_prompt(prompt, basis, models)
+        encoded[key] = _Input(positive, negative, size, found)
     return [encoded[id(prompt)] for prompt in prompts]
+
+
+def _regional_attention(
+    batch: Sequence[_Input], config: SampleConfig, steps: int, pipeline: Any
+) -> RegionalAttention | None:
+    """Return the attention of a batch; None without regions."""
+    prompts = [one.regional for one in batch if one.regional]
+    if not config.regions or not prompts:
+        return None
+    width, height = (side // pipeline.vae_scale_factor for side in batch[0].size)
+    bounded = round(config.regions.self_attention_share * steps)
+    return RegionalAttention(prompts, (height, width), bounded)
 
 
 def _as_arguments(prefix: str, embeds: Sequence[PromptEmbeds]) -> dict[str, Tensor]:

@@ -8,11 +8,11 @@ import torch
 from huggingface_hub import hf_hub_download
 
 from celeb_core.basis import find_basis
-from celeb_core.calibration_file import load_calibration, read_calibration
 from celeb_core.device import best_device, checked_device
 from celeb_core.errors import CalibrationUnusable, FacePackMissing
 from celeb_core.face_packs import usual_pack
 from celeb_core.faces import FaceModel, load_face_model
+from celeb_core.formats.calibration_file import load_calibration, read_calibration
 from celeb_core.loading import is_tiny_vae, resolve
 from celeb_core.models import Models, load_models, read_about
 from celeb_core.safety import SafetyChecker

@@ -11,7 +11,6 @@ from safetensors.torch import save
 from torch import Tensor
 
 from celeb_core.basis import compose, person_embeddings, project
-from celeb_core.embedding_file import LEARNED, LEARNED_2, SDXL_KEYS, read_embeddings
 from celeb_core.errors import (
     BadName,
     EmbeddingUnusable,
@@ -20,9 +19,10 @@ from celeb_core.errors import (
     quote,
 )
 from celeb_core.files import write_atomically
+from celeb_core.formats.embedding_file import LEARNED, LEARNED_2, SDXL_KEYS, read_embeddings
+from celeb_core.formats.tensor_file import MAX_BYTES, read_tensor_file
 from celeb_core.identity import SUFFIX, check_name, file_name, is_identity_file, load_identity
 from celeb_core.models import Models
-from celeb_core.tensor_file import MAX_BYTES, read_tensor_file
 from celeb_core.types import CelebBasis, Identity
 
 FORMATS = {  # name of an export format -> what is written

@@ -8,12 +8,12 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from celeb_core.calibration_file import check_calibrated
 from celeb_core.errors import ResumeMismatch, quote
 from celeb_core.files import MAX_TENSORS, read_bytes
+from celeb_core.formats.calibration_file import check_calibrated
+from celeb_core.formats.saved_config import config_from_dict
+from celeb_core.formats.tensor_file import parse_safetensors
 from celeb_core.mapper import CalibratedMapper, CoefficientMapper, Mapper, check_state
-from celeb_core.saved_config import config_from_dict
-from celeb_core.tensor_file import parse_safetensors
 from celeb_core.training_run import FORMATS, Training, settings_of_run
 from celeb_core.types import Checkpoint
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from packaging.requirements import Requirement
 
-from celeb_core import command_line
-from celeb_core import option_values as value
+from celeb_core.cli import option_values as value
+from celeb_core.cli import program
 from celeb_core.errors import UsageError, quote
 from celeb_core.identity import SAMPLE_SUFFIX
 
@@ -23,12 +23,12 @@ FENCE = "---\n"  # before and after the front matter
 
 def main(arguments: list[str] | None = None) -> int:
     """Write the files and say how to publish them; return the exit code."""
-    options = command_line.Parser(description=__doc__)
+    options = program.Parser(description=__doc__)
     options.add_argument("folder", type=value.path, help="new, empty, or of an earlier run")
     options.add_argument(
         "--preload", action="store_true", help="the Space downloads Stable Diffusion 1.5 when built"
     )
-    return command_line.run(lambda: _main(options.parse_args(arguments)))
+    return program.run(lambda: _main(options.parse_args(arguments)))
 
 
 def _main(options: argparse.Namespace) -> None:

@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from celeb_core import command_line
+from celeb_core.cli import program
 from celeb_core.errors import CelebError
 from deploy.dockerfile import ROOT, Instruction, entry_point, health_command, instructions
 
@@ -33,7 +33,7 @@ OF_SYSTEM = ("apt-get", "useradd")  # first words of what is not run in a folder
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Build, run, check, stop; return the exit code."""
-    options = command_line.Parser(description=__doc__.partition("\n")[0])
+    options = program.Parser(description=__doc__.partition("\n")[0])
     options.add_argument(
         "--builder", choices=(*BUILDERS, "none"), help="docker by default where its engine answers"
     )
@@ -43,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options.add_argument(
         "--volume", action="append", default=[], metavar="HERE:THERE", help="while it is built"
     )
-    return command_line.run(lambda: check(options.parse_args(arguments)))
+    return program.run(lambda: check(options.parse_args(arguments)))
 
 
 def check(options: argparse.Namespace) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 import torch
 from safetensors.torch import save
-from test_tensor_file import png_of
+from test_formats_tensor_file import png_of
 from torch import nn
 
 DTYPES = "F64 F32 F16 BF16 I64 I32 I8 U8 BOOL F8_E4M3 F8_E5M2 C64 U16 U64 F4 X".split()

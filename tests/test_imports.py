@@ -12,14 +12,19 @@ import pytest
 import celeb_core
 
 CORE = Path(celeb_core.__file__).parent
-LAYERS = """types errors checks temporary_files files saved_config precision text_encoder device
-image_parts image_file tensor_file face_packs face_orientation faces downloads checkpoint_file
-loading models safety basis calibration_file mapper prompt identity library xmp content_credentials
-invisible_mark provenance embedding_file textual_inversion augmentation denoising_loss
-name_regression sampling scoring training_run training_checkpoint training studio
+LAYERS = """types errors checks temporary_files files downloads
+formats.image_parts formats.image_file formats.tensor_file formats.checkpoint_file
+formats.embedding_file formats.calibration_file formats.saved_config
+precision text_encoder device face_packs face_orientation faces loading models safety basis mapper
+prompt identity library
+marks.xmp marks.content_credentials marks.invisible_mark marks.provenance
+textual_inversion augmentation denoising_loss name_regression regions sampling scoring
+training_run training_checkpoint training studio
 prepare.calibration prepare.refinement prepare.names prepare.self_check prepare.preparation
-evaluation doctor option_values command_line outputs cli""".split()
-PACKAGES = ("__init__", "__main__", "prepare.__init__")  # on top; no module imports them
+evaluation
+cli.doctor cli.option_values cli.program cli.outputs cli.commands cli.options""".split()
+PACKAGES = ["__init__", "__main__"]  # on top, as these; no module imports them
+PACKAGES += [f"{name}.__init__" for name in ("cli", "formats", "marks", "prepare")]
 
 
 def modules() -> dict[str, Path]:

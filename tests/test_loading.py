@@ -24,8 +24,8 @@ from transformers import AutoConfig, CLIPTextModel, CLIPTextModelWithProjection
 
 from celeb_core import load_models, loading
 from celeb_core.basis import basis_id
-from celeb_core.checkpoint_file import UNET_IN
 from celeb_core.errors import ModelError, ModelNotFound, ModelUnsupported
+from celeb_core.formats.checkpoint_file import UNET_IN
 from celeb_core.loading import (
     ASSETS,
     CONFIGS,

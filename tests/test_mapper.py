@@ -7,8 +7,8 @@ import pytest
 import torch
 from conftest import initial_coefficients
 
-from celeb_core.calibration_file import CALIBRATED, zero_correction
 from celeb_core.errors import BasisMismatch, TrainingDiverged
+from celeb_core.formats.calibration_file import CALIBRATED, zero_correction
 from celeb_core.mapper import (
     CalibratedMapper,
     CoefficientMapper,

@@ -10,8 +10,8 @@ from conftest import finished
 
 from celeb_core import compose, person_embeddings, project
 from celeb_core import name_regression as module
-from celeb_core.calibration_file import CALIBRATED
 from celeb_core.errors import TrainingDiverged
+from celeb_core.formats.calibration_file import CALIBRATED
 from celeb_core.mapper import CalibratedMapper
 from celeb_core.name_regression import regress_on_names
 from celeb_core.types import PromptEmbeds

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from celeb_core.__main__ import build_parser, main
+from celeb_core.__main__ import main
+from celeb_core.cli.options import build_parser
 
 ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"
@@ -69,7 +70,7 @@ LESS = {"train": ["--steps", "2"], "interpolate": ["--num-images", "2"]}  # to b
 @pytest.mark.toonville
 @pytest.mark.parametrize(
     "words",
-    # evaluate takes minutes; tests/test_cli.py runs it on a small set.
+    # evaluate takes minutes; tests/test_cli_commands.py runs it on a small set.
     [w for w in commands(README) if program(w) == "celeb-basis" and w[1] != "evaluate"],
     ids=" ".join,
 )

@@ -30,9 +30,9 @@ from celeb_core import (
     save_identity,
 )
 from celeb_core.basis import person_embeddings
-from celeb_core.calibration_file import read_calibration
-from celeb_core.checkpoint_file import checkpoint_kind, read_weights
 from celeb_core.errors import CelebError
+from celeb_core.formats.calibration_file import read_calibration
+from celeb_core.formats.checkpoint_file import checkpoint_kind, read_weights
 from celeb_core.training import save_checkpoint
 from celeb_core.training_checkpoint import restore
 from celeb_core.training_run import Training

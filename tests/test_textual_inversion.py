@@ -30,9 +30,9 @@ from celeb_core.errors import (
     IdentityNotFound,
     IdentityUnreadable,
 )
+from celeb_core.formats.tensor_file import read_tensor_file
 from celeb_core.prompt import encode_prompt
 from celeb_core.sampling import make_scheduler
-from celeb_core.tensor_file import read_tensor_file
 from celeb_core.textual_inversion import FORMATS, export_identity, import_identities, usage_notes
 
 

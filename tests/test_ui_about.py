@@ -11,7 +11,7 @@ from ui_help import make_page
 import app
 from celeb_core import __version__, load_studio, save_calibration
 from celeb_core.face_packs import AURAFACE
-from celeb_core.provenance import Marker
+from celeb_core.marks.provenance import Marker
 from ui.about import TEXT, revision, rows
 from ui.images import save_generated
 from ui.widgets import facts

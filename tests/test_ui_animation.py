@@ -6,7 +6,7 @@ from conftest import celebrity_names
 from PIL import Image
 from ui_help import finish, make_page
 
-from celeb_core.provenance import Marker
+from celeb_core.marks.provenance import Marker
 from ui.animation_files import HOLD, save_animation, there_and_back
 from ui.gallery import AS_GENERATED, NOTHING
 

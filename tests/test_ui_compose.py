@@ -13,7 +13,7 @@ from PIL import Image, PngImagePlugin
 from ui_help import fill_library, finish, make_page, until
 
 from celeb_core import load_studio
-from celeb_core.provenance import PARAMETERS, SETTINGS, Marker
+from celeb_core.marks.provenance import PARAMETERS, SETTINGS, Marker
 from ui.compose_job import MAX_IMAGES, ComposeJob
 from ui.form import from_settings
 from ui.gallery import AS_GENERATED, BEST, BY_IDENTITY, BY_PROMPT, NOTHING, arranged

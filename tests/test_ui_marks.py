@@ -11,7 +11,7 @@ from conftest import portrait
 from PIL import Image
 from ui_help import finish, make_page
 
-from celeb_core.xmp import is_generated, read_packet, read_properties
+from celeb_core.marks.xmp import is_generated, read_packet, read_properties
 from ui.gallery import previews_html
 from ui.interpolate import InterpolateTab
 from ui.portrait_job import PortraitJob

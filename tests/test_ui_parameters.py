@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 from PIL import Image
 
-from celeb_core.provenance import Marker
+from celeb_core.marks.provenance import Marker
 from ui.images import save_generated
 from ui.parameters import MAX_CHARACTERS, parse_parameters
 

@@ -10,8 +10,8 @@ from conftest import portrait
 from PIL import Image
 from ui_help import fill_library, finish, make_page
 
-from celeb_core.image_file import load_photo
-from celeb_core.provenance import PARAMETERS, SETTINGS
+from celeb_core.formats.image_file import load_photo
+from celeb_core.marks.provenance import PARAMETERS, SETTINGS
 from ui.gallery import AS_GENERATED, NOTHING
 from ui.portrait_job import PortraitJob
 

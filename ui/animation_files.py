@@ -18,7 +18,7 @@ import numpy as np
 from PIL import Image
 
 from celeb_core.files import changing, read_bytes, write_atomically
-from celeb_core.provenance import Marker
+from celeb_core.marks.provenance import Marker
 from celeb_core.temporary_files import temporary_path
 
 RATE = 12  # frames per second

@@ -15,7 +15,7 @@ from gradio.blocks import Block
 from PIL import Image
 
 from celeb_core.files import write_atomically
-from celeb_core.provenance import Marker
+from celeb_core.marks.provenance import Marker
 from celeb_core.safety import REASON
 from ui.generation_job import GenerateJob
 from ui.gpu_costs import priced

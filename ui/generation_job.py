@@ -22,8 +22,8 @@ from celeb_core import (
     score_image,
 )
 from celeb_core.faces import largest_face
+from celeb_core.marks.provenance import Marker
 from celeb_core.prompt import PORTRAIT, known_names
-from celeb_core.provenance import Marker
 from celeb_core.safety import REASON, is_blocked
 from celeb_core.sampling import decode_preview
 from ui.executor import Executor, Watch

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Sequence
 
 from celeb_core import Prompt, SampleConfig, TrainConfig
-from celeb_core.doctor import LATENTS
+from celeb_core.cli.doctor import LATENTS
 from celeb_core.sampling import image_size
 from ui.time_estimate import RESULTS, TimeEstimates
 

@@ -8,8 +8,8 @@ from argparse import ArgumentTypeError, Namespace
 from collections.abc import Mapping
 from urllib.parse import urlsplit
 
+from celeb_core.cli.option_values import word
 from celeb_core.errors import UsageError, quote
-from celeb_core.option_values import word
 
 PREFIX = "CELEB_"  # and the name of an option: CELEB_MODEL is --model
 GRADIO = {  # gradio's own variables, and the options that they stand for

@@ -13,8 +13,8 @@ from PIL import Image, ImageDraw, ImageFont
 from celeb_core import Face
 from celeb_core.errors import PhotoUnreadable
 from celeb_core.files import parse_json, write_atomically
-from celeb_core.image_file import png_text
-from celeb_core.provenance import PARAMETERS, SETTINGS, Marker
+from celeb_core.formats.image_file import png_text
+from celeb_core.marks.provenance import PARAMETERS, SETTINGS, Marker
 from ui.parameters import parse_parameters
 
 SHOWN = 720  # longer side of a framed photo on the page

@@ -19,7 +19,7 @@ import gradio as gr
 from PIL import Image
 
 from celeb_core.files import matching, write_atomically
-from celeb_core.provenance import Marker
+from celeb_core.marks.provenance import Marker
 from celeb_core.temporary_files import is_alive, this_process
 
 OUTPUTS = "outputs"  # in gradio's cache: copies of what the page serves, apart from uploads

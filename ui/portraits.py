@@ -13,7 +13,7 @@ from PIL import Image
 
 from celeb_core import load_photo
 from celeb_core.errors import PhotoError
-from celeb_core.provenance import Marker
+from celeb_core.marks.provenance import Marker
 from ui.images import save_generated
 from ui.library_files import LibraryFiles
 from ui.page_files import PageFiles

@@ -7,9 +7,9 @@ from typing import Any, Literal
 
 import gradio as gr
 
-from celeb_core.calibration_file import save_calibration
 from celeb_core.errors import CelebError
 from celeb_core.files import check_writable
+from celeb_core.formats.calibration_file import save_calibration
 from celeb_core.prepare.preparation import LEVELS, planned_cost, prepare_model
 from celeb_core.studio import calibration_path, with_calibration
 from ui.errors import explain, notice, safe

@@ -19,7 +19,7 @@ from celeb_core.errors import CelebError, SaveFailed
 from celeb_core.files import matching
 from celeb_core.identity import SAMPLE_SUFFIX
 from celeb_core.library import PRIVATE_FOLDER
-from celeb_core.provenance import Marker, load_marker
+from celeb_core.marks.provenance import Marker, load_marker
 from celeb_core.temporary_files import private_folder
 from ui.executor import Executor, InProcess
 from ui.guard import ISSUED

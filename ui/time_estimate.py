@@ -12,7 +12,7 @@ from typing import Literal
 
 from celeb_core import CelebError, SampleConfig, Studio, TrainConfig, generate, parse_prompt
 from celeb_core.augmentation import JOINT_SHARE
-from celeb_core.doctor import COST, LATENTS
+from celeb_core.cli.doctor import COST, LATENTS
 from celeb_core.files import read_json, write_atomically
 from celeb_core.name_regression import NAMES
 from ui.jobs import Job

@@ -25,9 +25,9 @@ from celeb_core import (
 )
 from celeb_core.errors import SaveFailed
 from celeb_core.files import read_json, write_atomically
+from celeb_core.formats.saved_config import config_from_dict
 from celeb_core.prompt import PORTRAIT
 from celeb_core.safety import REASON, is_blocked
-from celeb_core.saved_config import config_from_dict
 from celeb_core.temporary_files import is_alive, this_process
 from ui.errors import explain
 from ui.executor import Executor, GpuUnavailable, InProcess, Watch

@@ -24,10 +24,10 @@ from celeb_core import (
 )
 from celeb_core.errors import BadName, CelebError
 from celeb_core.faces import examine_photo, mean_embedding
+from celeb_core.formats.image_file import PhotoSource
 from celeb_core.identity import check_name
-from celeb_core.image_file import PhotoSource
 from celeb_core.library import PRIVATE_FOLDER
-from celeb_core.provenance import Marker
+from celeb_core.marks.provenance import Marker
 from celeb_core.temporary_files import delete_leftovers
 from ui.library_files import LibraryFiles
 from ui.limits import HOME, Limits

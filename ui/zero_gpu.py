@@ -16,7 +16,7 @@ import spaces
 from gradio.context import LocalContext
 
 from celeb_core import Studio
-from celeb_core.doctor import CARDS, LATENTS, SD_SIZE
+from celeb_core.cli.doctor import CARDS, LATENTS, SD_SIZE
 from celeb_core.studio import without_gpu
 from ui import gpu_tasks
 from ui.executor import GpuUnavailable, OutOfProcess

@@ -28,10 +28,10 @@ from safetensors.torch import save
 from torch import Tensor
 
 from celeb_core.basis import compose, person_embeddings, project
-from celeb_core.calibration_file import zero_correction
 from celeb_core.errors import FeatureMissing
 from celeb_core.faces import FaceModel, largest_face
 from celeb_core.files import read_tensors, share_work
+from celeb_core.formats.calibration_file import zero_correction
 from celeb_core.models import Models
 from celeb_core.prompt import PORTRAIT, parse_prompt
 from celeb_core.sampling import generate_each

@@ -25,12 +25,12 @@ from torch.nn.functional import normalize
 
 from celeb_core.errors import FeatureMissing
 from celeb_core.files import share_work
+from celeb_core.marks.xmp import build_packet
 from celeb_core.prepare.calibration import embed_largest_face
 from celeb_core.prompt import PORTRAIT, parse_prompt
 from celeb_core.sampling import generate
 from celeb_core.studio import Studio
 from celeb_core.types import SampleConfig
-from celeb_core.xmp import build_packet
 
 MIN_NAMES = 4  # fewer cannot be compared
 MADE_UP = 24  # names that no candidate has, for what chance reaches

@@ -15,10 +15,10 @@ from torch import Tensor
 
 from celeb_core.augmentation import AugmentedLatents
 from celeb_core.basis import compose
-from celeb_core.calibration_file import check_basis
 from celeb_core.denoising_loss import DenoisingLoss
 from celeb_core.device import loss_scaler, within_memory
 from celeb_core.errors import FeatureMissing
+from celeb_core.formats.calibration_file import check_basis
 from celeb_core.mapper import linear_decay, optimiser_step
 from celeb_core.models import Models
 from celeb_core.types import PRESETS, Calibration, CelebBasis, Face, Person

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 from playwright.sync_api import Locator, Page, expect
 
-from celeb_core.xmp import GENERATED
+from celeb_core.marks.xmp import GENERATED
 from e2e.harness import choose, step, use_example
 
 pytestmark = [pytest.mark.e2e, pytest.mark.toonville]

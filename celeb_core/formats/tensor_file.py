@@ -24,7 +24,7 @@ from torch import Tensor
 
 from celeb_core.errors import CelebError, quote
 from celeb_core.files import MAX_DEPTH, parse_json, read_bytes
-from celeb_core.image_file import png_text
+from celeb_core.formats.image_file import png_text
 
 MAX_BYTES = 50_000_000  # of a file, and of what a zip holds
 MAX_OPERATIONS = 20_000  # of the pickle of such a file

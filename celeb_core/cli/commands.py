@@ -1,4 +1,4 @@
-"""The commands of `celeb-basis`; their options are in `celeb_core.__main__`."""
+"""The commands of `celeb-basis`; their options are in `celeb_core.cli.options`."""
 
 import json
 import logging
@@ -15,20 +15,21 @@ import torch
 from accelerate import PartialState
 from tqdm import tqdm
 
-from celeb_core import evaluation, face_packs, files, identity, outputs, sampling
+from celeb_core import evaluation, face_packs, files, identity, sampling
 from celeb_core.basis import find_basis, interpolate, save_basis
-from celeb_core.calibration_file import save_calibration
-from celeb_core.doctor import examine
+from celeb_core.cli import outputs
+from celeb_core.cli.doctor import examine
 from celeb_core.errors import CelebError, FeatureMissing, SaveFailed, UsageError
 from celeb_core.faces import find_face, largest_face, quality_notes
-from celeb_core.image_file import load_photo
+from celeb_core.formats.calibration_file import save_calibration
+from celeb_core.formats.image_file import load_photo
 from celeb_core.library import PRIVATE_FOLDER
+from celeb_core.marks.provenance import Marker, load_key, load_marker
 from celeb_core.models import Models, load_models
 from celeb_core.prepare import names
 from celeb_core.prepare.preparation import prepare_model
 from celeb_core.prepare.refinement import RefineConfig, refine_initialisation
 from celeb_core.prompt import hints, parse_prompt
-from celeb_core.provenance import Marker, load_key, load_marker
 from celeb_core.scoring import score_image
 from celeb_core.studio import Studio, calibration_path, load_studio
 from celeb_core.textual_inversion import export_identity, import_identities, usage_notes

@@ -19,19 +19,10 @@ from packaging.requirements import Requirement
 from safetensors import SafetensorError, safe_open
 from transformers import AutoConfig, CLIPTextModel
 
-from celeb_core import (
-    basis,
-    calibration_file,
-    device,
-    face_packs,
-    faces,
-    loading,
-    models,
-    prompt,
-    sampling,
-)
+from celeb_core import basis, device, face_packs, faces, loading, models, prompt, sampling
 from celeb_core.downloads import NO_BAR, REVISIONS
 from celeb_core.errors import CelebError, ModelNotFound
+from celeb_core.formats import calibration_file
 from celeb_core.name_regression import NAMES
 from celeb_core.studio import calibration_path
 from celeb_core.types import SampleConfig, recipe

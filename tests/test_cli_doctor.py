@@ -9,9 +9,10 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from celeb_core import doctor, loading
+from celeb_core import loading
 from celeb_core.__main__ import main
-from celeb_core.doctor import Check, examine
+from celeb_core.cli import doctor
+from celeb_core.cli.doctor import Check, examine
 from celeb_core.errors import ModelNotFound
 from celeb_core.loading import CONFIGS
 

@@ -14,7 +14,7 @@ from PIL import Image
 
 from celeb_core.errors import SaveFailed, UsageError, quote
 from celeb_core.files import read_bytes
-from celeb_core.xmp import GENERATED, NAME, VERSION
+from celeb_core.marks.xmp import GENERATED, NAME, VERSION
 
 MAX_PEM = 1_000_000  # bytes
 CURVES = {256: "es256", 384: "es384", 521: "es512"}

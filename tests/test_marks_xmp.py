@@ -8,7 +8,7 @@ from PIL import Image
 
 import celeb_core
 from celeb_core.errors import PhotoUnreadable
-from celeb_core.xmp import (
+from celeb_core.marks.xmp import (
     CREATOR,
     GENERATED,
     MAX_PACKET,

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 from conftest import portrait
 
-from celeb_core.__main__ import build_parser, main
+from celeb_core.__main__ import main
+from celeb_core.cli.options import build_parser
 
 HUGE = "9" * 20
 TRAIN = ("train", "ada.png", "--name", "x")
@@ -28,7 +29,7 @@ def usage_error(tmp_path, monkeypatch, capsys):
         raise AssertionError("a model is loaded")
 
     for name in ("load_studio", "load_models"):
-        monkeypatch.setattr(f"celeb_core.cli.{name}", loaded)
+        monkeypatch.setattr(f"celeb_core.cli.commands.{name}", loaded)
 
     def call(*arguments: str) -> str:
         try:

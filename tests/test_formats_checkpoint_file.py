@@ -6,8 +6,8 @@ import pytest
 import torch
 from safetensors.torch import save, save_file
 
-from celeb_core.checkpoint_file import UNET_IN, checkpoint_kind, read_weights
 from celeb_core.errors import ModelNotFound, ModelUnsupported
+from celeb_core.formats.checkpoint_file import UNET_IN, checkpoint_kind, read_weights
 
 TENSORS = {"weight": torch.arange(3.0)}
 

@@ -14,8 +14,8 @@ import torch
 from safetensors.torch import save
 from torch import nn
 
-from celeb_core import tensor_file as module
-from celeb_core.tensor_file import map_pickle, parse_safetensors, read_tensor_file
+from celeb_core.formats import tensor_file as module
+from celeb_core.formats.tensor_file import map_pickle, parse_safetensors, read_tensor_file
 
 ROWS = torch.arange(12.0).reshape(2, 6)
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from celeb_core.errors import EmbeddingUnusable, quote
-from celeb_core.tensor_file import read_tensor_file
+from celeb_core.formats.tensor_file import read_tensor_file
 
 SDXL_KEYS = ("clip_l", "clip_g")  # its two text encoders
 TRAINER_KEYS = ("text_encoders_0", "text_encoders_1")  # the same, of trainers for SDXL

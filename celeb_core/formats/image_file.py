@@ -20,7 +20,7 @@ from pillow_heif import HeifImageFile, register_heif_opener
 
 from celeb_core import errors
 from celeb_core.files import read_bytes
-from celeb_core.image_parts import PNG, image_format, orientation, pixel_parts, png_chunks
+from celeb_core.formats.image_parts import PNG, image_format, orientation, pixel_parts, png_chunks
 
 PhotoSource: TypeAlias = str | Path | bytes | Image.Image
 

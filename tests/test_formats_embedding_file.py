@@ -9,11 +9,11 @@ import shutil
 import pytest
 import torch
 from safetensors.torch import save, save_file
-from test_tensor_file import png_of
+from test_formats_tensor_file import png_of
 from torch import nn
 
-from celeb_core.embedding_file import MAX_NUMBERS, MAX_PEOPLE, read_embeddings
 from celeb_core.errors import EmbeddingUnusable
+from celeb_core.formats.embedding_file import MAX_NUMBERS, MAX_PEOPLE, read_embeddings
 
 WIDE, WIDER = 6, 10  # of two text encoders
 FIRST = torch.randn(2, WIDE, generator=torch.Generator().manual_seed(0))

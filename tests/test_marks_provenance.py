@@ -8,10 +8,10 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from celeb_core.errors import PhotoUnreadable, UsageError
-from celeb_core.image_file import load_photo
-from celeb_core.invisible_mark import MOST, InvisibleMark
-from celeb_core.provenance import KEY_FILE, SETTINGS, Marker, load_key, load_marker
-from celeb_core.xmp import GENERATED, NAME, PNG_KEY, build_packet
+from celeb_core.formats.image_file import load_photo
+from celeb_core.marks.invisible_mark import MOST, InvisibleMark
+from celeb_core.marks.provenance import KEY_FILE, SETTINGS, Marker, load_key, load_marker
+from celeb_core.marks.xmp import GENERATED, NAME, PNG_KEY, build_packet
 
 HERE, ELSEWHERE = Marker(b"h" * 32), Marker(b"e" * 32)
 SETTINGS_OF_ADA = {"prompt": "a photo of <ada>", "seed": 5}
@@ -183,8 +183,8 @@ def test_options_that_need_a_package_name_it(tmp_path, monkeypatch):
     def missing(name):
         raise ImportError(f"No module named '{name}'")
 
-    monkeypatch.setattr("celeb_core.invisible_mark.import_module", missing)
-    monkeypatch.setattr("celeb_core.content_credentials.import_module", missing)
+    monkeypatch.setattr("celeb_core.marks.invisible_mark.import_module", missing)
+    monkeypatch.setattr("celeb_core.marks.content_credentials.import_module", missing)
     with pytest.raises(UsageError, match="pip install trustmark"):
         load_marker(tmp_path, hidden=True)
     with pytest.raises(UsageError, match="pip install c2pa-python"):

@@ -24,7 +24,7 @@ from celeb_core.downloads import (
     download,
 )
 from celeb_core.errors import ModelNotFound, ModelUnsupported
-from celeb_core.tensor_file import PICKLE, ZIP, map_pickle, parsing
+from celeb_core.formats.tensor_file import PICKLE, ZIP, map_pickle, parsing
 
 SUPPORTED = (
     "Supported are Stable Diffusion 1.x, 2.x, SDXL and their fine-tunes, as a diffusers folder or "

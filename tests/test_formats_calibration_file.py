@@ -10,8 +10,8 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from celeb_core import load_calibration, save_calibration
-from celeb_core.calibration_file import CALIBRATED, read_calibration
 from celeb_core.errors import CalibrationUnusable
+from celeb_core.formats.calibration_file import CALIBRATED, read_calibration
 from celeb_core.mapper import build_mapper
 from celeb_core.types import Framing, MapperConfig
 

@@ -11,8 +11,8 @@ from xml.sax.saxutils import quoteattr
 
 from celeb_core.errors import PhotoUnreadable, quote
 from celeb_core.files import read_bytes
-from celeb_core.image_file import png_text
-from celeb_core.image_parts import PNG
+from celeb_core.formats.image_file import png_text
+from celeb_core.formats.image_parts import PNG
 
 NAME, VERSION = "Celeb Basis Studio", "0.1.0"  # that of the package
 CREATOR = f"{NAME} {VERSION}"

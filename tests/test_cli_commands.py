@@ -39,7 +39,7 @@ from celeb_core.types import PRESETS, Identity, TrainConfig
 
 def test_what_is_wrong_with_a_photo_is_said_before_anything_is_trained(run, caplog):
     portrait().resize((32, 32)).save("small.png")
-    with mock.patch("celeb_core.cli.fit_identities", side_effect=CelebError("It begins.")):
+    with mock.patch("celeb_core.cli.commands.fit_identities", side_effect=CelebError("It begins.")):
         assert run("train", "ada.png", "small.png", "--name", "ada") == 1
     notes = [record.getMessage() for record in caplog.records]
     assert any(note.startswith("small.png: Small: the face is 16 pixels high") for note in notes)
@@ -173,7 +173,7 @@ def test_prepare(run, tmp_path, calibration, monkeypatch, capsys):
         yield PrepareStep(1, 2, "portrait 1 of 2", None)
         yield PrepareStep(2, 2, "done", 0.0, made)
 
-    monkeypatch.setattr("celeb_core.cli.prepare_model", prepare_model)
+    monkeypatch.setattr("celeb_core.cli.commands.prepare_model", prepare_model)
     assert run("prepare", *few, "--level", "full", "--made-by", "Ada") == 0
     captured = capsys.readouterr()
     assert captured.out.splitlines() == ["result | 0.9", "c.safetensors"]
@@ -374,7 +374,7 @@ def test_interrupted_is_exit_code_130(run, monkeypatch, capsys):
     def interrupted(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("celeb_core.cli.load_studio", interrupted)
+    monkeypatch.setattr("celeb_core.cli.commands.load_studio", interrupted)
     assert run("generate", "a photo") == 130
     assert "Traceback" not in capsys.readouterr().err
 

@@ -7,9 +7,9 @@ from io import BytesIO
 import pytest
 from PIL import Image
 
-from celeb_core.content_credentials import ContentCredentials
 from celeb_core.errors import UsageError
-from celeb_core.provenance import Marker, load_marker
+from celeb_core.marks.content_credentials import ContentCredentials
+from celeb_core.marks.provenance import Marker, load_marker
 
 c2pa = pytest.importorskip("c2pa")
 x509 = pytest.importorskip("cryptography.x509")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from celeb_core.command_line import cache_folder, run
+from celeb_core.cli.program import cache_folder, run
 from celeb_core.errors import PhotoError, UsageError
 
 

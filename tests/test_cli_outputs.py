@@ -21,7 +21,9 @@ def test_a_taken_name_is_refused_before_the_training(run, basis, monkeypatch, ca
         save_identity(Identity(name, zeros, basis.id, "tinyville"), Path("identities"))
     train = ("train", "ada.png", "bob.png", "--name", "eve", "--name", "<ada>", "--steps", "1")
     with monkeypatch.context() as patch:
-        patch.setattr("celeb_core.cli.load_studio", None)  # would be an error if it were called
+        patch.setattr(
+            "celeb_core.cli.commands.load_studio", None
+        )  # would be an error if it were called
         assert run(*train) == 2
     error = capsys.readouterr().err
     assert "“ada” is taken in identities" in error and "--replace" in error
@@ -70,7 +72,7 @@ def test_a_checkpoint_that_cannot_be_written_does_not_end_the_training(run, monk
     def save_checkpoint(step, path):
         raise SaveFailed("The disk is full.")
 
-    monkeypatch.setattr("celeb_core.cli.save_checkpoint", save_checkpoint)
+    monkeypatch.setattr("celeb_core.cli.commands.save_checkpoint", save_checkpoint)
     assert run("train", "ada.png", "--name", "ada", "--steps", "1", "--checkpoint", "state") == 0
     assert "warning: The disk is full." in capsys.readouterr().err
     assert Path("identities/ada.safetensors").is_file()

@@ -14,7 +14,7 @@ from celeb_core.errors import SaveFailed, UsageError
 from celeb_core.files import check_writable, read_bytes, write_atomically, write_new
 from celeb_core.identity import file_name
 from celeb_core.library import bin_folder, save_people
-from celeb_core.provenance import Marker
+from celeb_core.marks.provenance import Marker
 from celeb_core.types import Identity
 
 

@@ -20,14 +20,13 @@ from typing import Any, Literal
 
 from PIL import Image, PngImagePlugin
 
-from celeb_core.content_credentials import ContentCredentials
 from celeb_core.errors import UsageError
 from celeb_core.files import read_bytes
+from celeb_core.formats.image_file import load_photo, png_text
 from celeb_core.identity import KEY_FILE
-from celeb_core.image_file import load_photo, png_text
-from celeb_core.invisible_mark import MOST, InvisibleMark
-from celeb_core.temporary_files import temporary_path
-from celeb_core.xmp import (
+from celeb_core.marks.content_credentials import ContentCredentials
+from celeb_core.marks.invisible_mark import MOST, InvisibleMark
+from celeb_core.marks.xmp import (
     MAX_FILE,
     NAME,
     PNG_KEY,
@@ -40,6 +39,7 @@ from celeb_core.xmp import (
     read_packet,
     read_properties,
 )
+from celeb_core.temporary_files import temporary_path
 
 SETTINGS = "celeb-basis"  # key of the PNG text that holds the settings as JSON
 PARAMETERS = "parameters"  # and of the one that A1111 writes, and we too

@@ -13,8 +13,8 @@ from PIL import Image, PngImagePlugin
 
 from celeb_core import load_photo
 from celeb_core.errors import PhotoTooLarge, PhotoUnreadable
-from celeb_core.image_file import MAX_BYTES, MAX_TEXT, TURNS, png_text
-from celeb_core.image_parts import PNG, orientation
+from celeb_core.formats.image_file import MAX_BYTES, MAX_TEXT, TURNS, png_text
+from celeb_core.formats.image_parts import PNG, orientation
 
 pillow_heif.register_heif_opener()
 

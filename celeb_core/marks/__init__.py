@@ -1,0 +1,1 @@
+"""Marks of generated images: XMP, Content Credentials, an invisible mark, a keyed code."""
