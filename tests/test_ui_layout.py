@@ -82,8 +82,8 @@ def test_a_box_of_nobody_is_named(basis):
         check_named({"eve": LEFT}, prompts, basis.names)
 
 
-def shown(studio, *lines, grid=False, config=None):
-    text = plan(studio, lines, grid, PEOPLE, config or SampleConfig())
+def shown(studio, *lines, grid=False, config=None, boxes=None):
+    text = plan(studio, lines, grid, PEOPLE, config or SampleConfig(), boxes or {})
     if text is None:
         return None
     found = json.loads(text)
@@ -94,6 +94,9 @@ def test_the_canvas_shows_the_people_in_the_order_of_the_prompt(studio):
     aspect, people = shown(studio, "<bob> and <ada>")
     assert aspect == 1.5 and list(people) == ["bob", "ada"]
     assert people["bob"][2] <= people["ada"][0] + 1e-6  # left to right
+    assert shown(studio, "<bob> and <ada>", boxes={"bob": RIGHT}) == (
+        1.5, {"bob": people["bob"], "ada": people["bob"]},  # ada gives way; bob, if put back
+    )  # fmt: skip
     config = SampleConfig(width=128, height=192)
     assert shown(studio, "<bob> and <ada>", config=config)[0] == pytest.approx(2 / 3, abs=0.01)
 

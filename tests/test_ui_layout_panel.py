@@ -102,8 +102,9 @@ def test_boxes_come_back_from_an_image(page):
     assert from_settings(settings, page.shared.core.models)["regions"] == AUTOMATIC
 
 
-def refresh(page, text, grid_people=(), shape="Automatic"):
-    answer = page.compose.layout.refresh(text, list(grid_people), shape, "")
+def refresh(page, text, grid_people=(), shape="Automatic", regions=AUTOMATIC, boxes=""):
+    panel = page.compose.layout
+    answer = panel.refresh(text, list(grid_people), shape, regions, boxes, "")
     return answer if isinstance(answer, dict) else json.loads(answer)
 
 
@@ -111,17 +112,26 @@ def test_the_canvas_follows_prompt_and_shape(page):
     plan = refresh(page, "<ada> and <bob>")
     assert [person["name"] for person in plan["people"]] == ["ada", "bob"]
     assert plan["aspect"] == 1.5 and refresh(page, "<ada> and <bob>", shape="Square")["aspect"] == 1
+    drawn = json.dumps({"ada": RIGHT})
+    assert refresh(page, "<ada> and <bob>", boxes=drawn) == plan
+    assert refresh(page, "<ada> and <bob>", regions=BOXES, boxes=drawn)["people"][1]["box"] == LEFT
     assert refresh(page, "{} and <bob>", ["<ada>"])["people"][0]["name"] == "{}"
     assert refresh(page, "")["people"] == []
 
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"text": "<ada> and <b"}, {"shape": "x"}, {"grid_people": 5}, {"text": "a" * 10**6}],
+    [
+        {"text": "<ada> and <b"},
+        {"shape": "x"},
+        {"grid_people": 5},
+        {"boxes": "["},
+        {"text": "a" * 10**6},
+    ],
 )
 def test_the_canvas_stays_when_something_is_wrong(page, wrong):
-    usual = {"text": "<ada> and <bob>", "grid_people": [], "shape": "Square", "session": ""}
-    answer = page.compose.layout.refresh(**{**usual, **wrong})
+    usual = {"text": "<ada> and <bob>", "grid_people": [], "shape": "Square", "boxes": ""}
+    answer = page.compose.layout.refresh(**{**usual, **wrong}, regions=BOXES, session="")
     assert answer == gr.skip()
 
 

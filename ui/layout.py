@@ -103,8 +103,9 @@ def plan(
     grid: bool,
     known: Mapping[str, Identity],
     config: SampleConfig,
+    boxes: Mapping[str, Box],
 ) -> str | None:
-    """Return as JSON whom the page shows a box of, where without one, and in which proportions.
+    """Return as JSON whom the page shows, where without a box of their own, in which proportions.
 
     Of the prompts with two or more people: all of them, each where the first one has them.
 
@@ -114,6 +115,7 @@ def plan(
         grid: They have blanks for the people of a grid.
         known: The people of the library.
         config: With the size, if it is not automatic.
+        boxes: That are drawn: whoever has none gives way.
 
     Returns:
         {"aspect": width / height, "people": [{"name", "box"}, ...]}, or None while no prompt can
@@ -126,15 +128,24 @@ def plan(
             text = fill(line, f"<{BLANK}>") if grid and BLANK in line else line
             prompt = parse_prompt(text, {**known, **crowd})
             readable = True
-            if len(placed := layout(prompt, names)) > 1:
+            if len(people := people_of(prompt, names)) > 1:
                 if not found:
                     width, height = image_size(prompt, core.models, names, config)
                     aspect = width / height
-                found = {**placed, **found}
+                found = {
+                    **{name: _automatic(name, prompt, boxes, names) for name in people},
+                    **found,
+                }
     if not readable:
         return None
     people = [{"name": name, "box": box} for name, box in list(found.items())[:MOST_BOXES]]
     return json.dumps({"aspect": round(aspect, 3), "people": people})
+
+
+def _automatic(name: str, prompt: Prompt, boxes: Mapping[str, Box], names: Sequence[str]) -> Box:
+    """Return where somebody is who has no box, while others may have theirs."""
+    others = {other: box for other, box in boxes.items() if other != name}
+    return layout(with_boxes(prompt, others, names), names)[name]
 
 
 def boxes_around(found: FoundFaces, people: Sequence[str]) -> dict[str, Box]:

@@ -39,10 +39,12 @@ class LayoutPanel:
 
     # --- handlers -------------------------------------------------------------------------------
 
-    def refresh(self, text: str, grid_people: list[str], shape: str, session: str) -> Any:
+    def refresh(
+        self, text: str, grid_people: list[str], shape: str, regions: str, boxes: str, session: str
+    ) -> Any:
         """Return whom the canvas shows, see `layout.plan`; while that cannot be said, as it is."""
         try:
-            found = self._plan(text, grid_people, shape, session)
+            found = self._plan(text, grid_people, shape, session, regions, boxes)
         except CelebError:  # it is said when the button is pressed
             found = None
         return gr.skip() if found is None else found
@@ -64,12 +66,24 @@ class LayoutPanel:
             self.shared.uploads.discard(session, path)
         return {self.problem: "", self.boxes: json.dumps(boxes), self.regions: BOXES}
 
-    def _plan(self, text: str, grid_people: list[str], shape: str, session: str) -> str | None:
+    def _plan(
+        self,
+        text: str,
+        grid_people: list[str],
+        shape: str,
+        session: str,
+        regions: str = AUTOMATIC,
+        boxes: str = "",
+    ) -> str | None:
         core = self.shared.core
         models, known = core.models, self.shared.workspace(session).people()
-        form = Form(steps=models.steps, guidance_scale=models.guidance_scale, shape=shape)
+        form = Form(
+            steps=models.steps, guidance_scale=models.guidance_scale, shape=shape,
+            regions=regions, boxes=boxes,
+        )  # fmt: skip
         crowd = checks.texts(grid_people, "The grid of people", MAX_TEXT)
-        return plan(core, prompts(text), bool(crowd), known, form.config(models, 0))
+        config, drawn = form.config(models, 0), form.layout()
+        return plan(core, prompts(text), bool(crowd), known, config, drawn)
 
     # --- widgets --------------------------------------------------------------------------------
 
@@ -103,18 +117,19 @@ class LayoutPanel:
         session: gr.Textbox,
     ) -> None:
         """Wire it with what else of the tab says who is in the images, and how wide they are."""
-        written: list[Any] = [prompt, grid_people, shape]
+        written = [prompt, grid_people, shape]
+        widgets: list[Any] = [*written, self.regions, self.boxes]
         gr.on(
-            [prompt.change, grid_people.change, shape.change, people.change],
+            [widget.change for widget in (*widgets, people)],
             self.refresh,
-            [*written, session],
+            [*widgets, session],
             self.plan,
             js=PAUSE,
             queue=False,
             trigger_mode="always_last",
             **PRIVATE,
         )
-        shown = [self.plan, self.boxes, self.regions]
+        shown: list[Any] = [self.plan, self.boxes, self.regions]
         gr.on([widget.change for widget in shown], None, shown, None, js=SHOW)
         self.image.upload(
             self.from_image,

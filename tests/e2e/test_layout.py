@@ -96,7 +96,10 @@ def check_boxes(page: Page, **boxes: Box) -> None:
 def generate_and_find_ada(page: Page) -> float:
     """Generate an image; return where ada is in it, from 0, left, to 1."""
     page.locator("#compose-count input[type=number]").fill("1")
+    image = page.locator("#compose-gallery .thumbnail-item img")
+    before = image.get_attribute("src") if image.count() else ""
     page.locator("#compose-start").click()
+    expect(image).not_to_have_attribute("src", before)
     expect(page.locator("#compose-status")).to_contain_text("1 of 1 images · ")
     with page.expect_download() as download:
         page.locator("#compose-download").click()
