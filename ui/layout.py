@@ -138,8 +138,8 @@ def plan(
                 }
     if not readable:
         return None
-    people = [{"name": name, "box": box} for name, box in list(found.items())[:MOST_BOXES]]
-    return json.dumps({"aspect": round(aspect, 3), "people": people})
+    shown = [{"name": name, "box": box} for name, box in list(found.items())[:MOST_BOXES]]
+    return json.dumps({"aspect": round(aspect, 3), "people": shown})
 
 
 def _automatic(name: str, prompt: Prompt, boxes: Mapping[str, Box], names: Sequence[str]) -> Box:
