@@ -16,7 +16,6 @@ from ui.layout import (
     MOST_BOXES,
     OFF,
     boxes_around,
-    check_named,
     describe_regions,
     from_region_settings,
     parse_boxes,
@@ -73,13 +72,6 @@ def test_a_prompt_gets_the_boxes_of_its_people(basis):
     assert with_boxes(prompt, {"{}": LEFT}, basis.names, "<ada>").boxes == {"ada": LEFT}
     named = {"{}": LEFT, "ada": RIGHT}
     assert with_boxes(prompt, named, basis.names, "<ada>").boxes == {"ada": RIGHT}
-
-
-def test_a_box_of_nobody_is_named(basis):
-    prompts = [parse_prompt("<ada> at home", PEOPLE), parse_prompt("<bob> at home", PEOPLE)]
-    check_named({"ada": LEFT, "bob": LEFT, "{}": LEFT}, prompts, basis.names)
-    with pytest.raises(SettingsError, match="“eve”, who is in no prompt"):
-        check_named({"eve": LEFT}, prompts, basis.names)
 
 
 def shown(studio, *lines, grid=False, config=None, boxes=None):

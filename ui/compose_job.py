@@ -9,12 +9,12 @@ from typing import Any
 from celeb_core import CelebError, Identity, Prompt, SampleConfig, Studio, checks, parse_prompt
 from celeb_core.files import check_writable
 from celeb_core.prompt import MAX_TEXT, encode_negative, encode_prompt
-from celeb_core.regions import people_of
-from celeb_core.types import Box
+from celeb_core.regions import check_named, encode_regions, people_of
+from celeb_core.types import Box, RegionConfig
 from ui.form import Form, prompts, strengthened
 from ui.generation_job import GenerateJob, ImageRequest, with_seeds
 from ui.grid import Grid, fill
-from ui.layout import check_named, region_settings, with_boxes
+from ui.layout import region_settings, with_boxes
 from ui.progress import joined
 from ui.studio import Shared
 from ui.workspace import Workspace
@@ -67,8 +67,9 @@ def start_images(
     known = workspace.people()
     requests = image_requests(shared.core, lines, people, config, strength, known, boxes)
     if strict:
-        prompted = [request.prompt for request in requests]
-        check_named(boxes, prompted, shared.core.basis.names)
+        names = shared.core.basis.names
+        named = {name for each in requests for name in people_of(each.prompt, names)}
+        check_named(boxes, named)
     seeds = tuple(range(seed, seed + count))
     job = ComposeJob(
         owner=workspace.id,
@@ -106,7 +107,8 @@ def image_requests(
             label = [person.strip("<>")] if person else []
             try:
                 prompt = parse_prompt(fill(line, person), known)
-                encode_prompt(prompt, core.basis, core.models)
+                prompt = with_boxes(prompt, boxes, core.basis.names, person)
+                regions = check_regions(prompt, config, core)
             except CelebError as error:
                 if len(lines) > 1:
                     error.within(f"Prompt {number}")
@@ -115,13 +117,24 @@ def image_requests(
                 label += [f"{number}. {shortened(fill(line, '…') if person else line)}"]
             trained = {name: people[name] for name in prompt.identities}
             more: dict[str, Any] = {"strength": float(strength)}
-            prompt = with_boxes(prompt, boxes, core.basis.names, person)
-            several = len(people_of(prompt, core.basis.names)) > 1
-            if several:
-                more["regions"] = region_settings(config.regions, prompt)
-            own = config if several else replace(config, regions=None)
+            if len(people_of(prompt, core.basis.names)) > 1:
+                more["regions"] = region_settings(regions, prompt)
+            own = replace(config, regions=regions)
             requests.append(ImageRequest(prompt, own, joined(*label), more, trained))
     return requests
+
+
+def check_regions(prompt: Prompt, config: SampleConfig, core: Studio) -> RegionConfig | None:
+    """Check that a prompt can be generated; return its regions, None for fewer than two people.
+
+    Raises:
+        PromptError, BasisMismatch: It cannot.
+    """
+    encode_prompt(prompt, core.basis, core.models)
+    if config.regions is None or len(people_of(prompt, core.basis.names)) < 2:
+        return None
+    encode_regions(prompt, core.basis, core.models, config.regions)
+    return config.regions
 
 
 def check_number(prompts: int, people: int, count: int) -> None:

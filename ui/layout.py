@@ -79,21 +79,6 @@ def with_boxes(
     return replace(prompt, boxes={name: boxes[name] for name in people if name in boxes})
 
 
-def check_named(boxes: Mapping[str, Box], prompts: Sequence[Prompt], names: Sequence[str]) -> None:
-    """Check that all boxes are of people of the prompts.
-
-    Raises:
-        SettingsError: Somebody is in none of them.
-    """
-    people = {name for prompt in prompts for name in people_of(prompt, names)}
-    for name in boxes:
-        if name not in people and name != BLANK:
-            raise SettingsError(
-                f"There is a box for {checks.shown(name)}, who is in no prompt. Write the name as "
-                "in the prompt, or leave out the box."
-            )
-
-
 # --- what the page shows ------------------------------------------------------------------------
 
 

@@ -54,6 +54,13 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "prompt": {"type": value.line, "help": "<name> in it stands for a person of your library"},
     "--allow-pickle": {"action": "store_true", "help": "read pickles' tensors (and no code), too"},
     "--batch-size": {"type": value.whole(1, 1024), "help": "photos per step"},
+    "--box": {
+        "type": value.box,
+        "action": "append",
+        "default": [],
+        "metavar": "NAME=LEFT,TOP,RIGHT,BOTTOM",
+        "help": "where a person is, as shares of the image; may be given for each",
+    },
     "--cache": {
         "type": value.path,
         "check": value.check_may_be_folder,
@@ -141,6 +148,16 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     },
     "--preset": {"choices": types.PRESETS, "default": "best", "help": "kind of training"},
     "--quick": {"action": "store_true", "help": "no effect: the table is all that there is"},
+    "--region-strength": {
+        "type": value.real(0, 1),
+        "default": types.RegionConfig.strength,
+        "help": "1: nobody acts outside of their own region (default: %(default)s)",
+    },
+    "--regions": {
+        "action": argparse.BooleanOptionalAction,
+        "default": True,
+        "help": "keep each of several people in a region of their own",
+    },
     "--replace": {
         "action": "store_true",
         "help": "replace a person of that name, who goes to the page's bin, or a file",
@@ -189,12 +206,13 @@ TRAIN = ("--name", "--face", *TRAINING, *STUDIO, *PEOPLE)
 REFINE = ("--batch-size", "--steps of refinement", *STUDIO, "--out as a file")
 SAMPLING = ("--guidance-scale", "--negative-prompt", "--scheduler", "--fast-lora", "--steps")
 SAMPLE = ("--num-images", "--identities", *SAMPLING, *STUDIO, "--out")
+REGIONS = ("--box", "--regions", "--region-strength")
 EXPORT = ("--format", "--token", "--identities", *MODEL, *PEOPLE)
 IMPORT = ("--min-explained", "--name of a file", *MODEL, *PEOPLE)
 NAMES = ("--num-images", "--shard", "--steps", *STUDIO, "--out")
 COMMANDS: dict[str, tuple[Any, ...]] = {
     "train": (commands.train, "identities", "photos", *TRAIN),
-    "generate": (commands.generate, "images", "prompt", *SAMPLE),
+    "generate": (commands.generate, "images", "prompt", *REGIONS, *SAMPLE),
     "interpolate": (commands.interpolate_people, "images", "ends", "--template", *SAMPLE),
     "export": (commands.export, "embeddings", "person", *EXPORT),
     "import": (commands.import_file, "identities", "file", *IMPORT),
