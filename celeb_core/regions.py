@@ -145,7 +145,7 @@ def _encode_alone(
     written = f"<{name}>" if own else name
     text = replace_people(prompt.text, basis.names, lambda _: written)
     try:
-        return encode_prompt(Prompt(text, own), basis, models)
+        return encode_prompt(Prompt(text, own, strengths=prompt.strengths), basis, models)
     except PromptError as error:
         error.within(f"With {quote(written)} in everybody's place")
         raise

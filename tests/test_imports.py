@@ -15,12 +15,13 @@ CORE = Path(celeb_core.__file__).parent
 LAYERS = """types errors checks temporary_files files downloads
 formats.image_parts formats.image_file formats.tensor_file formats.checkpoint_file
 formats.embedding_file formats.calibration_file formats.saved_config
-precision text_encoder device face_packs face_orientation faces loading models safety basis mapper
-prompt identity library
+precision text_encoder device face_packs face_orientation faces loading models adapters safety
+basis mapper prompt person_positions identity library
 marks.xmp marks.content_credentials marks.invisible_mark marks.provenance
 textual_inversion augmentation denoising_loss name_regression regions sampling scoring
 training_run training_checkpoint training studio
-prepare.calibration prepare.refinement prepare.names prepare.self_check prepare.preparation
+prepare.calibration prepare.positions prepare.refinement prepare.names prepare.self_check
+prepare.preparation
 evaluation
 cli.doctor cli.option_values cli.program cli.outputs cli.commands cli.options""".split()
 PACKAGES = ["__init__", "__main__"]  # on top, as these; no module imports them

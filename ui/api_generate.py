@@ -9,10 +9,11 @@ from anyio.to_thread import run_sync
 
 from celeb_core import checks
 from celeb_core.errors import SettingsError
+from celeb_core.prompt import MAX_STRENGTH
 from ui.api_answers import Answer, describe_job
 from ui.api_caller import caller, find_job, finished
 from ui.compose_job import start_images
-from ui.form import MAX_STRENGTH, Form, chosen_seed
+from ui.form import Form, chosen_seed
 from ui.jobs import Job
 from ui.layout import AUTOMATIC, BOXES, OFF, parse_boxes
 from ui.mixtures import start_mixtures
@@ -44,6 +45,7 @@ class ImagesApi:
         strength: float = 1.0,
         regions: bool = True,
         boxes: dict[str, list[float]] | None = None,
+        rearrange: bool = True,
         wait: float = 60,
         session: str = "",
     ) -> Answer:
@@ -63,12 +65,15 @@ class ImagesApi:
             steps: Denoising steps; 0: the model's.
             guidance_scale: How literally the prompt is taken; null: the model's.
             scheduler: A name such as dpm++ or euler; empty: the model's own.
-            shape: Of the image; Automatic is wide for two or more people.
-            strength: 0 to 1.5: less or more of the person; 1: as trained.
+            shape: Of the image; Automatic is the wider, the more people there are.
+            strength: 0 to 1.5: less or more of the people; 1: as trained. Of one person alone:
+                <ada:0.7> in the prompt.
             regions: Of two or more people, each acts in a region of their own: left to right in
                 the order of the prompt, or where `boxes` says.
             boxes: Name -> [left, top, right, bottom], shares of the image from 0 to 1, as in
                 {"ada": [0.5, 0, 1, 1], "bob": [0, 0, 0.5, 1]}. Whoever has none is placed.
+            rearrange: Move what stands before a person behind them where the model knows people
+                near the beginning of a prompt only; the answer has the prompt that was used.
             wait: Seconds to wait for the images, 0 to 120.
             session: What start_session returned; not needed at home or with a login.
 
@@ -89,6 +94,7 @@ class ImagesApi:
             shape=shape,
             regions=(BOXES if placed else AUTOMATIC) if regions else OFF,
             boxes=placed,
+            rearrange=bool(rearrange),
         )
 
         def start() -> Job:

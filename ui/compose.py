@@ -10,7 +10,8 @@ import gradio as gr
 from gradio.blocks import Block
 
 from celeb_core import CelebError, checks
-from celeb_core.prompt import MAX_TEXT, hints
+from celeb_core.prompt import MAX_TEXT
+from celeb_core.studio import prompt_hints
 from ui.compose_job import PER_PROMPT, ComposeJob, start_images
 from ui.errors import explain, notice
 from ui.form import (
@@ -79,7 +80,7 @@ class ComposeTab:
             count: Images per prompt (and person).
             seed: Of the first image of each prompt; None or negative: a new one.
             new_seed: A new one, whatever `seed` says.
-            strength: Factor on the coefficients of the people.
+            strength: Of people who have none of their own in the prompt.
             embed_settings: Whether the files hold their settings.
             session: Of the browser.
             form: The fields of `Form`.
@@ -104,9 +105,9 @@ class ComposeTab:
 
     def _hint(self, requests: Sequence[ImageRequest]) -> str:
         """Say as HTML what may have been meant otherwise in prompts."""
-        names = self.box.celebrities
+        core = self.shared.core
         asked = {request.prompt.text: request.prompt for request in requests}.values()
-        lines = dict.fromkeys(hint for prompt in asked for hint in hints(prompt, names))
+        lines = dict.fromkeys(hint for prompt in asked for hint in prompt_hints(prompt, core))
         return notice(*list(lines)[:MAX_HINTS], kind="hint")
 
     def take_apart(self, text: str) -> Updates:

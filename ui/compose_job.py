@@ -10,6 +10,7 @@ from celeb_core import CelebError, Identity, Prompt, SampleConfig, Studio, check
 from celeb_core.files import check_writable
 from celeb_core.prompt import MAX_TEXT, encode_negative, encode_prompt
 from celeb_core.regions import check_named, encode_regions, people_of
+from celeb_core.studio import arranged
 from celeb_core.types import Box, RegionConfig
 from ui.form import Form, prompts, strengthened
 from ui.generation_job import GenerateJob, ImageRequest, with_seeds
@@ -50,7 +51,7 @@ def start_images(
         crowd: Each prompt is generated with each of these people.
         count: Images per prompt (and person).
         seed: Of the first image of each prompt.
-        strength: Factor on the coefficients of the people.
+        strength: Of people who have none of their own in the prompt.
         embed_settings: Whether the files hold their settings.
         strict: Whether a box of somebody who is in no prompt is an error; on the page it is of a
             prompt as it was a moment ago.
@@ -65,7 +66,9 @@ def start_images(
     check_writable(workspace.images)
     config, boxes = form.config(shared.core.models, seed), form.layout()
     known = workspace.people()
-    requests = image_requests(shared.core, lines, people, config, strength, known, boxes)
+    requests = image_requests(
+        shared.core, lines, people, config, strength, known, boxes, form.rearrange
+    )
     if strict:
         names = shared.core.basis.names
         named = {name for each in requests for name in people_of(each.prompt, names)}
@@ -91,14 +94,14 @@ def image_requests(
     strength: Any,
     people: Mapping[str, Identity],
     boxes: Mapping[str, Box],
+    rearrange: bool = True,
 ) -> list[ImageRequest]:
-    """Request one image of each prompt and person.
+    """Request one image of each prompt and person; see `arranged`.
 
     Raises:
         PromptError, BasisMismatch: A prompt cannot be generated; it says which.
     """
-    known = strengthened(people, strength)
-    nobody = Prompt("", {}, known)
+    nobody = Prompt("", {}, people)
     negative, _ = encode_negative(config.negative_prompt, nobody, core.basis, core.models)
     config = replace(config, negative_prompt=negative)
     requests = []
@@ -106,7 +109,8 @@ def image_requests(
         for number, line in enumerate(lines, 1):
             label = [person.strip("<>")] if person else []
             try:
-                prompt = parse_prompt(fill(line, person), known)
+                prompt = strengthened(parse_prompt(fill(line, person), people), strength)
+                prompt = arranged(prompt, core) if rearrange else prompt
                 prompt = with_boxes(prompt, boxes, core.basis.names, person)
                 regions = check_regions(prompt, config, core)
             except CelebError as error:

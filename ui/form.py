@@ -10,9 +10,9 @@ from typing import Any
 
 import gradio as gr
 
-from celeb_core import SCHEDULERS, CelebError, Identity, Models, RegionConfig, SampleConfig
+from celeb_core import SCHEDULERS, CelebError, Models, Prompt, RegionConfig, SampleConfig
 from celeb_core.checks import choice, number, shown, text
-from celeb_core.prompt import MAX_TEXT
+from celeb_core.prompt import MAX_STRENGTH, MAX_TEXT
 from celeb_core.sampling import MOST_STEPS, check_config
 from celeb_core.types import Box
 from ui.layout import AUTOMATIC, BOXES, MODES, OFF, from_region_settings, parse_boxes
@@ -20,14 +20,13 @@ from ui.parameters import MAX_CHARACTERS, parse_parameters
 from ui.widgets import Slider
 
 MAX_SEED = 2**32 - 1  # as in A1111, whose settings can be taken over
-MAX_STRENGTH = 1.5
 SHAPES: dict[str, tuple[float, float] | None] = {
     "Automatic": None,
     "Square": (1.0, 1.0),
     "Wide": (1.5, 1.0),
     "Tall": (1.0, 1.5),
 }
-"""Label -> width and height as multiples of the model's; None is wide for two or more people."""
+"""Label -> width and height as multiples of the model's; None is wider for several people."""
 KINDS: dict[str, Any] = {
     "prompt": str,
     "negative_prompt": str,
@@ -55,6 +54,7 @@ class Form:
     boxes: Any = ""  # name -> box, as JSON or not: see `parse_boxes`
     region_strength: float = RegionConfig.strength
     self_attention_share: float = RegionConfig.self_attention_share
+    rearrange: bool = True  # prompts whose people are later than the model knows them
 
     def config(self, models: Models, seed: int) -> SampleConfig:
         """Convert them for the core.
@@ -109,8 +109,8 @@ class Advanced:
         self.strength = Slider(
             0, MAX_STRENGTH, 1, step=0.05, label="Identity strength",
             elem_id="compose-strength",
-            info="1: the person as trained. Lower: nearer to the average person, and a little "
-            "nearer to the prompt. Higher: more of the person.",
+            info="1: the person as trained. Lower: nearer to the average person, and to the "
+            "prompt. Of one person alone: <ada:0.7> in the prompt.",
         )  # fmt: skip
         with gr.Row():
             self.steps = Slider(
@@ -124,7 +124,7 @@ class Advanced:
         with gr.Row():
             self.shape = gr.Dropdown(
                 list(SHAPES), value="Automatic", label="Shape", min_width=150,
-                info="Automatic: wide for two people.", elem_id="compose-shape",
+                info="Automatic: wider for several people.", elem_id="compose-shape",
             )  # fmt: skip
             self.scheduler = gr.Dropdown(
                 [("The model's own", ""), *((name, name) for name in SCHEDULERS)], value="",
@@ -144,6 +144,11 @@ class Advanced:
         self.fast = gr.Checkbox(
             False, label="Fast mode", elem_id="compose-fast",
             info="Half the steps: twice as fast, a little rougher.",
+        )  # fmt: skip
+        self.rearrange = gr.Checkbox(
+            True, label="People first", elem_id="compose-rearrange",
+            info="Where the model knows people near the beginning of a prompt only, what stands "
+            "before them is moved behind them. You are told how.",
         )  # fmt: skip
 
     def inputs(self) -> dict[str, Any]:
@@ -225,9 +230,9 @@ def chosen_seed(seed: Any, new: bool) -> int:
     return chosen
 
 
-def strengthened(people: Mapping[str, Identity], strength: Any) -> dict[str, Identity]:
-    """Return the people with their coefficients times the identity strength."""
-    factor = number(strength, "Identity strength", 0, MAX_STRENGTH, whole=False)
-    return {
-        name: replace(who, coefficients=who.coefficients * factor) for name, who in people.items()
-    }
+def strengthened(prompt: Prompt, strength: Any) -> Prompt:
+    """Return the prompt with that identity strength for everybody without one of their own."""
+    usual = float(number(strength, "Identity strength", 0, MAX_STRENGTH, whole=False))
+    return replace(
+        prompt, strengths={**dict.fromkeys(prompt.identities, usual), **prompt.strengths}
+    )

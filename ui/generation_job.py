@@ -23,7 +23,7 @@ from celeb_core import (
 )
 from celeb_core.faces import largest_face
 from celeb_core.marks.provenance import Marker
-from celeb_core.prompt import PORTRAIT, known_names
+from celeb_core.prompt import PORTRAIT, known_names, weighted_text
 from celeb_core.safety import REASON, is_blocked
 from celeb_core.sampling import decode_preview
 from ui.executor import Executor, Watch
@@ -266,9 +266,18 @@ def save_blocked(
     """Save a placeholder of an image that was blocked; nothing of the image is in it."""
     save_generated(placeholder, path, None, marker)
     scores = _as_dict(Scores((), None))
-    settings = {"prompt": request.prompt.text, **request.settings, "scores": scores}
+    settings = {**prompt_texts(request), **request.settings, "scores": scores}
     caption = " · ".join(filter(None, [request.label, REASON]))
     return SavedImage(path, caption, settings=settings, blocked=True)
+
+
+def prompt_texts(request: ImageRequest) -> dict[str, str]:
+    """Return the prompt with its people's own strengths; also as written if it was rearranged."""
+    usual, prompt = request.settings.get("strength", 1.0), request.prompt
+    texts = {"prompt": weighted_text(prompt, usual)}
+    if prompt.written:
+        texts["written"] = weighted_text(replace(prompt, text=prompt.written), usual)
+    return texts
 
 
 def image_settings(request: ImageRequest, image: Image.Image, core: Studio) -> dict[str, Any]:
@@ -276,7 +285,7 @@ def image_settings(request: ImageRequest, image: Image.Image, core: Studio) -> d
     config, models = request.config, core.models
     guidance = models.guidance_scale if config.guidance_scale is None else config.guidance_scale
     return {
-        "prompt": request.prompt.text,
+        **prompt_texts(request),
         "negative_prompt": config.negative_prompt,
         "seed": config.seed,
         "steps": models.steps if config.steps is None else config.steps,

@@ -17,6 +17,7 @@ from ui.widgets import Updates, facts, gallery, gallery_of
 MAX_EARLIER = 100  # earlier images that are shown
 LABELS = {
     "prompt": "Prompt",
+    "written": "As written",
     "negative_prompt": "Negative prompt",
     "seed": "Seed",
     "steps": "Steps",

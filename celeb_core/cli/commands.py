@@ -15,7 +15,7 @@ import torch
 from accelerate import PartialState
 from tqdm import tqdm
 
-from celeb_core import evaluation, face_packs, files, identity, sampling
+from celeb_core import adapters, evaluation, face_packs, files, identity, sampling
 from celeb_core.basis import find_basis, interpolate, save_basis
 from celeb_core.cli import outputs
 from celeb_core.cli.doctor import examine
@@ -29,10 +29,10 @@ from celeb_core.models import Models, load_models
 from celeb_core.prepare import names
 from celeb_core.prepare.preparation import prepare_model
 from celeb_core.prepare.refinement import RefineConfig, refine_initialisation
-from celeb_core.prompt import hints, parse_prompt
+from celeb_core.prompt import parse_prompt
 from celeb_core.regions import check_named, people_of
 from celeb_core.scoring import score_image
-from celeb_core.studio import Studio, calibration_path, load_studio
+from celeb_core.studio import Studio, arranged, calibration_path, load_studio, prompt_hints
 from celeb_core.textual_inversion import export_identity, import_identities, usage_notes
 from celeb_core.training import fit_identities, save_checkpoint
 from celeb_core.types import (
@@ -84,9 +84,10 @@ def generate(options: Namespace) -> None:
     """Generate images from a prompt."""
     studio, library, config = _sampling(options)
     prompt, count = parse_prompt(options.prompt, library), config.num_images
+    prompt = prompt if options.as_written else arranged(prompt, studio)
     prompt, config = _regions(options, prompt, config, studio.basis)
     marker = load_marker(options.identities / PRIVATE_FOLDER)
-    for hint in hints(prompt, studio.models.names):
+    for hint in prompt_hints(prompt, studio):
         logging.warning("hint: %s", hint)
     slug = re.sub(r"[^a-z0-9]+", "-", options.prompt.lower()).strip("-")[:60] or "image"
     with tqdm(desc="generating", unit="step") as bar:
@@ -333,9 +334,9 @@ def _sampling(options: Namespace) -> tuple[Studio, dict[str, Identity], SampleCo
     files.check_writable(options.out)
     studio = _studio(options, faces=False)
     if options.fast_lora:
-        sampling.add_fast_lora(studio.models, options.fast_lora)
+        adapters.add_fast_lora(studio.models, options.fast_lora)
     fields = "num_images seed steps guidance_scale negative_prompt scheduler".split()
-    usual = sampling.FAST if options.fast_lora else SampleConfig()
+    usual = adapters.FAST if options.fast_lora else SampleConfig()
     return studio, _library(options, studio.basis), replace(usual, **_given(options, *fields))
 
 

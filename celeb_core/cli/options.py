@@ -53,6 +53,10 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     },
     "prompt": {"type": value.line, "help": "<name> in it stands for a person of your library"},
     "--allow-pickle": {"action": "store_true", "help": "read pickles' tensors (and no code), too"},
+    "--as-written": {
+        "action": "store_true",
+        "help": "do not move people to the beginning where the model knows them there only",
+    },
     "--batch-size": {"type": value.whole(1, 1024), "help": "photos per step"},
     "--box": {
         "type": value.box,
@@ -212,7 +216,7 @@ IMPORT = ("--min-explained", "--name of a file", *MODEL, *PEOPLE)
 NAMES = ("--num-images", "--shard", "--steps", *STUDIO, "--out")
 COMMANDS: dict[str, tuple[Any, ...]] = {
     "train": (commands.train, "identities", "photos", *TRAIN),
-    "generate": (commands.generate, "images", "prompt", *REGIONS, *SAMPLE),
+    "generate": (commands.generate, "images", "prompt", "--as-written", *REGIONS, *SAMPLE),
     "interpolate": (commands.interpolate_people, "images", "ends", "--template", *SAMPLE),
     "export": (commands.export, "embeddings", "person", *EXPORT),
     "import": (commands.import_file, "identities", "file", *IMPORT),
