@@ -101,6 +101,12 @@ def test_the_canvas_shows_celebrities_and_the_people_of_several_prompts(studio):
     assert list(people) == ["{}", "bob"]
 
 
+def test_the_canvas_knows_the_strengths_of_the_prompt(studio):
+    text = f"<ada:0.7> and <bob> with {studio.basis.names[0]}"
+    found = json.loads(plan(studio, [text], False, PEOPLE, SampleConfig(), {}))
+    assert [person["strength"] for person in found["people"]] == [0.7, 1.0, None]
+
+
 def test_the_canvas_stays_as_it_is_while_a_name_is_being_written(studio):
     assert shown(studio, "<ada> and <bo") is None
     assert shown(studio, "<ada> and <nobody>") is None

@@ -4,6 +4,7 @@
 () => {
   const FIELD = "#compose-boxes :is(textarea, input)";
   const MODE = '#compose-regions input[value="boxes"]';
+  const PROMPT = "#compose-prompt textarea";
   const STEP = 0.02, DRAG = 4; // of a key, as a share; pixels from which on a press is a drag
   // White letters are readable on each; borders differ, too.
   const COLOURS = ["#1d4ed8", "#b45309", "#047857", "#be185d", "#6d28d9", "#0e7490", "#854d0e", "#475569"];
@@ -12,6 +13,8 @@
   const HELP =
     "Drag a box to move it, its corners to resize it; press a name and drag to draw that box anew; " +
     "double-click puts it back. By keyboard: arrow keys move, with Shift they resize, Delete puts it back.";
+  const STRENGTHS =
+    "Identity strength of each: less is nearer to the scene of the prompt, more is nearer to the person. It is written into the prompt, as in <ada:0.7>.";
   // The page puts the element away with its tab; this stays.
   const state = { people: [], aspect: 1.5, boxes: {}, mode: "automatic", chosen: "", armed: "" };
   const sent = []; // texts on their way through the hidden field
@@ -35,6 +38,13 @@
     return made;
   };
 
+  const write = (field, text) => {
+    // Through the browser's own setter, so that the widget notices.
+    const proto = Object.getPrototypeOf(field);
+    Object.getOwnPropertyDescriptor(proto, "value").set.call(field, text);
+    field.dispatchEvent(new Event("input", { bubbles: true }));
+  };
+
   const send = () => {
     const named = state.people.map(({ name }) => name).filter((name) => state.boxes[name]);
     const rounded = (box) => box.map((share) => Math.round(share * 1000) / 1000);
@@ -45,10 +55,16 @@
     sent.push(text);
     clearTimeout(send.late);
     send.late = setTimeout(() => sent.splice(0), 3000); // what has not come back by now will not
-    // Through the browser's own setter, so that the widget notices.
-    const proto = Object.getPrototypeOf(field);
-    Object.getOwnPropertyDescriptor(proto, "value").set.call(field, text);
-    field.dispatchEvent(new Event("input", { bubbles: true }));
+    write(field, text);
+  };
+
+  // Strengths are in the prompt, as in <ada:0.7>.
+  const strengthen = (name, strength) => {
+    const field = document.querySelector(PROMPT);
+    const escaped = name.replace(/[.*+?^${}()|[\]\\]/g, "\\$&");
+    const written = new RegExp(`<\\s*(${escaped})\\s*(?::\\s*[\\d.]+\\s*)?>`, "gi");
+    const put = (_, as) => (strength === 1 ? `<${as}>` : `<${as}:${strength}>`);
+    if (field) write(field, field.value.replace(written, put));
   };
 
   const put = (name, box) => {
@@ -86,7 +102,9 @@
       this.said.setAttribute("aria-live", "polite");
       const help = make("p", "layout-help", HELP);
       help.id = "compose-layout-help";
-      this.replaceChildren(this.empty, this.names, this.canvas, this.said, help);
+      this.strengths = make("div", "layout-strengths");
+      const parts = [this.names, this.canvas, this.said, help, this.strengths];
+      this.replaceChildren(this.empty, ...parts);
       for (const type of ["pointerdown", "pointermove", "pointerup", "pointercancel"])
         this.canvas.addEventListener(type, (event) => this[type](event));
       this.canvas.addEventListener("dblclick", (event) => this.reset(event));
@@ -106,6 +124,7 @@
       const some = state.people.length > 0, off = state.mode === "off";
       this.empty.hidden = some || off;
       for (const part of [...this.children].slice(1)) part.hidden = off || !some;
+      this.strengths.hidden = !state.people.some(({ strength }) => strength != null);
       this.canvas.style.setProperty("--aspect", state.aspect);
       const names = state.people.map(({ name }) => name);
       if (JSON.stringify(names) !== this.built) this.build(names);
@@ -125,6 +144,28 @@
         show();
       });
       this.names.replaceChildren(...names.map((name, index) => this.name(name, index)), again);
+      const rows = names.map((name, index) => this.strength(name, index));
+      this.strengths.replaceChildren(...rows, make("p", "layout-help", STRENGTHS));
+    }
+
+    strength(name, index) {
+      const row = make("label", "layout-strength"), slider = make("input", "");
+      row.style.setProperty("--colour", COLOURS[index % COLOURS.length]);
+      const text = make("span", "");
+      text.append(make("i", "", `${index + 1}`), make("bdi", "", name));
+      slider.setAttribute("aria-label", `Strength of ${name}`);
+      Object.assign(slider, { type: "range", min: 0, max: 1.5, step: 0.05 });
+      const number = make("output", "");
+      slider.addEventListener("input", () => {
+        this.sliding = true;
+        number.textContent = slider.value;
+      });
+      slider.addEventListener("change", () => {
+        this.sliding = false;
+        strengthen(name, Number(slider.value));
+      });
+      row.append(text, slider, number);
+      return row;
     }
 
     name(name, index) {
@@ -170,6 +211,11 @@
       element.setAttribute("aria-label", `${person.name}, ${this.words(box)}`);
       this.names.children[index].setAttribute("aria-pressed", state.armed === person.name);
       this.canvas.classList.toggle("armed", Boolean(state.armed));
+      const row = this.strengths.children[index], slider = row.querySelector("input");
+      row.hidden = person.strength == null;
+      if (this.sliding) return;
+      slider.value = person.strength ?? 1;
+      row.querySelector("output").textContent = slider.value;
     }
 
     words([left, top, right, bottom]) {

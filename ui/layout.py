@@ -103,16 +103,19 @@ def plan(
         boxes: That are drawn: whoever has none gives way.
 
     Returns:
-        {"aspect": width / height, "people": [{"name", "box"}, ...]}, or None while no prompt can
-        be read, as when a name is being typed.
+        {"aspect": width / height, "people": [{"name", "box", "strength"}, ...]}, or None while no
+        prompt can be read, as when a name is being typed. Celebrities have no strength.
     """
     names, found, aspect, readable = core.basis.names, dict[str, Box](), 1.5, not lines
+    strengths = dict[str, float]()
     crowd = {BLANK: torch.empty(0)} if grid else {}
     for line in lines[:MOST_LINES]:
         with suppress(CelebError):
             text = fill(line, f"<{BLANK}>") if grid and BLANK in line else line
             prompt = parse_prompt(text, {**known, **crowd})
             readable = True
+            own = {name: 1.0 for name in prompt.identities if name != BLANK}
+            strengths = {**own, **prompt.strengths, **strengths}
             if len(people := people_of(prompt, names)) > 1:
                 if not found:
                     width, height = image_size(prompt, core.models, names, config)
@@ -123,7 +126,10 @@ def plan(
                 }
     if not readable:
         return None
-    shown = [{"name": name, "box": box} for name, box in list(found.items())[:MOST_BOXES]]
+    shown = [
+        {"name": name, "box": box, "strength": strengths.get(name)}
+        for name, box in list(found.items())[:MOST_BOXES]
+    ]
     return json.dumps({"aspect": round(aspect, 3), "people": shown})
 
 

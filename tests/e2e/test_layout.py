@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
-from typing import TypeAlias
 
 import pytest
 from playwright.sync_api import Page, expect
 
 from celeb_core import find_face, load_face_model, load_photo
-from e2e.harness import ROOT, TOONVILLE, choose_file
+from e2e.harness import ROOT, TOONVILLE, Box, Points, add_samples, by_mouse, draw
 
 pytestmark = [pytest.mark.e2e, pytest.mark.toonville]
 
-Box: TypeAlias = tuple[float, float, float, float]
-Points: TypeAlias = Sequence[tuple[float, float]]
 LEFT, RIGHT = (0.03, 0.04, 0.47, 0.96), (0.53, 0.04, 0.97, 0.96)
 
 
@@ -30,6 +26,8 @@ def test_people_are_where_their_boxes_are(browser):
     expect(page.locator(".layout-empty")).to_be_visible()
     page.locator("#compose-prompt textarea").fill("a photo of <ada> and <bob>")
     expect(page.locator(".layout-box")).to_have_count(2)
+    page.get_by_role("button", name="Advanced").last.click()
+    page.get_by_label("Fast mode").check()
     draw(page, "ada", RIGHT, by_mouse)
     draw(page, "bob", LEFT, by_mouse)
     check_boxes(page, ada=RIGHT, bob=LEFT)
@@ -40,37 +38,13 @@ def test_people_are_where_their_boxes_are(browser):
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
     check_boxes(page, ada=LEFT, bob=RIGHT)
     assert generate_and_find_ada(page) < 0.5
+    page.get_by_label("Strength of bob").fill("0.9")
+    expect(page.locator("#compose-prompt textarea")).to_have_value("a photo of <ada> and <bob:0.9>")
     change_by_keyboard(page)
     page.locator("#compose-gallery .thumbnail-item").click()
     expect(page.locator("#compose-facts")).to_contain_text("boxes of ada, bob")
     page.locator("#compose-reuse").click()
     check_boxes(page, ada=LEFT, bob=RIGHT)
-
-
-def add_samples(page: Page) -> None:
-    page.get_by_role("tab", name="Library").click()
-    for name in ("ada", "bob"):
-        choose_file(page, "#library-import", ROOT / "identities" / f"{name}.sample.safetensors")
-        expect(page.locator("#library-people")).to_contain_text(name)
-
-
-def draw(page: Page, name: str, box: Box, drag: Callable[[Page, Points], None]) -> None:
-    page.locator(".layout-name", has_text=name).click()
-    canvas = page.locator(".layout-canvas")
-    canvas.scroll_into_view_if_needed()
-    area = canvas.bounding_box()
-    corners = (box[:2], ((box[0] + box[2]) / 2, 0.5), box[2:])
-    drag(
-        page, [(area["x"] + x * area["width"], area["y"] + y * area["height"]) for x, y in corners]
-    )
-
-
-def by_mouse(page: Page, points: Points) -> None:
-    page.mouse.move(*points[0])
-    page.mouse.down()
-    for point in points[1:]:
-        page.mouse.move(*point)
-    page.mouse.up()
 
 
 def by_touch(page: Page, points: Points) -> None:
