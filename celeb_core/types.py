@@ -314,7 +314,7 @@ class RegionConfig:
 
     strength: float = 1.0  # 0: as without regions; 1: nobody acts outside of their own region
     # Share of the steps, from the first, in which regions do not attend to one another.
-    self_attention_share: float = 0.3
+    self_attention_share: float = 0.5
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,9 @@ from celeb_core.regions import check_named, encode_regions, people_of
 from celeb_core.studio import arranged
 from celeb_core.types import Box, RegionConfig
 from ui.form import Form, prompts, strengthened
-from ui.generation_job import GenerateJob, ImageRequest, with_seeds
+from ui.generation_job import GenerateJob
 from ui.grid import Grid, fill
+from ui.image_requests import ImageRequest, with_attempts, with_seeds
 from ui.layout import region_settings, with_boxes
 from ui.progress import joined
 from ui.studio import Shared
@@ -22,6 +23,7 @@ from ui.workspace import Workspace
 
 PER_PROMPT = 16
 MAX_IMAGES = 100  # at once
+MAX_ATTEMPTS = 8  # at an image of several people
 
 
 class ComposeJob(GenerateJob):
@@ -40,6 +42,7 @@ def start_images(
     strength: Any = 1.0,
     embed_settings: bool = True,
     strict: bool = False,
+    attempts: Any = 1,
 ) -> ComposeJob:
     """Queue the images of all prompts.
 
@@ -55,6 +58,7 @@ def start_images(
         embed_settings: Whether the files hold their settings.
         strict: Whether a box of somebody who is in no prompt is an error; on the page it is of a
             prompt as it was a moment ago.
+        attempts: At most, at each image of several people, until everybody is right.
 
     Raises:
         CelebError: A prompt, a person or a value is wrong, or the folder cannot be written.
@@ -62,6 +66,7 @@ def start_images(
     lines = prompts(text)
     people = checks.texts(crowd, "The grid of people", MAX_TEXT)
     count = checks.number(count, "Images per prompt", 1, PER_PROMPT)
+    attempts = checks.number(attempts, "Attempts", 1, MAX_ATTEMPTS)
     check_number(len(lines), len(people), count)
     check_writable(workspace.images)
     config, boxes = form.config(shared.core.models, seed), form.layout()
@@ -73,6 +78,8 @@ def start_images(
         names = shared.core.basis.names
         named = {name for each in requests for name in people_of(each.prompt, names)}
         check_named(boxes, named)
+    requests = with_attempts(requests, attempts, shared.core.models.names)
+    check_attempts(requests, count)
     seeds = tuple(range(seed, seed + count))
     job = ComposeJob(
         owner=workspace.id,
@@ -155,6 +162,20 @@ def check_number(prompts: int, people: int, count: int) -> None:
         raise CelebError(
             f"{what} with {count} images each are {total} images; {MAX_IMAGES} are generated at "
             "once. Take fewer images per prompt."
+        )
+
+
+def check_attempts(requests: Sequence[ImageRequest], count: int) -> None:
+    """Check the number of images, all attempts at each included.
+
+    Raises:
+        CelebError: They are too many.
+    """
+    total = count * sum(request.attempts for request in requests)
+    if total > MAX_IMAGES:
+        raise CelebError(
+            f"{count * len(requests)} images are up to {total} with all attempts; {MAX_IMAGES} are "
+            "generated at once. Take fewer images per prompt, or fewer attempts."
         )
 
 
