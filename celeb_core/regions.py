@@ -9,7 +9,7 @@ Self-attention: in the early steps, which decide the layout, regions do not atte
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -76,6 +76,20 @@ def check_boxes(boxes: Mapping[str, Box]) -> None:
             raise SettingsError(
                 f"{label} is {shown(box)}: left, top, right, bottom. Right must be greater than "
                 "left, and bottom greater than top."
+            )
+
+
+def check_named(boxes: Collection[str], people: Collection[str]) -> None:
+    """Check that everybody who has a box is among the people of a prompt.
+
+    Raises:
+        SettingsError: Somebody is not.
+    """
+    for name in boxes:
+        if name not in people:
+            raise SettingsError(
+                f"There is a box for {shown(name)}, who is in no prompt. Write the name as in the "
+                "prompt, or leave out the box."
             )
 
 
