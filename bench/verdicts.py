@@ -33,7 +33,7 @@ from torch.nn import functional
 from celeb_core.basis import mix
 from celeb_core.cli.option_values import whole
 from celeb_core.errors import CelebError, FeatureMissing
-from celeb_core.evaluation import EvaluationSet, load_evaluation_set
+from celeb_core.evaluation.data import EvaluationSet, load_evaluation_set
 from celeb_core.prompt import PORTRAIT, parse_prompt
 from celeb_core.sampling import generate_each
 from celeb_core.studio import Studio, load_studio

@@ -33,14 +33,15 @@ UNSEEN = re.compile(
 )
 NESTED = re.compile(r"<{1,4}([^<>]*)>{1,4}")
 
-WEIGHT = re.compile(r"\s*:\s*[-+]?[\d.]+\s*$")
+WEIGHT = re.compile(r"\s*:\s*([-+]?(?:\d+\.?\d*|\.\d+))\s*$")
+MAX_STRENGTH = 1.5
 NETWORK = re.compile(r"\s*(lora|lyco|locon|hypernet|embedding)\s*:", re.IGNORECASE)
 OPEN = re.compile(r"<([^\W\d_][\w-]*)")
 CLOSE = re.compile(r"(?<![\w-])([\w-]*[^\W\d_])>")
 SYNTAX = {
     re.compile(r"\([^()]*:\s*[-+]?[\d.]+\s*\)|\(\(|\[[^\[\]]+\]"): "Weights as in (word:1.3), "
-    "((word)) or [word] have no effect here, they are read as text. Write only the word; the "
-    "identity strength is what makes a person more or less of themselves.",
+    "((word)) or [word] have no effect here, they are read as text. Write only the word; <ada:0.7> "
+    "makes a person less of themselves, and nearer to the prompt.",
     re.compile(r"\bBREAK\b|[^A-Z] AND |\|"): "BREAK, AND and | do not divide a prompt here, "
     "they are read as text. Write one sentence about all people instead.",
     re.compile(r"\bNegative prompt:|\bSteps: \d"): "“Negative prompt:”, “Steps:” and the like are "
@@ -61,28 +62,53 @@ def readable(text: str) -> str:
 
 
 def placeholders(text: str) -> list[str]:
-    """Return the names between < and >, in order, each once."""
-    return list(dict.fromkeys(normal_name(name) for name in PLACEHOLDER.findall(readable(text))))
+    """Return the names between < and >, without strengths, in order, each once."""
+    return list(dict.fromkeys(split_strength(name)[0] for name in _names(readable(text))))
+
+
+def split_strength(written: str) -> tuple[str, float | None]:
+    """Take “ada:0.7”, as it stands between < and >, apart; None: no strength is written."""
+    name = normal_name(written)
+    found = WEIGHT.search(name)
+    return (name[: found.start()].rstrip(), float(found[1])) if found else (name, None)
+
+
+def weighted_text(prompt: Prompt, usual: float = 1.0) -> str:
+    """Return the text with the strengths that are not the usual one, as `parse_prompt` reads it."""
+
+    def put(found: re.Match[str]) -> str:
+        name = normal_name(found[1])
+        strength = prompt.strengths.get(name, 1.0)
+        return found[0] if strength == usual else f"<{name}:{strength:g}>"
+
+    return PLACEHOLDER.sub(put, prompt.text)
 
 
 def parse_prompt(text: str, people: Mapping[str, Identity | Tensor]) -> Prompt:
     """Bind the `<name>` placeholders of a text to people: identities, or token embeddings (k, d).
 
-    The prompt's text is `readable`, with the names as they are in `people`.
+    The prompt's text is `readable`, with the names as they are in `people`. What is written behind
+    a name, as in `<ada:0.7>`, is in the prompt's `strengths`; it holds wherever they are named.
 
     Raises:
         UnknownName: It carries the nearest known names.
         PromptTooLong: It has more than MAX_TEXT characters.
-        PromptUnreadable: It has a bracket or a placeholder that is no person's.
+        PromptUnreadable: It has a bracket or a placeholder that is no person's, or a strength that
+            is none.
     """
     if len(text) > MAX_TEXT:
         overflow = text[MAX_TEXT : 2 * MAX_TEXT]
         raise PromptTooLong(len(text), MAX_TEXT, overflow, "characters")
-    used = {}
+    used, strengths = {}, dict[str, float]()
 
     def bind(found: re.Match[str]) -> str:
-        name = _find(found[1], people)
+        name, strength = _find(found[1], people)
         used[name] = people[name]
+        if strength is not None and strengths.setdefault(name, strength) != strength:
+            raise PromptUnreadable(
+                f"<{quote(name)}> has two strengths, {strengths[name]:g} and {strength:g}. "
+                "A person has one in a prompt: write it once."
+            )
         return f"<{name}>"
 
     quoted = QUOTED.sub(lambda q: f"<{q[1]}>" if _alike(q[1], people) else q[0], readable(text))
@@ -94,7 +120,7 @@ def parse_prompt(text: str, people: Mapping[str, Identity | Tensor]) -> Prompt:
             raise PromptUnreadable(
                 f"“{there}” has no {lacking}. Write <{name}> for a person, or leave out {other}."
             )
-    return Prompt(bound, used, people)
+    return Prompt(bound, used, people, strengths=strengths)
 
 
 def _alike(name: str, people: Collection[str]) -> list[str]:
@@ -109,12 +135,20 @@ def _key(name: str) -> str:
     return " ".join(unicodedata.normalize("NFKC", name).casefold().split())
 
 
-def _find(name: str, people: Mapping[str, Identity | Tensor]) -> str:
-    """Return the name of the person that a placeholder means, or raise what is wrong with it."""
+def _names(text: str) -> list[str]:
+    """Return what stands between < and >."""
+    return [found[1] for found in PLACEHOLDER.finditer(text)]
+
+
+def _find(name: str, people: Mapping[str, Identity | Tensor]) -> tuple[str, float | None]:
+    """Return the person that a placeholder means, and the strength that it has for them.
+
+    Raises what is wrong with it.
+    """
     alike = _alike(name, people)
-    if len(alike) == 1:
-        return alike[0]
-    there, plain = f"<{quote(name)}>", WEIGHT.sub("", normal_name(name))
+    if len(alike) == 1:  # a name may look like one with a strength
+        return alike[0], None
+    there, (plain, strength) = f"<{quote(name)}>", split_strength(name)
     if not plain:
         raise PromptUnreadable(
             f"There is no name in “{there}”. Write one, as in <ada>, or remove it."
@@ -124,13 +158,16 @@ def _find(name: str, people: Mapping[str, Identity | Tensor]) -> str:
             f"“{there}” is no person, and {kind[1].lower()} files are not read in prompts here. "
             "Remove it; between < and > are people only, as in <ada>."
         )
-    if plain != normal_name(name) and _alike(plain, people):
+    if strength is not None and len(known := _alike(plain, people)) == 1:
+        if 0 <= strength <= MAX_STRENGTH:
+            return known[0], strength
         raise PromptUnreadable(
-            f"“{there}” has a weight, which people do not take. Write <{plain}>; the identity "
-            "strength is what makes a person more or less of themselves."
+            f"“{there}”: a person's strength is 0 to {MAX_STRENGTH:g}. 1 is the person as trained, "
+            f"less is nearer to the average person and to the prompt. Write <{quote(plain)}:0.7>."
         )
     if re.search(r"^!|[/=]", name):
         raise PromptUnreadable(f"“{there}” is markup, no person. Remove it.")
+    alike = alike or _alike(plain, people)
     key, folded = _key(plain), {_key(known): known for known in people}
     near = difflib.get_close_matches(key, list(folded), 3, 0.5)
     near = near or [known for known in folded if key.startswith(f"{known} ")][:3]
@@ -205,7 +242,7 @@ def encode_negative(
     """
     try:
         negative = parse_prompt(text, {**prompt.people, **prompt.identities})
-        return negative.text, encode_prompt(negative, basis, models)
+        return weighted_text(negative), encode_prompt(negative, basis, models)
     except PromptError as error:
         error.within("Negative prompt")
         raise
@@ -219,8 +256,22 @@ def encode_prompt(prompt: Prompt, basis: CelebBasis, models: Models) -> PromptEm
         BasisMismatch: An identity belongs to another basis.
     """
     embeddings = {
-        name: person_embeddings(person, basis, models) for name, person in prompt.identities.items()
+        name: strengthened(
+            person_embeddings(person, basis, models), prompt.strengths.get(name, 1.0), basis
+        )
+        for name, person in prompt.identities.items()
     }
     with torch.no_grad():
         encoded = encode_texts([prompt.text], [embeddings], basis.k, models.encoders)
     return encoded.map(lambda tensor: tensor.to(models.device))
+
+
+def strengthened(embeddings: Tensor, strength: float, basis: CelebBasis) -> Tensor:
+    """Return token embeddings (k, d) nearer to the mean celebrity's, or farther from them.
+
+    mean + strength * (embeddings - mean), which is the strength times the coefficients.
+    """
+    if strength == 1:
+        return embeddings
+    mean = basis.mean.to(embeddings)
+    return mean + strength * (embeddings - mean)

@@ -33,6 +33,7 @@ SCHEDULERS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
 """Name -> diffusers class and the options that are set on it."""
 
 MOST_STEPS = 1000  # as many timesteps as there are
+COLUMN, MAX_COLUMNS = 0.75, 4  # width of each of several people, over that of an image of one
 MAX_SIDE, MAX_GUIDANCE = 4096, 1000.0  # pixels; far beyond what gives an image
 
 
@@ -108,7 +109,7 @@ def generate_each(
             if on_step is not None:
                 on_step(len(images) * steps + (index + 1) * len(batch), len(prompts) * steps)
             if attention is not None:
-                attention.steps = index + 1
+                attention.after_step(index + 1)
             if on_latents is not None:
                 on_latents(pipe, state["latents"])
             if should_stop is not None and should_stop():
@@ -177,7 +178,7 @@ def image_size(
     multiples that VAE and UNet halve without remainder.
     """
     people = len(prompt.identities) + len(known_names(prompt.text, names))
-    width = config.width or models.width * (1.5 if people > 1 else 1.0)
+    width = config.width or models.width * max(1.0, COLUMN * min(people, MAX_COLUMNS))
     height = config.height or models.height
     unit = models.pipeline.vae_scale_factor * 2 ** (len(models.unet.config.down_block_types) - 1)
     return max(unit, round(width / unit) * unit), max(unit, round(height / unit) * unit)

@@ -103,6 +103,8 @@ class ClipScorer:
         if not any(name.startswith(prefix) for name in weights):
             tower = load_file(folder.parent / "text_encoder" / "model.safetensors")
             weights |= {prefix + name.removeprefix(prefix): value for name, value in tower.items()}
+        # Older transformers stored the positions 0, 1, 2, ..., too.
+        weights = {name: w for name, w in weights.items() if not name.endswith("position_ids")}
         self.model.load_state_dict(weights)  # in float32, whatever the file's dtype
         self.processor = CLIPImageProcessorPil.from_pretrained(folder, local_files_only=True)
         own = (folder / "tokenizer_config.json").is_file()

@@ -16,9 +16,11 @@ from celeb_core.faces import FaceModel, load_face_model
 from celeb_core.formats.calibration_file import load_calibration, read_calibration
 from celeb_core.loading import is_tiny_vae, resolve
 from celeb_core.models import Models, load_models, read_about
+from celeb_core.person_positions import position_hints, rearranged
+from celeb_core.prompt import hints
 from celeb_core.safety import SafetyChecker
 from celeb_core.scoring import Scorers, load_scorers
-from celeb_core.types import Calibration, CelebBasis, Framing
+from celeb_core.types import Calibration, CelebBasis, Framing, Prompt
 
 CALIBRATION = "calibration.safetensors"  # in a model's folder, or in a repository of the hub
 
@@ -99,6 +101,21 @@ def with_calibration(studio: Studio, calibration: Calibration) -> Studio:
         faces = replace(faces, framing=calibration.framing)
     scorers = replace(studio.scorers, faces=faces)
     return replace(studio, faces=faces, scorers=scorers, calibration=calibration)
+
+
+def arranged(prompt: Prompt, studio: Studio) -> Prompt:
+    """Return the prompt, `rearranged` where the model is known not to know its people so late."""
+    if studio.calibration is None or (limits := studio.calibration.person_positions) is None:
+        return prompt
+    return rearranged(prompt, limits, studio.models.encoders[0], studio.models.names)
+
+
+def prompt_hints(prompt: Prompt, studio: Studio) -> list[str]:
+    """Return all hints about a prompt: `position_hints`, where limits are known, and `hints`."""
+    names, found = studio.models.names or studio.basis.names, list[str]()
+    if studio.calibration and (limits := studio.calibration.person_positions):
+        found = position_hints(prompt, limits, studio.models.encoders[0], names)
+    return found + hints(prompt, names)
 
 
 def without_gpu(studio: Studio) -> Studio:

@@ -98,6 +98,23 @@ class Identity:
     settings: Mapping[str, str | int | float] = field(default_factory=dict)  # to reproduce it
 
 
+@dataclass(frozen=True)
+class PositionCurve:
+    """How much of the identity score is left where a person begins at a later token."""
+
+    positions: tuple[int, ...]  # of the person's first token, ascending; the start token is 0
+    kept: tuple[float, ...]  # share of the score at the first position; never increasing
+    limit: int | None  # the last position where enough is kept; None: no end was found
+
+
+@dataclass(frozen=True)
+class PersonPositions:
+    """Up to which tokens of a prompt a model knows people, as it was measured."""
+
+    first: PositionCurve  # of the first person of a prompt
+    later: PositionCurve  # of the second person of a pair
+
+
 @dataclass(frozen=True, eq=False)
 class Calibration:
     """The closed-form initialisation of a model, and the celebrities' faces as it generates them.
@@ -120,6 +137,7 @@ class Calibration:
     framing: Framing = Framing()  # of the generated portraits
     settings: Mapping[str, Any] = field(default_factory=dict)  # of TrainConfig, fit for the model
     report: Mapping[str, Any] = field(default_factory=dict)  # who made it, with what, how good
+    person_positions: PersonPositions | None = None  # None: not measured
     source: str = ""  # file or hub id that it was loaded from
 
 
@@ -149,6 +167,10 @@ class Prompt:
     # Where people are, as shares of width and height; a placeholder's or a celebrity's name -> box.
     # People without one are placed automatically. Without `SampleConfig.regions`: of no effect.
     boxes: Mapping[str, Box] = field(default_factory=dict)
+    # Identity strengths, name -> 0 to MAX_STRENGTH: the person between the mean celebrity (0) and
+    # as trained (1), or beyond. Identities without one have 1.
+    strengths: Mapping[str, float] = field(default_factory=dict)
+    written: str = ""  # the text as it was written, where `rearranged` changed it
 
 
 @dataclass(frozen=True)
@@ -292,7 +314,7 @@ class RegionConfig:
 
     strength: float = 1.0  # 0: as without regions; 1: nobody acts outside of their own region
     # Share of the steps, from the first, in which regions do not attend to one another.
-    self_attention_share: float = 0.3
+    self_attention_share: float = 0.5
 
 
 @dataclass(frozen=True)
@@ -304,7 +326,7 @@ class SampleConfig:
     steps: int | None = None
     guidance_scale: float | None = None
     negative_prompt: str = ""
-    width: int | None = None  # None: the model's width, times 1.5 for two or more people
+    width: int | None = None  # None: the model's, times .75 for each of two to four people
     height: int | None = None
     scheduler: str | None = None  # a key of `celeb_core.sampling.SCHEDULERS`
     batch_size: int = 4

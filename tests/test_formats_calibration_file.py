@@ -1,7 +1,8 @@
 from __future__ import annotations
 
+import json
 import math
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from celeb_core import load_calibration, save_calibration
 from celeb_core.errors import CalibrationUnusable
 from celeb_core.formats.calibration_file import CALIBRATED, read_calibration
 from celeb_core.mapper import build_mapper
-from celeb_core.types import Framing, MapperConfig
+from celeb_core.types import Framing, MapperConfig, PersonPositions, PositionCurve
 
 
 def test_file_round_trip_and_what_does_not_fit(calibration, tmp_path, caplog):
@@ -123,3 +124,23 @@ def test_celebrities_cost_half_a_kilobyte_each(calibration, tmp_path):
         save_calibration(replace(calibration, **known), tmp_path / "file")
         sizes.append((tmp_path / "file").stat().st_size)
     assert sizes[1] - sizes[0] < 5_500
+
+
+def test_positions_of_people_are_kept_and_checked(calibration, tmp_path):
+    curve = PositionCurve((1, 4, 9), (1.0, 0.8, 0.1), 4)
+    positions = PersonPositions(curve, replace(curve, limit=None))
+    path, fits = tmp_path / "file", (calibration.recogniser, calibration.basis_id)
+    save_calibration(replace(calibration, person_positions=positions), path)
+    assert read_calibration(path, *fits).person_positions == positions
+    good = asdict(positions)
+    for field, value in (
+        ("limit", "4"), ("limit", 4.5), ("positions", [1, 9, 4]), ("positions", [1, 4]),
+        ("kept", [1, 2, 0]), ("kept", ["1", "0", "0"]), ("kept", None), ("more", 1),
+    ):  # fmt: skip
+        wrong = {**good, "later": {**good["later"], field: value}}
+        rewritten(path, {}, person_positions=json.dumps(wrong))
+        with pytest.raises(CalibrationUnusable, match="file is no calibration to use"):
+            read_calibration(path, *fits)
+    rewritten(path, {}, person_positions="{}")
+    with pytest.raises(CalibrationUnusable):
+        read_calibration(path, *fits)

@@ -9,13 +9,15 @@ from conftest import celebrity_names, portrait
 
 from celeb_core import PRESETS, load_calibration, recipe, save_calibration
 from celeb_core.prepare import calibration as calibration_module
+from celeb_core.prepare import positions as positions_module
 from celeb_core.prepare import preparation as module
 from celeb_core.prepare import self_check as self_check_module
+from celeb_core.prepare.positions import cost
 from celeb_core.prepare.preparation import LEVELS, Level, planned_cost, prepare_model, spread
 from celeb_core.types import TrainConfig
 
 NAMES = tuple(celebrity_names()[:16])
-SMALL = Level(names=16, sampling_steps=1, stand_ins=2, search=False)
+SMALL = Level(names=16, sampling_steps=1, stand_ins=2, per_position=1, search=False)
 
 
 def short_recipe(preset, calibration):
@@ -34,6 +36,7 @@ def few(studio):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(calibration_module, "generate_each", generate_each)
         patch.setattr(self_check_module, "generate_each", generate_each)
+        patch.setattr(positions_module, "generate_each", generate_each)
         patch.setitem(LEVELS, "quick", SMALL)
         patch.setattr(calibration_module, "TEXT_MIXTURES", 100)
         patch.setattr(module, "recipe", short_recipe)
@@ -59,11 +62,13 @@ def test_a_model_is_prepared_and_trained_as_it_says(few, steps, tmp_path):
     assert set(report["held_out"]) < set(NAMES) and len(report["identity_over_by_name"]) == 2
     assert "result" in report["self_check"][-1]
     assert recipe("best", result).flat() == PRESETS["best"].changed(**result.settings).flat()
+    assert result.person_positions.first.positions[0] == 1
     path = tmp_path / "calibration.safetensors"
     save_calibration(result, path)
     loaded = load_calibration([path], studio.faces.id, studio.basis.id)
     assert loaded is not None
     assert (dict(loaded.settings), dict(loaded.report)) == (result.settings, report)
+    assert loaded.person_positions == result.person_positions
 
 
 def test_a_killed_preparation_goes_on(few, tmp_path):
@@ -111,10 +116,18 @@ def test_names_are_spread_over_the_list():
     assert spread("abcdef", 3) == ("a", "c", "e") and spread("ab", 3) == ("a", "b")
 
 
+def test_the_positions_of_people_take_a_tenth_of_the_quick_level(studio):
+    plan = Level(names=300, sampling_steps=8, stand_ins=1, per_position=2, search=False)
+    whole = replace(studio, basis=replace(studio.basis, names=("a",) * 300))
+    without = planned_cost(replace(plan, per_position=0), whole)
+    assert planned_cost(plan, whole) < 1.11 * without
+
+
 def test_the_cost_is_counted_in_latents(few):
     studio, _ = few
     config = TrainConfig()
     trial = 2 * (config.steps * config.batch_size * 3 + 4 * 2)
-    assert planned_cost(SMALL, studio) == 16 * 2 + trial + 2 * 6 * 350
+    positions = round(cost(1)) * 2
+    assert planned_cost(SMALL, studio) == 16 * 2 + trial + 2 * 6 * 350 + positions
     searched = planned_cost(replace(SMALL, search=True), studio)
     assert searched > 16 * 2 + 10 * trial

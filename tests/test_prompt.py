@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from conftest import celebrity_names
@@ -7,7 +9,7 @@ from conftest import celebrity_names
 from celeb_core import Identity, encode_prompt, parse_prompt, placeholders
 from celeb_core.basis import person_embeddings
 from celeb_core.errors import QUOTED, BasisMismatch, PromptError, PromptTooLong, UnknownName
-from celeb_core.prompt import MAX_TEXT, encode_negative, hints, known_names
+from celeb_core.prompt import MAX_TEXT, encode_negative, hints, known_names, weighted_text
 
 A, B = celebrity_names()[:2]
 
@@ -106,8 +108,10 @@ def test_brackets_without_a_name_are_text(text):
         ("a <LyCO: x :0.5>", "no person, and lyco files"),
         ("<hypernet:x:1>", "hypernet files"),
         ("<embedding:x>", "embedding files"),
-        ("<ada:1.2>", "Write <ada>; the identity strength"),
-        ("<Ada : .8>", "Write <Ada>; the identity strength"),
+        ("<ada:1.6>", "strength is 0 to 1.5"),
+        ("<Ada : -.8>", "Write <Ada:0.7>"),
+        ("<ada:0.5> and <ada:0.7>", "has two strengths, 0.5 and 0.7"),
+        ("<ann:0.5> and <Ann:.5>", "Did you mean <ANN> or <ann>?"),
         ("<>", "no name in “<>”. Write one, as in <ada>"),
         ("<  >", "no name"),
         ("<:1.2>", "no name"),
@@ -148,7 +152,7 @@ def test_what_has_no_effect_is_hinted_at():
 
     for weighted in ("(<ada>:1.2)", "((smiling)) <ada>", "[hat]", "(hat: -0.5 )"):
         (line,) = hinted(weighted)
-        assert "no effect" in line and "identity strength" in line
+        assert "no effect" in line and "<ada:0.7>" in line
     for divided in ("<ada> BREAK <Bob>", "<ada> AND <Bob>", "a hat | a tie"):
         assert "do not divide" in hinted(divided)[0]
     assert "Negative prompt" in hinted("a cat\nNegative prompt: dog")[0]
@@ -197,3 +201,45 @@ def test_known_names_in_a_text():
     assert known_names("he will dance", names) == []
     assert known_names("Willow, <Will>", names) == []
     assert known_names("a crowd", []) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "read", "strengths"),
+    [
+        ("<ada:0.7> and <Bob>", "<ada> and <Bob>", {"ada": 0.7}),
+        ("\uff1cADA : .5\uff1e and <ada> and <bob:1.5>", "<ada> and <ada> and <Bob>", None),
+        ("<ada> and <ada:1>, <ada:1.0>", "<ada> and <ada>, <ada>", {"ada": 1.0}),
+        ("<ada:0>", "<ada>", {"ada": 0.0}),
+        ("<Bob:2>", "<Bob:2>", {}),  # who is called that
+        ("<Bob:2:0.5>", "<Bob:2>", {"Bob:2": 0.5}),
+        ("&lt;mary ann:.25&gt;", "<mary ann>", {"mary ann": 0.25}),
+    ],
+)
+def test_a_person_may_have_a_strength(text, read, strengths):
+    prompt = parse_prompt(text, {**LIBRARY, "Bob:2": torch.zeros(1)})
+    strengths = {"ada": 0.5, "Bob": 1.5} if strengths is None else strengths
+    assert (prompt.text, prompt.strengths) == (read, strengths)
+    again = parse_prompt(weighted_text(prompt), {**LIBRARY, "Bob:2": torch.zeros(1)})
+    assert again.text == read
+    assert {n: s for n, s in again.strengths.items() if s != 1} == {
+        name: strength for name, strength in strengths.items() if strength != 1
+    }
+
+
+def test_a_strength_is_a_factor_on_the_coefficients(models, basis):
+    coefficients = torch.randn(basis.k, basis.p, generator=torch.Generator().manual_seed(0))
+    people = {name: Identity(name, coefficients, basis.id) for name in ("ada", "bob")}
+    halved = {name: Identity(name, coefficients * 0.5, basis.id) for name in ("ada", "bob")}
+
+    def states(text, known):
+        return encode_prompt(parse_prompt(text, known), basis, models).hidden_states
+
+    one = states("<ada> and <bob:0.5>", people)
+    mixed = {"ada": people["ada"], "bob": halved["bob"]}
+    assert torch.allclose(one, states("<ada> and <bob>", mixed), atol=1e-5)
+    assert torch.equal(states("<ada:1>", people), states("<ada>", people))
+    average = {"ada": basis.mean, "bob": basis.mean}
+    assert torch.equal(states("<ada:0> <bob:0>", people), states("<ada> <bob>", average))
+    prompt = replace(parse_prompt("<ada> and <bob>", people), strengths={"bob": 0.5})
+    assert torch.equal(encode_prompt(prompt, basis, models).hidden_states, one)
+    assert placeholders("<ada:0.7> and <bob> and <ada>") == ["ada", "bob"]

@@ -111,9 +111,9 @@ def test_stopping_returns_what_is_finished(prompt, models, basis):
     assert len(images) == 1 and len(steps) == 3
 
 
-def test_two_people_get_a_wider_canvas(ada, models):
+def test_several_people_get_a_wider_canvas(ada, models):
     def size(text, **config):
-        people = {"ada": ada, "bob": ada}
+        people = dict.fromkeys(("ada", "bob", "cy", "dan", "eve"), ada)
         prompt = parse_prompt(text, people)
         return image_size(prompt, models, celebrity_names(), SampleConfig(**config))
 
@@ -121,6 +121,8 @@ def test_two_people_get_a_wider_canvas(ada, models):
     assert size("<ada>") == size("<ada> and <ada>") == size(name) == (128, 128)
     assert size("<ada> and <bob>") == size(f"<ada> and {name}") == (192, 128)
     assert size(f"{name} next to {other}") == (192, 128)
+    assert size("<ada>, <bob> and <cy>") == (288, 128)
+    assert size("<ada>, <bob>, <cy>, <dan>") == size("<ada> <bob> <cy> <dan> <eve>") == (384, 128)
     assert size("<ada>", width=250, height=100) == (256, 96)
 
 

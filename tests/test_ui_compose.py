@@ -5,6 +5,7 @@ import io
 import json
 import re
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import gradio as gr
@@ -14,6 +15,7 @@ from ui_help import fill_library, finish, make_page, until
 
 from celeb_core import load_studio
 from celeb_core.marks.provenance import PARAMETERS, SETTINGS, Marker
+from celeb_core.types import PersonPositions, PositionCurve
 from ui.compose_job import MAX_IMAGES, ComposeJob
 from ui.form import from_settings
 from ui.gallery import AS_GENERATED, BEST, BY_IDENTITY, BY_PROMPT, NOTHING, arranged
@@ -420,6 +422,37 @@ def test_identity_strength_scales_the_person(page, library):
         assert first == Image.open(image.path).tobytes()
         assert read_settings(image.path)["strength"] == strength
     assert pixels[1.0] != pixels[0.5]
+    for text, usual, stored in (
+        ("a photo of <ada:0.5>", 1.0, "a photo of <ada:0.5>"),
+        ("a photo of <ada:.5>", 0.5, "a photo of <ada>"),
+        ("a photo of <ada:1>", 0.5, "a photo of <ada:1>"),
+    ):
+        (image,) = generate(page, text, strength=usual)
+        settings = read_settings(image.path)
+        assert (settings["prompt"], settings["strength"]) == (stored, usual)
+        same = 1.0 if ":1" in text else 0.5
+        assert Image.open(image.path).tobytes() == pixels[same]
+    problem, _ = start(page, "<ada:2>")
+    assert "strength is 0 to 1.5" in problem
+
+
+def test_late_people_are_moved_to_the_front(studio, calibration, people, tmp_path):
+    curve = PositionCurve((1, 9), (1.0, 0.1), 4)
+    limited = replace(calibration, person_positions=PersonPositions(curve, curve))
+    page = make_page(replace(studio, calibration=limited), tmp_path)
+    fill_library(page, people[:1])
+    written, used = "red, blue, green, <ada:0.5> smiling", "<ada:0.5> smiling, red, blue, green"
+    problem, _ = start(page, written)
+    assert "was rearranged" in problem and "smiling, red, blue, green" in problem
+    (image,) = finish(page.compose.results.job("")).images
+    settings = read_settings(image.path)
+    assert (settings["prompt"], settings["written"]) == (used, written)
+    problem, _ = start(page, written, rearrange=False)
+    assert "Write ada nearer to the beginning" in problem
+    (image,) = finish(page.compose.results.job("")).images
+    settings = read_settings(image.path)
+    assert settings["prompt"] == written and "written" not in settings
+    page.shared.runner.close()
 
 
 def test_the_shape_is_as_asked(page, library):

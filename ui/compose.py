@@ -10,7 +10,8 @@ import gradio as gr
 from gradio.blocks import Block
 
 from celeb_core import CelebError, checks
-from celeb_core.prompt import MAX_TEXT, hints
+from celeb_core.prompt import MAX_TEXT
+from celeb_core.studio import prompt_hints
 from ui.compose_job import MAX_ATTEMPTS, PER_PROMPT, ComposeJob, start_images
 from ui.errors import explain, notice
 from ui.form import (
@@ -27,6 +28,7 @@ from ui.history import History
 from ui.image_requests import ImageRequest
 from ui.images import read_settings
 from ui.insert import insert
+from ui.layout_panel import LayoutPanel
 from ui.mixtures import choices
 from ui.parameters import MAX_CHARACTERS, parse_parameters
 from ui.price import GENERATE, wire_images
@@ -57,6 +59,7 @@ class ComposeTab:
         self.results = Results(shared, ComposeJob, "compose", sortable=True)
         self.history = History(self.results)
         self.advanced = Advanced(shared.core.models)
+        self.layout = LayoutPanel(shared)
 
     # --- handlers -------------------------------------------------------------------------------
 
@@ -81,7 +84,7 @@ class ComposeTab:
             count: Images per prompt (and person).
             seed: Of the first image of each prompt; None or negative: a new one.
             new_seed: A new one, whatever `seed` says.
-            strength: Factor on the coefficients of the people.
+            strength: Of people who have none of their own in the prompt.
             embed_settings: Whether the files hold their settings.
             session: Of the browser.
             attempts: At most, at each image of several people.
@@ -108,9 +111,9 @@ class ComposeTab:
 
     def _hint(self, requests: Sequence[ImageRequest]) -> str:
         """Say as HTML what may have been meant otherwise in prompts."""
-        names = self.box.celebrities
+        core = self.shared.core
         asked = {request.prompt.text: request.prompt for request in requests}.values()
-        lines = dict.fromkeys(hint for prompt in asked for hint in hints(prompt, names))
+        lines = dict.fromkeys(hint for prompt in asked for hint in prompt_hints(prompt, core))
         return notice(*list(lines)[:MAX_HINTS], kind="hint")
 
     def take_apart(self, text: str) -> Updates:
@@ -192,6 +195,7 @@ class ComposeTab:
             info="For prompts of two or more people: an image in which somebody is missing, twice, "
             "swapped or blended is generated again with another seed, at most so often. 1: never.",
         )  # fmt: skip
+        self.layout.build()
         with gr.Accordion("Grid of people", open=False, elem_id="compose-grid"):
             self.grid_people = gr.Dropdown(
                 [], value=[], multiselect=True, label="People, one after the other",
@@ -224,6 +228,8 @@ class ComposeTab:
             "steps": form.steps, "guidance": form.guidance_scale, "strength": form.strength,
             "scheduler": form.scheduler, "shape": form.shape,
             "grid_people": self.grid_people, "fast": form.fast, "new_seed": self.new_seed,
+            "region_strength": form.region_strength,
+            "self_attention_share": form.self_attention_share, **self.layout.inputs(),
         }  # fmt: skip
         filled = [self.problem, *self.fields.values()]
         picked = [self.history.picked, session]
@@ -235,8 +241,9 @@ class ComposeTab:
             "text": prompt, "grid_people": self.grid_people, "count": self.count,
             "seed": self.seed, "new_seed": self.new_seed, "strength": form.strength,
             "embed_settings": self.embed_settings, "attempts": self.attempts, "session": session,
-            **form.inputs(),
+            **form.inputs(), **self.layout.inputs(),
         }  # fmt: skip
+        self.layout.wire(prompt, self.grid_people, form.shape, self.box.people, session)
         start: dict[str, Any] = {
             "fn": self.start,
             "inputs_kwargs": inputs,

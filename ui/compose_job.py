@@ -9,10 +9,14 @@ from typing import Any
 from celeb_core import CelebError, Identity, Prompt, SampleConfig, Studio, checks, parse_prompt
 from celeb_core.files import check_writable
 from celeb_core.prompt import MAX_TEXT, encode_negative, encode_prompt
+from celeb_core.regions import check_named, encode_regions, people_of
+from celeb_core.studio import arranged
+from celeb_core.types import Box, RegionConfig
 from ui.form import Form, prompts, strengthened
 from ui.generation_job import GenerateJob
 from ui.grid import Grid, fill
 from ui.image_requests import ImageRequest, with_attempts, with_seeds
+from ui.layout import region_settings, with_boxes
 from ui.progress import joined
 from ui.studio import Shared
 from ui.workspace import Workspace
@@ -37,6 +41,7 @@ def start_images(
     seed: int,
     strength: Any = 1.0,
     embed_settings: bool = True,
+    strict: bool = False,
     attempts: Any = 1,
 ) -> ComposeJob:
     """Queue the images of all prompts.
@@ -49,8 +54,10 @@ def start_images(
         crowd: Each prompt is generated with each of these people.
         count: Images per prompt (and person).
         seed: Of the first image of each prompt.
-        strength: Factor on the coefficients of the people.
+        strength: Of people who have none of their own in the prompt.
         embed_settings: Whether the files hold their settings.
+        strict: Whether a box of somebody who is in no prompt is an error; on the page it is of a
+            prompt as it was a moment ago.
         attempts: At most, at each image of several people, until everybody is right.
 
     Raises:
@@ -62,9 +69,15 @@ def start_images(
     attempts = checks.number(attempts, "Attempts", 1, MAX_ATTEMPTS)
     check_number(len(lines), len(people), count)
     check_writable(workspace.images)
-    config = form.config(shared.core.models, seed)
+    config, boxes = form.config(shared.core.models, seed), form.layout()
     known = workspace.people()
-    requests = image_requests(shared.core, lines, people, config, strength, known)
+    requests = image_requests(
+        shared.core, lines, people, config, strength, known, boxes, form.rearrange
+    )
+    if strict:
+        names = shared.core.basis.names
+        named = {name for each in requests for name in people_of(each.prompt, names)}
+        check_named(boxes, named)
     requests = with_attempts(requests, attempts, shared.core.models.names)
     check_attempts(requests, count)
     seeds = tuple(range(seed, seed + count))
@@ -87,14 +100,15 @@ def image_requests(
     config: SampleConfig,
     strength: Any,
     people: Mapping[str, Identity],
+    boxes: Mapping[str, Box],
+    rearrange: bool = True,
 ) -> list[ImageRequest]:
-    """Request one image of each prompt and person.
+    """Request one image of each prompt and person; see `arranged`.
 
     Raises:
         PromptError, BasisMismatch: A prompt cannot be generated; it says which.
     """
-    known = strengthened(people, strength)
-    nobody = Prompt("", {}, known)
+    nobody = Prompt("", {}, people)
     negative, _ = encode_negative(config.negative_prompt, nobody, core.basis, core.models)
     config = replace(config, negative_prompt=negative)
     requests = []
@@ -102,8 +116,10 @@ def image_requests(
         for number, line in enumerate(lines, 1):
             label = [person.strip("<>")] if person else []
             try:
-                prompt = parse_prompt(fill(line, person), known)
-                encode_prompt(prompt, core.basis, core.models)
+                prompt = strengthened(parse_prompt(fill(line, person), people), strength)
+                prompt = arranged(prompt, core) if rearrange else prompt
+                prompt = with_boxes(prompt, boxes, core.basis.names, person)
+                regions = check_regions(prompt, config, core)
             except CelebError as error:
                 if len(lines) > 1:
                     error.within(f"Prompt {number}")
@@ -111,9 +127,25 @@ def image_requests(
             if len(lines) > 1:
                 label += [f"{number}. {shortened(fill(line, '…') if person else line)}"]
             trained = {name: people[name] for name in prompt.identities}
-            more = {"strength": float(strength)}
-            requests.append(ImageRequest(prompt, config, joined(*label), more, trained))
+            more: dict[str, Any] = {"strength": float(strength)}
+            if len(people_of(prompt, core.basis.names)) > 1:
+                more["regions"] = region_settings(regions, prompt)
+            own = replace(config, regions=regions)
+            requests.append(ImageRequest(prompt, own, joined(*label), more, trained))
     return requests
+
+
+def check_regions(prompt: Prompt, config: SampleConfig, core: Studio) -> RegionConfig | None:
+    """Check that a prompt can be generated; return its regions, None for fewer than two people.
+
+    Raises:
+        PromptError, BasisMismatch: It cannot.
+    """
+    encode_prompt(prompt, core.basis, core.models)
+    if config.regions is None or len(people_of(prompt, core.basis.names)) < 2:
+        return None
+    encode_regions(prompt, core.basis, core.models, config.regions)
+    return config.regions
 
 
 def check_number(prompts: int, people: int, count: int) -> None:

@@ -10,22 +10,23 @@ from typing import Any
 
 import gradio as gr
 
-from celeb_core import SCHEDULERS, CelebError, Identity, Models, SampleConfig
+from celeb_core import SCHEDULERS, CelebError, Models, Prompt, RegionConfig, SampleConfig
 from celeb_core.checks import choice, number, shown, text
-from celeb_core.prompt import MAX_TEXT
+from celeb_core.prompt import MAX_STRENGTH, MAX_TEXT
 from celeb_core.sampling import MOST_STEPS, check_config
+from celeb_core.types import Box
+from ui.layout import AUTOMATIC, BOXES, MODES, OFF, from_region_settings, parse_boxes
 from ui.parameters import MAX_CHARACTERS, parse_parameters
 from ui.widgets import Slider
 
 MAX_SEED = 2**32 - 1  # as in A1111, whose settings can be taken over
-MAX_STRENGTH = 1.5
 SHAPES: dict[str, tuple[float, float] | None] = {
     "Automatic": None,
     "Square": (1.0, 1.0),
     "Wide": (1.5, 1.0),
     "Tall": (1.0, 1.5),
 }
-"""Label -> width and height as multiples of the model's; None is wide for two or more people."""
+"""Label -> width and height as multiples of the model's; None is wider for several people."""
 KINDS: dict[str, Any] = {
     "prompt": str,
     "negative_prompt": str,
@@ -49,6 +50,11 @@ class Form:
     scheduler: str = ""  # empty: the model's own
     shape: str = "Automatic"
     fast: bool = False  # half the steps
+    regions: str = AUTOMATIC  # of MODES
+    boxes: Any = ""  # name -> box, as JSON or not: see `parse_boxes`
+    region_strength: float = RegionConfig.strength
+    self_attention_share: float = RegionConfig.self_attention_share
+    rearrange: bool = True  # prompts whose people are later than the model knows them
 
     def config(self, models: Models, seed: int) -> SampleConfig:
         """Convert them for the core.
@@ -66,9 +72,26 @@ class Form:
             scheduler=choice(self.scheduler or "", "Scheduler", ("", *SCHEDULERS)) or None,
             width=round(models.width * times[0]) if times else None,
             height=round(models.height * times[1]) if times else None,
+            regions=self._regions(),
         )
         check_config(config, models)
         return config
+
+    def layout(self) -> dict[str, Box]:
+        """Return the boxes, if they are to be used.
+
+        Raises:
+            SettingsError: They are no boxes.
+        """
+        return parse_boxes(self.boxes) if self.regions == BOXES else {}
+
+    def _regions(self) -> RegionConfig | None:
+        share, label = self.self_attention_share, "Share of steps"
+        config = RegionConfig(
+            number(self.region_strength, "Region strength", 0, 1, whole=False),
+            number(share, label, 0, 1, whole=False),
+        )
+        return None if choice(self.regions, "Regions", MODES) == OFF else config
 
 
 class Advanced:
@@ -86,8 +109,8 @@ class Advanced:
         self.strength = Slider(
             0, MAX_STRENGTH, 1, step=0.05, label="Identity strength",
             elem_id="compose-strength",
-            info="1: the person as trained. Lower: nearer to the average person, and a little "
-            "nearer to the prompt. Higher: more of the person.",
+            info="1: the person as trained. Lower: nearer to the average person, and to the "
+            "prompt. Of one person alone: <ada:0.7> in the prompt.",
         )  # fmt: skip
         with gr.Row():
             self.steps = Slider(
@@ -101,20 +124,37 @@ class Advanced:
         with gr.Row():
             self.shape = gr.Dropdown(
                 list(SHAPES), value="Automatic", label="Shape", min_width=150,
-                info="Automatic: wide for two people.", elem_id="compose-shape",
+                info="Automatic: wider for several people.", elem_id="compose-shape",
             )  # fmt: skip
             self.scheduler = gr.Dropdown(
                 [("The model's own", ""), *((name, name) for name in SCHEDULERS)], value="",
                 label="Scheduler", min_width=150, info="How noise becomes an image.",
             )  # fmt: skip
+        with gr.Row():
+            self.region_strength = Slider(
+                0, 1, RegionConfig.strength, step=0.05, label="Region strength", min_width=150,
+                info="Of several people. 1: nobody acts outside of their region.",
+                elem_id="compose-region-strength",
+            )  # fmt: skip
+            self.self_attention_share = Slider(
+                0, 1, RegionConfig.self_attention_share, step=0.05, label="Share of steps",
+                min_width=150, elem_id="compose-region-share",
+                info="From the first, in which regions do not attend to one another.",
+            )  # fmt: skip
         self.fast = gr.Checkbox(
             False, label="Fast mode", elem_id="compose-fast",
             info="Half the steps: twice as fast, a little rougher.",
         )  # fmt: skip
+        self.rearrange = gr.Checkbox(
+            True, label="People first", elem_id="compose-rearrange",
+            info="Where the model knows people near the beginning of a prompt only, what stands "
+            "before them is moved behind them. You are told how.",
+        )  # fmt: skip
 
     def inputs(self) -> dict[str, Any]:
-        """Return field of `Form` -> widget."""
-        return {field.name: getattr(self, field.name) for field in fields(Form)}
+        """Return field of `Form` -> widget; those of the layout are elsewhere."""
+        names = [field.name for field in fields(Form)]
+        return {name: getattr(self, name) for name in names if hasattr(self, name)}
 
 
 def from_settings(settings: Mapping[str, Any], models: Models) -> dict[str, Any]:
@@ -134,6 +174,7 @@ def from_settings(settings: Mapping[str, Any], models: Models) -> dict[str, Any]
     known = isinstance(scheduler, str) and scheduler in SCHEDULERS
     return {
         **fitting,
+        **from_region_settings(settings),
         "scheduler": scheduler if known and scheduler != models.scheduler_name else "",
         "shape": nearest_shape(settings.get("width"), settings.get("height"), models),
         "grid_people": [],
@@ -189,9 +230,9 @@ def chosen_seed(seed: Any, new: bool) -> int:
     return chosen
 
 
-def strengthened(people: Mapping[str, Identity], strength: Any) -> dict[str, Identity]:
-    """Return the people with their coefficients times the identity strength."""
-    factor = number(strength, "Identity strength", 0, MAX_STRENGTH, whole=False)
-    return {
-        name: replace(who, coefficients=who.coefficients * factor) for name, who in people.items()
-    }
+def strengthened(prompt: Prompt, strength: Any) -> Prompt:
+    """Return the prompt with that identity strength for everybody without one of their own."""
+    usual = float(number(strength, "Identity strength", 0, MAX_STRENGTH, whole=False))
+    return replace(
+        prompt, strengths={**dict.fromkeys(prompt.identities, usual), **prompt.strengths}
+    )

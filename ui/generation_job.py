@@ -25,7 +25,7 @@ from celeb_core import (
 )
 from celeb_core.faces import largest_face
 from celeb_core.marks.provenance import Marker
-from celeb_core.prompt import PORTRAIT
+from celeb_core.prompt import PORTRAIT, weighted_text
 from celeb_core.safety import REASON, is_blocked
 from ui.executor import Executor, Watch
 from ui.grid import Grid
@@ -247,8 +247,17 @@ def save_blocked(
     """Save a placeholder of an image that was blocked; nothing of the image is in it."""
     save_generated(placeholder, path, None, marker)
     scores = scores_as_dict(Scores((), None))
-    settings = {"prompt": request.prompt.text, **request.settings, "scores": scores}
+    settings = {**prompt_texts(request), **request.settings, "scores": scores}
     return SavedImage(path, joined(request.label, REASON), settings=settings, blocked=True)
+
+
+def prompt_texts(request: ImageRequest) -> dict[str, str]:
+    """Return the prompt with its people's own strengths; also as written if it was rearranged."""
+    usual, prompt = request.settings.get("strength", 1.0), request.prompt
+    texts = {"prompt": weighted_text(prompt, usual)}
+    if prompt.written:
+        texts["written"] = weighted_text(replace(prompt, text=prompt.written), usual)
+    return texts
 
 
 def image_settings(request: ImageRequest, image: Image.Image, core: Studio) -> dict[str, Any]:
@@ -256,7 +265,7 @@ def image_settings(request: ImageRequest, image: Image.Image, core: Studio) -> d
     config, models = request.config, core.models
     guidance = models.guidance_scale if config.guidance_scale is None else config.guidance_scale
     return {
-        "prompt": request.prompt.text,
+        **prompt_texts(request),
         "negative_prompt": config.negative_prompt,
         "seed": config.seed,
         "steps": models.steps if config.steps is None else config.steps,

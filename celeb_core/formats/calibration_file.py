@@ -3,6 +3,7 @@
 import json
 import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +14,20 @@ from torch.nn import functional
 
 from celeb_core.errors import BasisMismatch, CalibrationUnusable, quote
 from celeb_core.files import read_tensors, write_atomically
-from celeb_core.types import Calibration, CelebBasis, Framing, TrainConfig
+from celeb_core.types import (
+    Calibration,
+    CelebBasis,
+    Framing,
+    PersonPositions,
+    PositionCurve,
+    TrainConfig,
+)
 
 FACE_WIDTH = 512
 LABELS = ("basis_id", "base_model", "recogniser")
 CALIBRATED = ("down", "up", "bias", "directions", "correction")  # tensors of a Calibration
 FORMAT = "celeb-calibration 3"
+POSITIONS = "person_positions"
 MAKE_AGAIN = "make it again with “celeb-basis prepare”, or name another one"
 
 log = logging.getLogger(__name__)
@@ -35,6 +44,8 @@ def save_calibration(calibration: Calibration, path: Path) -> None:
     metadata["framing"] = json.dumps(vars(calibration.framing))
     for name in ("settings", "report"):
         metadata[name] = json.dumps(getattr(calibration, name))
+    if calibration.person_positions is not None:
+        metadata[POSITIONS] = json.dumps(asdict(calibration.person_positions))
     tensors = {name: getattr(calibration, name).half().contiguous() for name in CALIBRATED}
     faces = calibration.face_embeddings
     scale = 127 / faces.abs().amax(1, keepdim=True).clamp_min(1e-6)
@@ -75,12 +86,14 @@ def read_calibration(path: Path, recogniser: str, basis_id: str) -> Calibration:
             raise ValueError("its settings are damaged")
         if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
             raise ValueError("its names are damaged")
+        positions = metadata.get(POSITIONS)
         check_calibrated(tensors, len(tensors["bias"]))
         if tensors["face_embeddings"].shape != (len(names), FACE_WIDTH) or len(tensors) != 6:
             raise ValueError("it has other tensors than those of its names")
         tensors["face_embeddings"] = functional.normalize(tensors["face_embeddings"], dim=1)
         values: dict[str, Any] = tensors | {name: metadata[name] for name in LABELS}
         values |= {"settings": settings, "report": report, "source": str(path)}
+        values[POSITIONS] = read_positions(json.loads(positions)) if positions else None
         return Calibration(tuple(names), framing=Framing(**framing), **values)
     except (ValueError, LookupError, TypeError, AttributeError, RuntimeError) as error:
         what = f"{path} is no calibration to use: {quote(str(error))}; {MAKE_AGAIN}"
@@ -95,6 +108,23 @@ def check_calibrated(tensors: Mapping[str, Tensor], count: int) -> None:
     wrong += [name for name, tensor in tensors.items() if not tensor.isfinite().all()]
     if wrong or not 0 < q <= FACE_WIDTH:
         raise ValueError(f"its tensors {wrong} have wrong shapes or are not finite")
+
+
+def read_positions(found: Mapping[str, Any]) -> PersonPositions:
+    """Return the positions that JSON describes; ValueError, KeyError or TypeError if none."""
+    curves = {}
+    for field in fields(PersonPositions):
+        curve = PositionCurve(**found[field.name])
+        positions, kept = tuple(curve.positions), tuple(curve.kept)
+        whole = [*positions] if curve.limit is None else [*positions, curve.limit]
+        if not all(type(each) is int for each in whole):
+            raise ValueError("its positions of people are no whole numbers")
+        if not all(type(share) in (int, float) and 0 <= share <= 1 for share in kept):
+            raise ValueError("its shares of identity scores are not between 0 and 1")
+        if len(positions) != len(kept) or list(positions) != sorted(set(positions)):
+            raise ValueError("its positions of people do not ascend, or lack shares")
+        curves[field.name] = PositionCurve(positions, kept, curve.limit)
+    return PersonPositions(**curves)
 
 
 def check_basis(calibration: Calibration, basis: CelebBasis) -> None:

@@ -17,6 +17,12 @@ from celeb_core.prepare.calibration import (
     load_people,
     stretched,
 )
+from celeb_core.prepare.positions import (
+    cost,
+    measure_positions,
+    person_positions,
+    place_people,
+)
 from celeb_core.prepare.self_check import (
     TEMPLATES,
     TRAINED,
@@ -41,13 +47,14 @@ class Level:
     names: int  # whose portraits are generated, at most; evenly spaced in the list
     sampling_steps: int
     stand_ins: int  # celebrities who are held out, and play unknown people
+    per_position: int  # images of each position in a prompt where people may be known, or not
     search: bool  # of the settings; without it, those of a model that is not prepared are measured
 
 
 LEVELS = {
     # So few portraits do for instant and fast, but best starts better from the regression.
-    "quick": Level(names=300, sampling_steps=8, stand_ins=1, search=False),
-    "full": Level(names=1500, sampling_steps=10, stand_ins=6, search=True),
+    "quick": Level(names=300, sampling_steps=8, stand_ins=1, per_position=2, search=False),
+    "full": Level(names=1500, sampling_steps=10, stand_ins=6, per_position=12, search=True),
 }
 
 
@@ -104,6 +111,16 @@ def prepare_model(
     yield clock.step(done, "fitting the closed-form initialisation")
     calibration = fit_calibration(faces, studio, held_out)
 
+    steps = plan.sampling_steps
+    placed = place_people(found, plan.per_position, studio.models.encoders[0])
+    for texts in placed:
+        for _ in measure_positions(texts, steps, calibration, studio, folder, shard):
+            yield clock.step(done, "up to which token people are known")
+    positions = person_positions(*placed, steps, calibration, folder)
+    done += round(cost(plan.per_position) * image)
+    limit = positions.first.limit
+    yield clock.step(done, f"people are known {f'up to token {limit}' if limit else 'everywhere'}")
+
     trials, before, note = list[Trial](), _trained(folder), "self-check"
     initial = None if plan.search else recipe("best", None).changed(calibrated=False)
     checked = self_check(
@@ -130,7 +147,7 @@ def prepare_model(
         "self_check": [str(trial) for trial in trials],
     }
     calibration = stretched(calibration, settings.pop("stretch", 1.0))
-    result = replace(calibration, settings=settings, report=report)
+    result = replace(calibration, settings=settings, report=report, person_positions=positions)
     yield replace(clock.step(clock.total, "done"), result=result)
 
 
@@ -148,7 +165,8 @@ def planned_cost(plan: Level, studio: Studio) -> int:
     options: dict[str, Sequence[Any]] = {**axes(studio.models), "shrink": [{}]}
     trials = 1 + sum(len(values) - 1 for values in options.values()) if plan.search else 1
     trainings = trials * plan.stand_ins * _training_cost(plan)
-    return people * plan.sampling_steps * GUIDED + trainings
+    images = people + round(cost(plan.per_position))
+    return images * plan.sampling_steps * GUIDED + trainings
 
 
 def _training_cost(plan: Level) -> int:
