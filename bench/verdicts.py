@@ -10,8 +10,8 @@ one of two and one of one.
 The truth is the judge's, another network, by another image of each person. A face shows whom it is
 nearest to, of the wanted people and of those who were generated, if it is more similar to them than
 a share ACCEPTED of everybody else; there the judge errs equally often in both directions, by the
-faces of other images. Faces of a mixture of two people show both, unless they are nearer to one of them
-than to the middle of both, and similar enough to be theirs.
+faces of other images. Faces of a mixture of two people show both, unless they are nearer to one of
+them than to the middle of both, and similar enough to be theirs.
 """
 
 from __future__ import annotations

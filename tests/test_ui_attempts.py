@@ -6,12 +6,14 @@ from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
+import torch
 from PIL import Image
 from ui_help import fill_library, make_page
 
 from celeb_core import SampleConfig, parse_prompt
 from celeb_core.errors import CelebError
 from celeb_core.safety import REASON
+from celeb_core.types import RegionConfig
 from celeb_core.verdicts import PersonVerdict, Verdict
 from ui import gpu_tasks
 from ui.compose_job import MAX_IMAGES, ComposeJob, check_attempts
@@ -233,3 +235,26 @@ def test_right_ones_first():
     order = [row[0] for row in arranged(images, BY_VERDICT)["value"]]
     assert order == ["better", "right", "more", "one", "none"]
     assert [row[0] for row in arranged(images, BEST)["value"]] == ["better"]
+
+
+@pytest.mark.parametrize(("regions", "kind"), [(None, "right"), (RegionConfig(), "swapped")])
+def test_boxes_are_places_where_there_are_regions(page, people, monkeypatch, regions, kind):
+    """Faces from left to right, ada's box on the right."""
+    core, workspace = page.shared.core, page.shared.workspace("")
+    face, axes = people[0].faces[0], torch.eye(512)
+    faces = [
+        replace(face, embedding=axes[i], box=(x, 9.0, x + 9.0, 18.0))
+        for i, x in ((0, 5.0), (1, 50.0))
+    ]
+    monkeypatch.setattr(type(core.faces), "find", lambda self, image: faces)
+    known = workspace.people()
+    monkeypatch.setattr(
+        workspace, "reference", lambda identity: axes[list(known).index(identity.name)]
+    )
+    prompt = parse_prompt("<ada> with <bob>", known)
+    prompt = replace(prompt, boxes={"ada": (0.5, 0.0, 1.0, 1.0), "bob": (0.0, 0.0, 0.5, 1.0)})
+    request = ImageRequest(prompt, SampleConfig(regions=regions), "", people=known)
+    made = ImageScores(core, workspace).score(request, Image.new("RGB", (64, 64)))
+    assert made.verdict.kind == kind
+    assert made.settings()["verdict"]["sentence"].startswith("ada and bob are")
+    assert [face.identity for face in made.scores.faces] == [1.0, 1.0]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from PIL import Image
@@ -81,7 +81,8 @@ class ImageScores:
         verdict = None
         if len(references) > 1:
             others = other_people(core.calibration, references)
-            places = layout(prompt, core.models.names)
+            drawn = prompt if request.config.regions else replace(prompt, boxes={})
+            places = layout(drawn, core.models.names)
             verdict = verdict_of(faces, references, places, image.size, others)
         return first_attempt(request, image, scores, verdict)
 
