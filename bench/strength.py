@@ -16,9 +16,11 @@ import numpy as np
 from PIL import Image
 
 from celeb_core.errors import CelebError
-from celeb_core.evaluation import EvaluationSet, fit_each, load_evaluation_set
+from celeb_core.evaluation.data import EditPrompt, EvaluationSet, load_evaluation_set
+from celeb_core.evaluation.images import score_edit
+from celeb_core.evaluation.single import fit_each
 from celeb_core.faces import largest_face
-from celeb_core.prompt import parse_prompt, strip_people
+from celeb_core.prompt import parse_prompt
 from celeb_core.sampling import generate_each
 from celeb_core.studio import Studio, load_studio
 from celeb_core.types import SampleConfig, recipe
@@ -81,7 +83,7 @@ def measure(
     for strength in STRENGTHS:
         scores = []
         for number, edit in enumerate(data.prompts):
-            texts = [edit["prompt"].format(f"<{one.name}>") for one in data.people]
+            texts = [edit.prompt.format(f"<{one.name}>") for one in data.people]
             prompts = [
                 replace(parse_prompt(text, trained), strengths=dict.fromkeys(trained, strength))
                 for text in texts
@@ -97,18 +99,13 @@ def measure(
 
 
 def _score(
-    image: Image.Image, edit: dict[str, object], row: int, studio: Studio, data: EvaluationSet
+    image: Image.Image, edit: EditPrompt, row: int, studio: Studio, data: EvaluationSet
 ) -> tuple[float, float, float]:
     """Judge's cosine with the person in that row of the gallery, attributes found, and CLIP."""
-    identity, clip, expects = 0.0, float("nan"), edit["expects"]
+    identity, scores = 0.0, score_edit(image, edit, data.reader, data.clip)
     if faces := studio.faces.find(image):
         identity = float(data.judge.embed(image, [largest_face(faces)])[0] @ data.gallery[row])
-    labels = data.reader.read(image)
-    assert isinstance(expects, dict)
-    right = [labels[group] == label for group, label in expects.items()]
-    if studio.scorers.clip:
-        clip = studio.scorers.clip.score(image, strip_people(str(edit["prompt"]).format("<x>")))
-    return identity, sum(right) / len(right), clip
+    return identity, scores["right"] / scores["asked"], scores.get("clip", float("nan"))
 
 
 def plot(points: Sequence[Point]) -> str:

@@ -2,8 +2,9 @@
 
 The faces of an image are matched one to one to the references, and the similarity matrix of the
 generated faces and the references is compared with the references' own (MultiBind, arXiv
-2603.21937). All rules are relative: to the references' similarity to one another, and to that of
-other people to the references. None of them is a number of a model or of a recogniser.
+2603.21937). All rules are relative: to the similarity of the references to one another, of the
+faces to one another, and of other people to the references. No number of a model or of a
+recogniser is among them.
 """
 
 import math
@@ -205,8 +206,7 @@ def _in_place(
     if not own:
         return set()
     width, height = size
-    shares = [(l / width, t / height, r / width, b / height) for l, t, r, b in boxes]
-    faces, centres = _centres(shares), _centres(places)
+    faces, centres = _centres(boxes) / torch.tensor([width, height]), _centres(places)
     squared = (faces[:, None] - centres[None]).square().sum(-1)
     rows, columns = linear_sum_assignment(squared.numpy())
     people = list(own)
@@ -221,7 +221,7 @@ def _centres(boxes: Sequence[Box]) -> Tensor:
 def _describe(
     people: Sequence[PersonVerdict], shown: Sequence[tuple[int, ...]]
 ) -> tuple[Kind, str]:
-    """Return the kind of an image, the gravest first, and the sentence that says who it is about."""
+    """Return the kind of an image, the gravest one, and the sentence that says who it is about."""
     names = [person.name for person in people]
     mixtures = [group for group in shown if len(group) > 1]
     if mixtures and not all(person.found for person in people):

@@ -19,7 +19,7 @@ def axis(*indices, noise=0.0):
     """A unit vector: the mean of these axes, and as much of one that is nobody's as `noise`."""
     vector = torch.zeros(512)
     vector[list(indices)] = 1.0
-    vector[300 + indices[0]] = noise
+    vector[300 + indices[0] % 100] = noise
     return vector / vector.norm()
 
 
