@@ -17,10 +17,9 @@ from PIL import Image
 
 from celeb_core.errors import CelebError
 from celeb_core.evaluation.data import EditPrompt, EvaluationSet, load_evaluation_set
-from celeb_core.evaluation.images import score_edit
 from celeb_core.evaluation.single import fit_each
 from celeb_core.faces import largest_face
-from celeb_core.prompt import parse_prompt
+from celeb_core.prompt import parse_prompt, strip_people
 from celeb_core.sampling import generate_each
 from celeb_core.studio import Studio, load_studio
 from celeb_core.types import SampleConfig, recipe
@@ -102,10 +101,15 @@ def _score(
     image: Image.Image, edit: EditPrompt, row: int, studio: Studio, data: EvaluationSet
 ) -> tuple[float, float, float]:
     """Judge's cosine with the person in that row of the gallery, attributes found, and CLIP."""
-    identity, scores = 0.0, score_edit(image, edit, data.reader, data.clip)
+    identity, clip = 0.0, float("nan")
     if faces := studio.faces.find(image):
         identity = float(data.judge.embed(image, [largest_face(faces)])[0] @ data.gallery[row])
-    return identity, scores["right"] / scores["asked"], scores.get("clip", float("nan"))
+    assert data.reader is not None  # the model's own evaluation set has one
+    labels = data.reader.read(image)
+    right = [labels[group] == label for group, label in edit.expects.items()]
+    if studio.scorers.clip:
+        clip = studio.scorers.clip.score(image, strip_people(edit.prompt.format("<x>")))
+    return identity, sum(right) / len(right), clip
 
 
 def plot(points: Sequence[Point]) -> str:

@@ -149,6 +149,7 @@ def score_image(
     references: Mapping[str, Tensor],
     scorers: Scorers,
     judge_references: Mapping[str, Tensor] | None = None,
+    faces: Sequence[Face] | None = None,
 ) -> Scores:
     """Match the faces of an image of a prompt one to one to the wanted people, and score it.
 
@@ -158,8 +159,10 @@ def score_image(
         references: Name -> face embedding (512,), the photo's or `reference_embeddings`'.
         scorers: Of the model.
         judge_references: Name -> the judge's embedding (128,), for the judge's score.
+        faces: Of the image, if they have been found already.
     """
-    faces = scorers.faces.find(image) if references else []
+    if faces is None:
+        faces = scorers.faces.find(image) if references else []
     pairs = match_faces([face.embedding for face in faces], list(references.values()))
     judged = scorers.judge.embed(image, faces) if scorers.judge and judge_references else None
     scores = []

@@ -4,6 +4,7 @@ import json
 import os
 import re
 import shutil
+import socket
 import subprocess
 import sys
 from dataclasses import replace
@@ -65,6 +66,27 @@ def test_options_reach_the_sampler(run, monkeypatch):
     config = configs.pop()
     assert (config.seed, config.steps, config.guidance_scale) == (4, 3, 0.0)
     assert (config.negative_prompt, config.scheduler) == ("hat", "ddim")
+
+
+def test_several_people_have_regions(run, basis, monkeypatch):
+    calls, (one, two) = [], basis.names[:2]
+    monkeypatch.setattr(
+        sampling_module, "generate", lambda *args, **options: calls.append(args) or []
+    )
+    for text, *options in (
+        (f"{one} and {two}", "--box", f"<{two}>=0,0,0.5,1", "--box", f"{one}=0.5,0,1,1"),
+        (f"{one} and {two}", "--region-strength", "0.5"),
+        (f"{one} and {two}", "--no-regions"),
+        (one,),
+    ):
+        assert run("generate", text, *options) == 0
+    (placed, *_, first), (_, *_, weaker), (_, *_, off), (_, *_, alone) = calls
+    assert placed.boxes == {one: (0.5, 0.0, 1.0, 1.0), two: (0.0, 0.0, 0.5, 1.0)}
+    assert (first.regions.strength, weaker.regions.strength) == (1.0, 0.5)
+    assert off.regions is None and alone.regions is None
+    box = ("--box", f"{two}=0,0,1,1")
+    assert run("generate", one, *box) == 1  # who is in no prompt
+    assert run("generate", f"{one} and {two}", "--no-regions", *box) == 2
 
 
 def test_several_people_and_several_photos(run):
@@ -228,17 +250,34 @@ def test_filter_names_in_two_shards(run, tmp_path, monkeypatch, capsys):
         assert caught.value.code == 2
 
 
+TWO = """
+import os, sys
+from celeb_core.__main__ import main
+
+forks = []
+for rank in "01":
+    if not (fork := os.fork()):
+        os.environ.update(RANK=rank, LOCAL_RANK=rank)
+        sys.exit(main(sys.argv[1:]))
+    forks.append(fork)
+sys.exit(any(os.waitpid(fork, 0)[1] for fork in forks))
+"""
+
+
 def test_filter_names_of_two_processes(world, tmp_path):
-    """Of torchrun, each on the CPU."""
+    """Started as torchrun starts them, each on the CPU; forks, since an import takes seconds."""
     (tmp_path / "few.txt").write_text("\n".join(celebrity_names()[:6]))
-    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-    command = ["-m", "celeb_core", "filter-names", "--model", str(world), "--names", "few.txt"]
+    command = ["filter-names", "--model", str(world), "--names", "few.txt"]
     command += ["--num-images", "1", "--steps", "1", "--cache", "cache", "--device", "cpu"]
-    path = {"PYTHONPATH": str(Path(celeb_core.__file__).parents[1]), "OMP_NUM_THREADS": "1"}
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    variables = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    variables["PYTHONPATH"] = str(Path(celeb_core.__file__).parents[1])
     done = subprocess.run(
-        [*launch, *command],
+        [sys.executable, "-c", TWO, *command],
         cwd=tmp_path,
-        env={**os.environ, **path},
+        env={**os.environ, **variables, "OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
     )
