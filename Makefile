@@ -28,7 +28,7 @@ lint: $(VENV)/dev
 	$(BIN)/mypy --strict celeb_core ui app.py toonville bench deploy
 
 unit: $(VENV)/dev
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --durations=15 tests --ignore=tests/e2e
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal --durations=15 tests --ignore=tests/e2e
 
 e2e: $(VENV)/dev browser
 	$(BIN)/python -m pytest -n 2 --dist loadfile --durations=8 tests/e2e

@@ -137,6 +137,15 @@ def _encode_alone(
         raise
 
 
+@dataclass(frozen=True, eq=False)
+class Part:
+    """Pixels of a layer that are in the same regions, and what they attend to."""
+
+    pixels: Tensor  # (n,) indices
+    keys: Tensor  # (m,) indices
+    logits: Tensor | None  # (m,) added to the keys' logits; None: nothing
+
+
 class RegionalAttention:
     """Cross- and self-attention of a batch of regional prompts with equally many texts."""
 
@@ -151,10 +160,10 @@ class RegionalAttention:
             bounded_steps: Steps, from the first, with bounded self-attention.
         """
         same = all(prompt.boxes == prompts[0].boxes for prompt in prompts)
-        self.prompts = prompts[:1] if same else prompts  # one mask is for the whole batch
+        self.prompts = prompts[:1] if same else prompts  # one layout is for the whole batch
         self.size, self.bounded_steps = size, bounded_steps
         self.steps = 0  # done
-        self._masks: dict[tuple[Any, ...], Tensor] = {}
+        self._parts: dict[tuple[Any, ...], list[list[Part]]] = {}
 
     @contextmanager
     def applied(self, unet: Any) -> Iterator[None]:
@@ -166,65 +175,98 @@ class RegionalAttention:
         finally:
             unet.set_attn_processor(before)
 
-    def mask(self, query: Tensor, keys: int, cross: bool) -> Tensor | None:
-        """Return what is added to a layer's logits, (1 or batch, 1, pixels, keys); None: nothing.
+    def attend(self, query: Tensor, key: Tensor, value: Tensor, cross: bool) -> Tensor:
+        """Return the attention's output (batch, heads, pixels, channels), like the query.
+
+        Without a matrix of pixels by keys: each part attends to its own keys. With guidance, batch
+        is b negative prompts, then b prompts.
 
         Args:
-            query: (batch, heads, pixels, channels); with guidance, batch is twice the prompts.
-            keys: Tokens of all texts, or pixels.
+            query: (batch, heads, pixels, channels).
+            key: (batch, heads, tokens of all texts or pixels, channels).
+            value: As key.
             cross: Whether it is cross-attention.
         """
         if not cross and self.steps >= self.bounded_steps:
-            return None
-        batch, _, pixels, _ = query.shape
-        key = (batch, pixels, keys, cross, query.dtype, query.device)
-        if key not in self._masks:
-            rows = [
-                text_weights(prompt, self._inside(prompt, pixels), keys // prompt.texts)
-                if cross
-                else pixel_weights(prompt, self._inside(prompt, pixels))
-                for prompt in self.prompts
-            ]
-            logits = torch.stack(rows).log().unsqueeze(1).to(query.device, query.dtype)
-            repeats = batch // len(rows) if len(rows) > 1 else 1
-            self._masks[key] = logits.repeat(repeats, 1, 1, 1)
-        return self._masks[key]
+            return scaled_dot_product_attention(query, key, value)
+        shape = (query.shape[2], key.shape[2], cross, query.device)
+        if shape not in self._parts:
+            self._parts[shape] = [self._divide(prompt, *shape) for prompt in self.prompts]
+        attended = torch.empty_like(query)
+        for first, parts in enumerate(self._parts[shape]):
+            rows = slice(first, None, len(self.prompts))
+            for part in parts:
+                own = scaled_dot_product_attention(
+                    query[rows].index_select(2, part.pixels),
+                    key[rows].index_select(2, part.keys),
+                    value[rows].index_select(2, part.keys),
+                    attn_mask=part.logits if part.logits is None else part.logits.to(query.dtype),
+                )
+                attended[rows].index_copy_(2, part.pixels, own)
+        return attended
 
-    def _inside(self, prompt: RegionalPrompt, pixels: int) -> Tensor:
-        """Return which pixels of a layer are in each region, bool (regions, pixels)."""
-        height, width = self.size
-        factor = math.sqrt(height * width / pixels)
-        rows, columns = round(height / factor), round(width / factor)
-        inside = torch.zeros(len(prompt.boxes), rows, columns, dtype=torch.bool)
-        for region, (left, top, right, bottom) in zip(inside, prompt.boxes, strict=True):
-            region[_cells(top, bottom, rows), _cells(left, right, columns)] = True
-        return inside.flatten(1)
+    def _divide(
+        self, prompt: RegionalPrompt, pixels: int, keys: int, cross: bool, device: torch.device
+    ) -> list[Part]:
+        """Divide the pixels of a layer into those that are in the same regions."""
+        inside = inside_regions(prompt.boxes, self.size, pixels)
+        kinds, kind_of_pixel = torch.unique(inside, dim=1, return_inverse=True)
+        parts = []
+        for index, regions in enumerate(kinds.T):
+            if cross:
+                weights = text_weights(regions, prompt.strength)
+                weights = weights.repeat_interleave(keys // prompt.texts)
+            else:
+                weights = pixel_weights(regions, inside, prompt.strength)
+            kept = weights.nonzero().flatten()
+            logits = weights[kept].log()
+            own = (kind_of_pixel == index).nonzero().flatten()
+            added = logits.expand(1, 1, 1, -1).to(device) if logits.any() else None
+            parts.append(Part(own.to(device), kept.to(device), added))
+        return parts
 
 
-def text_weights(prompt: RegionalPrompt, inside: Tensor, tokens: int) -> Tensor:
-    """Return the weights (pixels, texts * tokens) of each text's tokens in cross-attention.
+def inside_regions(boxes: Sequence[Box], size: tuple[int, int], pixels: int) -> Tensor:
+    """Return which pixels of a layer are in each region, bool (regions, pixels).
 
     Args:
-        prompt: Whose texts they are.
-        inside: Which pixels are in each region, bool (regions, pixels).
-        tokens: Of one text.
+        boxes: Of the regions, as shares.
+        size: Height and width of the latents.
+        pixels: Of the layer: those of the latents, halved some times on both sides.
     """
-    weights = prompt.strength * torch.cat([~inside.any(0, keepdim=True), inside]).T.float()
-    if prompt.strength < 1:
-        whole = torch.full_like(weights[:, :1], 1 - prompt.strength)
-        weights = torch.cat([weights, whole], dim=1)
-    return weights.repeat_interleave(tokens, dim=1)
+    height, width = size
+    factor = math.sqrt(height * width / pixels)
+    rows, columns = round(height / factor), round(width / factor)
+    inside = torch.zeros(len(boxes), rows, columns, dtype=torch.bool)
+    for region, (left, top, right, bottom) in zip(inside, boxes, strict=True):
+        region[_cells(top, bottom, rows), _cells(left, right, columns)] = True
+    return inside.flatten(1)
 
 
-def pixel_weights(prompt: RegionalPrompt, inside: Tensor) -> Tensor:
-    """Return the weights (pixels, pixels) of keys in self-attention, by regions as above.
+def text_weights(regions: Tensor, strength: float) -> Tensor:
+    """Return the weights (texts,) of a `RegionalPrompt`'s texts for pixels in some regions.
 
-    Pixels of different regions have 1 - strength, all others 1: those in no region attend to all.
+    Args:
+        regions: In which of them the pixels are, bool (regions,).
+        strength: Of the regions.
     """
-    shared = inside.T.float() @ inside.float() > 0
-    within = inside.any(0)
-    apart = within[:, None] & within & ~shared
-    return torch.ones(shared.shape).masked_fill(apart, 1 - prompt.strength)
+    weights = strength * torch.cat([~regions.any(0, keepdim=True), regions]).float()
+    return torch.cat([weights, torch.tensor([1 - strength])]) if strength < 1 else weights
+
+
+def pixel_weights(regions: Tensor, inside: Tensor, strength: float) -> Tensor:
+    """Return the weights (pixels,) of all pixels in the self-attention of those in some regions.
+
+    Pixels of other regions have 1 - strength. Those in none attend to all, and all to them.
+
+    Args:
+        regions: As for `text_weights`.
+        inside: As `inside_regions` returns it.
+        strength: Of the regions.
+    """
+    shared = (inside & regions[:, None]).any(0)
+    apart = inside.any(0) & regions.any() & ~shared
+    return torch.ones(len(apart)).masked_fill(apart, 1 - strength)
 
 
 class RegionalProcessor:
@@ -248,13 +290,11 @@ class RegionalProcessor:
             return layer(inputs).unflatten(-1, (attn.heads, -1)).transpose(1, 2)
 
         query, key = heads(attn.to_q, hidden_states), heads(attn.to_k, source)
-        value = heads(attn.to_v, source)
-        mask = self.attention.mask(query, key.shape[2], cross)
-        attended = scaled_dot_product_attention(query, key, value, attn_mask=mask)
-        attended = attended.transpose(1, 2).flatten(2)
+        attended = self.attention.attend(query, key, heads(attn.to_v, source), cross)
+        output = attended.transpose(1, 2).flatten(2)
         for layer in attn.to_out:
-            attended = layer(attended)
-        return attended
+            output = layer(output)
+        return output
 
 
 def _cells(start: float, end: float, count: int) -> slice:

@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 from huggingface_hub import hf_hub_download
 
+from celeb_core.adapters import load_tiny_vae
 from celeb_core.basis import find_basis
 from celeb_core.device import best_device, checked_device
 from celeb_core.errors import CalibrationUnusable, FacePackMissing
@@ -18,7 +19,6 @@ from celeb_core.models import Models, load_models, read_about
 from celeb_core.person_positions import position_hints, rearranged
 from celeb_core.prompt import hints
 from celeb_core.safety import SafetyChecker
-from celeb_core.sampling import load_tiny_vae
 from celeb_core.scoring import Scorers, load_scorers
 from celeb_core.types import Calibration, CelebBasis, Framing, Prompt
 

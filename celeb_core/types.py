@@ -314,7 +314,7 @@ class RegionConfig:
 
     strength: float = 1.0  # 0: as without regions; 1: nobody acts outside of their own region
     # Share of the steps, from the first, in which regions do not attend to one another.
-    self_attention_share: float = 0.3
+    self_attention_share: float = 0.5
 
 
 @dataclass(frozen=True)
@@ -326,7 +326,7 @@ class SampleConfig:
     steps: int | None = None
     guidance_scale: float | None = None
     negative_prompt: str = ""
-    width: int | None = None  # None: the model's width, times 1.5 for two or more people
+    width: int | None = None  # None: the model's, times .75 for each of two to four people
     height: int | None = None
     scheduler: str | None = None  # a key of `celeb_core.sampling.SCHEDULERS`
     batch_size: int = 4

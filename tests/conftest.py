@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import shutil
+import sys
 from collections.abc import Generator, Iterator
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import pytest
-import torch
 from hub import LoopbackHub, use_hub
 from PIL import Image, ImageDraw
-from safetensors.torch import save_file
 
-from celeb_core import Person, build_basis, find_face, load_models, load_studio
-from celeb_core.__main__ import main
-from celeb_core.types import Calibration
+if TYPE_CHECKING:  # the process that hands tests out, and browser tests, need no models: seconds
+    import torch
 
-torch.set_num_threads(1)
+    from celeb_core import Person
+    from celeb_core.types import Calibration, TrainConfig
 
 SYLLABLES = ("ba", "ne", "ti", "lo", "ru", "ska", "ven", "mir", "dol", "pay", "gre", "zin")
 PLAIN = """a photo of the face person plays guitar with and wearing sunglasses hat on beach in space
@@ -29,6 +29,13 @@ picture portrait depiction image close up two people reads book next to smiling 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--full", action="store_true", help="of mutated files: all of them, minutes")
     parser.addoption("--tiny", action="store_true", help="-m gpu: shrunk models, on the CPU")
+
+
+def pytest_collection_finish() -> None:
+    """One thread for each process, and no search for garbage among all that was imported."""
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_num_threads(1)
+    gc.freeze()
 
 
 def celebrity_names() -> list[str]:
@@ -42,6 +49,8 @@ def celebrity_names() -> list[str]:
 @pytest.fixture(scope="session")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A diffusers folder with faces/ and names.txt, as `assets/toonville` is laid out."""
+    import torch
+
     folder = tmp_path_factory.mktemp("models") / "tinyville"
     torch.manual_seed(0)
     _pipeline(tiny_tokenizer()).save_pretrained(folder)
@@ -69,6 +78,8 @@ def faceless(world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pa
 
 @pytest.fixture(scope="session")
 def studio(world: Path):
+    from celeb_core import load_studio
+
     return load_studio(world, device="cpu")
 
 
@@ -79,11 +90,17 @@ def models(studio):
 
 @pytest.fixture(scope="session")
 def basis(models):
+    from celeb_core import build_basis
+
     return build_basis(celebrity_names(), models)
 
 
 @pytest.fixture(scope="session")
 def calibration(models, studio, basis) -> Calibration:
+    import torch
+
+    from celeb_core.types import Calibration
+
     generator = torch.Generator().manual_seed(1)
 
     def random(*shape: int) -> torch.Tensor:
@@ -108,6 +125,8 @@ def calibration(models, studio, basis) -> Calibration:
 @pytest.fixture
 def run(world, tmp_path, monkeypatch):
     """Run a command in a folder of its own on the tiny world."""
+    from celeb_core.__main__ import main
+
     monkeypatch.chdir(tmp_path)
     portrait(255).save("ada.png")
     portrait(200).save("bob.png")
@@ -158,11 +177,15 @@ def hub(monkeypatch, tmp_path) -> Iterator[LoopbackHub]:
 
 @pytest.fixture(scope="session")
 def person(studio) -> Person:
+    from celeb_core import Person, find_face
+
     return Person("ada", (find_face(portrait(), studio.faces),))
 
 
 @pytest.fixture(scope="session")
 def people(studio) -> list[Person]:
+    from celeb_core import Person, find_face
+
     return [
         Person(name, (find_face(portrait(shade), studio.faces),))
         for name, shade in (("ada", 255), ("bob", 215), ("cleo", 190))
@@ -172,6 +195,11 @@ def people(studio) -> list[Person]:
 @pytest.fixture(scope="session")
 def measured_world(world: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The tiny model folder with a judge, an attribute reader, a CLIP and an evaluation set."""
+    import torch
+    from safetensors.torch import save_file
+
+    from celeb_core import find_face, load_studio
+
     folder = tmp_path_factory.mktemp("measured") / "tinyville"
     shutil.copytree(world, folder)
     _projection(folder / "judge.onnx", "crop", {"traits": 24, "embedding": 128}, 112)
@@ -207,6 +235,26 @@ def measured_world(world: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
 
 
 @pytest.fixture(scope="session")
+def evaluated(measured_world: Path, calibration: Calibration):
+    """The studio of `measured_world`, with a calibration."""
+    from celeb_core import load_studio
+
+    return replace(load_studio(measured_world, device="cpu"), calibration=calibration)
+
+
+@pytest.fixture
+def short(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Evaluations train two steps at most."""
+    from celeb_core.types import recipe
+
+    def quick(preset: str, calibration: Calibration | None) -> TrainConfig:
+        config = recipe(preset, calibration)
+        return config.changed(steps=min(config.steps, 2), views=2, batch_size=2)
+
+    monkeypatch.setattr("celeb_core.evaluation.single.recipe", quick)
+
+
+@pytest.fixture(scope="session")
 def sdxl_world(world: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The tiny world as a tiny SDXL, with two text encoders."""
     from stable_diffusion import SDXL, write_folder
@@ -221,19 +269,26 @@ def sdxl_world(world: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def sdxl(sdxl_world: Path):
+    from celeb_core import load_models
+
     return load_models(sdxl_world, device="cpu")
 
 
 @pytest.fixture(scope="session")
 def sdxl_basis(sdxl):
+    from celeb_core import build_basis
+
     return build_basis(celebrity_names(), sdxl)
 
 
 @pytest.fixture(scope="session")
 def lora(world: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A random LoRA of the tiny UNet, as diffusers saves them."""
+    import torch
     from diffusers import StableDiffusionPipeline
     from peft import LoraConfig, get_peft_model_state_dict
+
+    from celeb_core import load_models
 
     unet = load_models(world, device="cpu").unet
     torch.manual_seed(0)
@@ -246,6 +301,7 @@ def lora(world: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def tiny_vae(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A random AutoencoderTiny."""
+    import torch
     from diffusers import AutoencoderTiny
 
     folder = tmp_path_factory.mktemp("tiny")
@@ -343,6 +399,7 @@ def _detector(path: Path) -> None:
     A face is 64 pixels wide and red: its score is the mean red of 2 x 2 cells of 32 pixels, minus
     the other colours.
     """
+    import numpy as np
     from onnx import TensorProto, helper, numpy_helper, save
 
     def constant(name, values):
@@ -407,6 +464,7 @@ def _recogniser(path: Path) -> None:
 
 def _projection(path: Path, name: str, outputs: dict[str, int], side: int) -> None:
     """Write fixed random projections of an image's 14 x 14 cells; "embedding" has unit norm."""
+    import numpy as np
     from onnx import TensorProto, helper, numpy_helper, save
 
     rng, cell = np.random.default_rng(0), side // 14
@@ -432,6 +490,7 @@ def _projection(path: Path, name: str, outputs: dict[str, int], side: int) -> No
 
 
 def _clip(folder: Path) -> None:
+    import torch
     from transformers import CLIPConfig, CLIPImageProcessorPil, CLIPModel, CLIPTokenizer
 
     tokenizer = CLIPTokenizer.from_pretrained(folder / "tokenizer")

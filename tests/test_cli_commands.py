@@ -4,6 +4,7 @@ import json
 import os
 import re
 import shutil
+import socket
 import subprocess
 import sys
 from dataclasses import replace
@@ -29,12 +30,12 @@ from celeb_core import (
 )
 from celeb_core import sampling as sampling_module
 from celeb_core.__main__ import main
-from celeb_core.evaluation import evaluate
+from celeb_core.evaluation.evaluate import EvaluationConfig, evaluate
 from celeb_core.face_packs import PACKS, Pack
 from celeb_core.prepare import names as names_module
 from celeb_core.prepare import refinement as refinement_module
 from celeb_core.prepare.preparation import PrepareStep
-from celeb_core.types import PRESETS, Identity, TrainConfig
+from celeb_core.types import Identity
 
 
 def test_what_is_wrong_with_a_photo_is_said_before_anything_is_trained(run, caplog):
@@ -228,17 +229,34 @@ def test_filter_names_in_two_shards(run, tmp_path, monkeypatch, capsys):
         assert caught.value.code == 2
 
 
+TWO = """
+import os, sys
+from celeb_core.__main__ import main
+
+forks = []
+for rank in "01":
+    if not (fork := os.fork()):
+        os.environ.update(RANK=rank, LOCAL_RANK=rank)
+        sys.exit(main(sys.argv[1:]))
+    forks.append(fork)
+sys.exit(any(os.waitpid(fork, 0)[1] for fork in forks))
+"""
+
+
 def test_filter_names_of_two_processes(world, tmp_path):
-    """Of torchrun, each on the CPU."""
+    """Started as torchrun starts them, each on the CPU; forks, since an import takes seconds."""
     (tmp_path / "few.txt").write_text("\n".join(celebrity_names()[:6]))
-    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-    command = ["-m", "celeb_core", "filter-names", "--model", str(world), "--names", "few.txt"]
+    command = ["filter-names", "--model", str(world), "--names", "few.txt"]
     command += ["--num-images", "1", "--steps", "1", "--cache", "cache", "--device", "cpu"]
-    path = {"PYTHONPATH": str(Path(celeb_core.__file__).parents[1]), "OMP_NUM_THREADS": "1"}
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    variables = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    variables["PYTHONPATH"] = str(Path(celeb_core.__file__).parents[1])
     done = subprocess.run(
-        [*launch, *command],
+        [sys.executable, "-c", TWO, *command],
         cwd=tmp_path,
-        env={**os.environ, **path},
+        env={**os.environ, **variables, "OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
     )
@@ -258,17 +276,27 @@ def test_score_says_how_alike_an_image_is(run, measured_world, capsys):
     assert capsys.readouterr().out == "ada.png: recogniser 1.000\n"
 
 
-def test_evaluate_prints_its_table_and_writes_its_json(run, measured_world, capsys, monkeypatch):
-    monkeypatch.setitem(PRESETS, "best", TrainConfig(steps=2))
-    some = ("--quick", "--people", "2", "--rows", "unprepared", "--json", "scores.json")
-    assert run("evaluate", "--seed", "3", *some, model=measured_world) == 0
-    written = json.loads(Path("scores.json").read_text())
-    studio = load_studio(measured_world, device="cpu")
-    expected = evaluate(studio, seed=3, people=2, rows=["unprepared"])
-    for row in (written["unprepared"], expected["unprepared"]):
-        row.pop("seconds")
-    assert written == expected
-    assert f"{expected['unprepared']['prompt']:.3f}" in capsys.readouterr().out
+def test_evaluate_prints_its_table_and_writes_its_files(
+    run, measured_world, calibration, capsys, monkeypatch
+):
+    save_calibration(calibration, Path("mine.safetensors"))
+    some = ("--quick", "--count", "2", "--people", "1,2", "--groups", "1", "--rows", "trained")
+    made = ("--calibration", "mine.safetensors", "--preset", "instant")
+    files = ("--json", "scores.json", "--markdown", "scores.md", "--out", "run")
+    assert run("evaluate", "--seed", "3", *some, *made, *files, model=measured_world) == 0
+    written, printed = json.loads(Path("scores.json").read_text()), capsys.readouterr()
+    assert f"{written['trained']['prompt']:.3f}" in printed.out
+    groups = "2 mixed, regions reversed"
+    for done in ("loading", "portraits (celebrities)", "training p", "smiling” (trained)", groups):
+        assert done in printed.err
+    assert Path("scores.md").read_text().startswith("| | identity | over edits |")
+    # In Python, and going on where the command has ended: nothing is left to do.
+    studio = load_studio(measured_world, device="cpu", calibration="mine.safetensors")
+    config = EvaluationConfig((1, 2), 2, None, "instant", ("trained",), groups=1, seed=3)
+    monkeypatch.setattr("celeb_core.evaluation.images.generate_each", None)
+    assert evaluate(studio, config, Path("run")) == written
+    assert run("evaluate", "--seed", "4", *some, *made, *files, model=measured_world) == 2
+    assert "other settings (seed: 3, now 4" in capsys.readouterr().err
 
 
 def test_a_face_pack_on_request(world, tmp_path, monkeypatch, capsys):

@@ -38,22 +38,21 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
         copy(ROOT / name, source / name)
     run(sys.executable, "-c", BUILD, built, folder=source)
     (wheel,) = built.glob("*.whl")
-    pip = (sys.executable, "-m", "pip", "install", "--no-deps", "--no-index", "--target", site)
-    run(*pip, wheel, folder=built)
+    pip = (sys.executable, "-m", "pip", "install", "--no-deps", "--no-index", "--no-compile")
+    run(*pip, "--target", site, wheel, folder=built)
     return site
 
 
-def test_an_empty_folder_is_enough_to_generate_a_sample_person(site: Path, tmp_path: Path) -> None:
-    command = (site / "bin" / "celeb-basis", "generate", "<ada> on the beach", "--steps", "1")
-    printed = run(*command, "--model", "toonville", folder=tmp_path, path=site)
-    (line,) = printed.splitlines()
-    assert Image.open(tmp_path / line).size == (128, 128)
+CODE = """
+import runpy, sys
 
+try:
+    sys.argv.pop(0)
+    runpy.run_path(sys.argv[0], run_name="__main__")
+except SystemExit as end:
+    assert end.code == 0
+print(*{name.partition(".")[0] for name in sys.modules})
 
-def test_the_page_has_its_script_its_samples_its_example_faces_and_its_template(
-    site: Path, tmp_path: Path
-) -> None:
-    code = """
 import app
 from celeb_core.prepare import names
 
@@ -64,12 +63,36 @@ app.launch = launch
 app.main(["--model", "toonville"])
 print(names.__file__, names.html_report([], "Toonville", 0.5))
 """
-    printed = run(sys.executable, "-c", code, folder=tmp_path, path=site)
-    page, rest = printed.split("\n", 1)
-    (file, *facts), (module, report) = page.split(), rest.split(maxsplit=1)
+
+
+@pytest.fixture(scope="module")
+def printed(site: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str]]:
+    """An empty folder, and what both programs print there: one process, as imports take seconds."""
+    folder = tmp_path_factory.mktemp("empty")
+    command = (site / "bin" / "celeb-basis", "generate", "<ada> on the beach", "--steps", "1")
+    program = (sys.executable, "-c", CODE, *command, "--model", "toonville")
+    return folder, run(*program, folder=folder, path=site).splitlines()
+
+
+def test_an_empty_folder_is_enough_to_generate_a_sample_person(printed) -> None:
+    folder, (image, *_) = printed
+    assert Image.open(folder / image).size == (128, 128)
+
+
+def test_the_command_line_does_not_load_the_page(printed) -> None:
+    _, (_, loaded, *_) = printed
+    assert "celeb_core" in loaded.split()
+    assert not {*loaded.split()} & {"gradio", "ui", "app", "toonville", "bench"}
+
+
+def test_the_page_has_its_script_its_samples_its_example_faces_and_its_template(
+    site: Path, printed
+) -> None:
+    _, (_, _, page, report, *_) = printed
+    file, *facts = page.split()
     assert Path(file).parent == site and facts == ["8", "ada", "bob", "cleo"]
     assert (site / "ui" / "agents.md").is_file()
-    assert module.startswith(str(site)) and "Toonville knows 0 of 0 names" in report
+    assert report.startswith(str(site)) and "Toonville knows 0 of 0 names" in "".join(printed[1])
 
 
 def test_the_programs_are_there(site: Path) -> None:

@@ -6,9 +6,11 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import fastapi
 import gradio as gr
+from gradio.routes import App
 from PIL import Image
 
 from celeb_core import Person, TrainConfig, fit
@@ -52,9 +54,14 @@ def make_shared(studio: Any, folder: Path, isolated: bool = False) -> Shared:
 
 
 def make_page(studio: Any, folder: Path, isolated: bool = False) -> Page:
-    """A page with an empty library of its own; not launched."""
+    """A page with an empty library of its own, laid out; it cannot be launched.
+
+    What gradio makes to serve it, once per test, would take most of the time of all tests.
+    """
     page = Page(make_shared(studio, folder, isolated))
-    page.build()
+    described = mock.patch.object(gr.Blocks, "get_config_file", return_value={})
+    with described, mock.patch.object(App, "create_app"):
+        page.build()
     return page
 
 

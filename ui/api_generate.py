@@ -42,6 +42,7 @@ class ImagesApi:
         shape: Shape = "Automatic",
         strength: float = 1.0,
         rearrange: bool = True,
+        attempts: int = 1,
         wait: float = 60,
         session: str = "",
     ) -> Answer:
@@ -50,7 +51,9 @@ class ImagesApi:
         Waits for the images. If they take longer than `wait`, the answer has no images yet: ask
         the endpoint job for them with the id in `job`. Each of `images` has `image` (a file),
         `seed` and `scores`: the identity score of each of the people (1: the very same face), and
-        the prompt score. Celebrities whom the model knows are written by name.
+        the prompt score. Celebrities whom the model knows are written by name. With two or more
+        people, `verdict` says whether everybody is there once and in their place: its `kind` is
+        right, swapped, blended, twice or missing, its `sentence` says who.
 
         Args:
             request: Given by gradio.
@@ -61,11 +64,14 @@ class ImagesApi:
             steps: Denoising steps; 0: the model's.
             guidance_scale: How literally the prompt is taken; null: the model's.
             scheduler: A name such as dpm++ or euler; empty: the model's own.
-            shape: Of the image; Automatic is wide for two or more people.
+            shape: Of the image; Automatic is the wider, the more people there are.
             strength: 0 to 1.5: less or more of the people; 1: as trained. Of one person alone:
                 <ada:0.7> in the prompt.
             rearrange: Move what stands before a person behind them where the model knows people
                 near the beginning of a prompt only; the answer has the prompt that was used.
+            attempts: 1 to 8: an image of several people is generated with new seeds until its
+                verdict is right, at most so often. You get the best, with its seed; `attempts` of
+                the image has the seeds and verdicts of all.
             wait: Seconds to wait for the images, 0 to 120.
             session: What start_session returned; not needed at home or with a login.
 
@@ -87,7 +93,14 @@ class ImagesApi:
         def start() -> Job:
             first = chosen_seed(seed, False)
             return start_images(
-                self.shared, workspace, prompt, form, count=count, seed=first, strength=strength
+                self.shared,
+                workspace,
+                prompt,
+                form,
+                count=count,
+                seed=first,
+                strength=strength,
+                attempts=attempts,
             )
 
         return await self._answer(await run_sync(start), wait, session, request)

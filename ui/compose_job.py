@@ -11,14 +11,16 @@ from celeb_core.files import check_writable
 from celeb_core.prompt import MAX_TEXT, encode_negative, encode_prompt
 from celeb_core.studio import arranged
 from ui.form import Form, prompts, strengthened
-from ui.generation_job import GenerateJob, ImageRequest, with_seeds
+from ui.generation_job import GenerateJob
 from ui.grid import Grid, fill
+from ui.image_requests import ImageRequest, with_attempts, with_seeds
 from ui.progress import joined
 from ui.studio import Shared
 from ui.workspace import Workspace
 
 PER_PROMPT = 16
 MAX_IMAGES = 100  # at once
+MAX_ATTEMPTS = 8  # at an image of several people
 
 
 class ComposeJob(GenerateJob):
@@ -36,6 +38,7 @@ def start_images(
     seed: int,
     strength: Any = 1.0,
     embed_settings: bool = True,
+    attempts: Any = 1,
 ) -> ComposeJob:
     """Queue the images of all prompts.
 
@@ -49,6 +52,7 @@ def start_images(
         seed: Of the first image of each prompt.
         strength: Of people who have none of their own in the prompt.
         embed_settings: Whether the files hold their settings.
+        attempts: At most, at each image of several people, until everybody is right.
 
     Raises:
         CelebError: A prompt, a person or a value is wrong, or the folder cannot be written.
@@ -56,11 +60,14 @@ def start_images(
     lines = prompts(text)
     people = checks.texts(crowd, "The grid of people", MAX_TEXT)
     count = checks.number(count, "Images per prompt", 1, PER_PROMPT)
+    attempts = checks.number(attempts, "Attempts", 1, MAX_ATTEMPTS)
     check_number(len(lines), len(people), count)
     check_writable(workspace.images)
     config = form.config(shared.core.models, seed)
     known = workspace.people()
     requests = image_requests(shared.core, lines, people, config, strength, known, form.rearrange)
+    requests = with_attempts(requests, attempts, shared.core.models.names)
+    check_attempts(requests, count)
     seeds = tuple(range(seed, seed + count))
     job = ComposeJob(
         owner=workspace.id,
@@ -126,6 +133,20 @@ def check_number(prompts: int, people: int, count: int) -> None:
         raise CelebError(
             f"{what} with {count} images each are {total} images; {MAX_IMAGES} are generated at "
             "once. Take fewer images per prompt."
+        )
+
+
+def check_attempts(requests: Sequence[ImageRequest], count: int) -> None:
+    """Check the number of images, all attempts at each included.
+
+    Raises:
+        CelebError: They are too many.
+    """
+    total = count * sum(request.attempts for request in requests)
+    if total > MAX_IMAGES:
+        raise CelebError(
+            f"{count * len(requests)} images are up to {total} with all attempts; {MAX_IMAGES} are "
+            "generated at once. Take fewer images per prompt, or fewer attempts."
         )
 
 

@@ -24,7 +24,7 @@ SHAPES: dict[str, tuple[float, float] | None] = {
     "Wide": (1.5, 1.0),
     "Tall": (1.0, 1.5),
 }
-"""Label -> width and height as multiples of the model's; None is wide for two or more people."""
+"""Label -> width and height as multiples of the model's; None is wider for several people."""
 KINDS: dict[str, Any] = {
     "prompt": str,
     "negative_prompt": str,
@@ -101,7 +101,7 @@ class Advanced:
         with gr.Row():
             self.shape = gr.Dropdown(
                 list(SHAPES), value="Automatic", label="Shape", min_width=150,
-                info="Automatic: wide for two people.", elem_id="compose-shape",
+                info="Automatic: wider for several people.", elem_id="compose-shape",
             )  # fmt: skip
             self.scheduler = gr.Dropdown(
                 [("The model's own", ""), *((name, name) for name in SCHEDULERS)], value="",

@@ -95,4 +95,9 @@ def about(settings: Mapping[str, Any]) -> str:
     }
     if scores["prompt"] is not None:
         rows["Prompt score"] = f"{scores['prompt']:.2f}"
+    if verdict := settings.get("verdict"):
+        rows["Verdict"] = f"{verdict['kind']}: {verdict['sentence']}"
+    for number, attempt in enumerate(settings.get("attempts", ()), 1):
+        kept = ", this image" if attempt["seed"] == settings.get("seed") else ""
+        rows[f"Attempt {number}"] = f"seed {attempt['seed']}, {attempt['verdict']}{kept}"
     return facts(rows)

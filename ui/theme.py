@@ -112,6 +112,14 @@ footer button.hidden:first-child + .divider { display: none; }
 .cards .caption-label { position: static; display: block; max-width: none; width: 100%;
   border: none; border-radius: 0; white-space: normal; overflow-wrap: anywhere;
   opacity: 1 !important; padding: 4px 8px; text-align: center; }
+/* Captions with a verdict: page.js tells which; the word is there without it, too. */
+.cards .caption-label:is([data-verdict="right"], [data-verdict="swapped"],
+  [data-verdict="blended"], [data-verdict="twice"], [data-verdict="missing"]) {
+  border-top: 4px solid var(--verdict); color: var(--body-text-color);
+  background: color-mix(in srgb, var(--verdict) 12%, var(--background-fill-primary)); }
+[data-verdict="right"] { --verdict: #16a34a; }
+:is([data-verdict="swapped"], [data-verdict="twice"]) { --verdict: #d97706; }
+:is([data-verdict="blended"], [data-verdict="missing"]) { --verdict: #dc2626; }
 .message:not(:has(p)) { display: none; }
 .html-container { padding: 0 !important; }
 .legend { display: flex; flex-wrap: wrap; gap: 0.2rem 1rem; margin: 0; padding: 0;

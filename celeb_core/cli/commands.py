@@ -14,12 +14,17 @@ from typing import Any
 import torch
 from accelerate import PartialState
 from tqdm import tqdm
+from tqdm.contrib.logging import logging_redirect_tqdm
 
-from celeb_core import evaluation, face_packs, files, identity, sampling
+from celeb_core import adapters, face_packs, files, identity, sampling
 from celeb_core.basis import find_basis, interpolate, save_basis
 from celeb_core.cli import outputs
 from celeb_core.cli.doctor import examine
 from celeb_core.errors import CelebError, FeatureMissing, SaveFailed, UsageError
+from celeb_core.evaluation import tables
+from celeb_core.evaluation.evaluate import EvaluationConfig
+from celeb_core.evaluation.evaluate import evaluate as run_evaluation
+from celeb_core.evaluation.run import Progress
 from celeb_core.faces import find_face, largest_face, quality_notes
 from celeb_core.formats.calibration_file import save_calibration
 from celeb_core.formats.image_file import load_photo
@@ -247,13 +252,25 @@ def check_image(options: Namespace) -> None:
 
 
 def evaluate(options: Namespace) -> None:
-    """Print how good new people are, beside celebrities by name."""
-    if options.json:
-        files.check_writable(options.json.parent)
-    result = evaluation.evaluate(_studio(options), options.seed, options.people, options.rows)
-    print(evaluation.format_table(result))
+    """Measure how good new people are, alone and together, beside celebrities by name."""
+    fields = "people count photos preset rows groups judge clip seed".split()
+    config = EvaluationConfig(**_given(options, *fields))
+    for path in filter(None, (options.json, options.markdown)):
+        files.check_writable(path.parent)
+    # Miniters 0: the progress within a part is shown, too.
+    with logging_redirect_tqdm(), tqdm(desc="loading", unit="part", miniters=0) as bar:
+
+        def show(progress: Progress) -> None:
+            bar.set_description_str(progress.note, refresh=False)
+            bar.set_postfix_str(progress.detail, refresh=False)
+            _advance(bar, progress.done, progress.total)
+
+        result = run_evaluation(_studio(options), config, options.out, show)
+    print(tables.format_text(result))
     if options.json:
         files.write_atomically(options.json, json.dumps(result, indent=1).encode())
+    if options.markdown:
+        files.write_atomically(options.markdown, tables.format_markdown(result).encode())
 
 
 def doctor(options: Namespace) -> None:
@@ -322,9 +339,9 @@ def _sampling(options: Namespace) -> tuple[Studio, dict[str, Identity], SampleCo
     files.check_writable(options.out)
     studio = _studio(options, faces=False)
     if options.fast_lora:
-        sampling.add_fast_lora(studio.models, options.fast_lora)
+        adapters.add_fast_lora(studio.models, options.fast_lora)
     fields = "num_images seed steps guidance_scale negative_prompt scheduler".split()
-    usual = sampling.FAST if options.fast_lora else SampleConfig()
+    usual = adapters.FAST if options.fast_lora else SampleConfig()
     return studio, _library(options, studio.basis), replace(usual, **_given(options, *fields))
 
 

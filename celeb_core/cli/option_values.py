@@ -30,6 +30,12 @@ def whole(least: int, most: int) -> Callable[[str], int]:
     return parse
 
 
+def numbers(least: int, most: int) -> Callable[[str], tuple[int, ...]]:
+    """Return the parser of whole numbers from `least` to `most` with commas between them."""
+    parse = whole(least, most)
+    return lambda text: tuple(sorted({parse(part.strip()) for part in text.split(",")}))
+
+
 def real(least: float, most: float = math.inf) -> Callable[[str], float]:
     """Return the parser of a finite number from `least` to `most`."""
 
