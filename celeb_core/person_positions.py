@@ -94,7 +94,8 @@ def rearranged(
     masterpiece, best quality”. Whole clauses go first; if that is not enough, words that describe
     the person (“a happy <ada>”), then what the image is (“an oil painting of <ada>”), which keep
     their words. Where the person would come first of all, OPENING stands before them: a model that
-    knows people early only has mostly seen them behind such words. The prompt comes back as it is if nobody is late, or nothing can be moved.
+    knows people early only has mostly seen them behind such words. The prompt comes back as it is
+    if nobody is late, or nothing can be moved.
 
     Args:
         prompt: Of `parse_prompt`.
