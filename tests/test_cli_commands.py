@@ -68,6 +68,27 @@ def test_options_reach_the_sampler(run, monkeypatch):
     assert (config.negative_prompt, config.scheduler) == ("hat", "ddim")
 
 
+def test_several_people_have_regions(run, basis, monkeypatch):
+    calls, (one, two) = [], basis.names[:2]
+    monkeypatch.setattr(
+        sampling_module, "generate", lambda *args, **options: calls.append(args) or []
+    )
+    for text, *options in (
+        (f"{one} and {two}", "--box", f"<{two}>=0,0,0.5,1", "--box", f"{one}=0.5,0,1,1"),
+        (f"{one} and {two}", "--region-strength", "0.5"),
+        (f"{one} and {two}", "--no-regions"),
+        (one,),
+    ):
+        assert run("generate", text, *options) == 0
+    (placed, *_, first), (_, *_, weaker), (_, *_, off), (_, *_, alone) = calls
+    assert placed.boxes == {one: (0.5, 0.0, 1.0, 1.0), two: (0.0, 0.0, 0.5, 1.0)}
+    assert (first.regions.strength, weaker.regions.strength) == (1.0, 0.5)
+    assert off.regions is None and alone.regions is None
+    box = ("--box", f"{two}=0,0,1,1")
+    assert run("generate", one, *box) == 1  # who is in no prompt
+    assert run("generate", f"{one} and {two}", "--no-regions", *box) == 2
+
+
 def test_several_people_and_several_photos(run):
     names = ("--name", "ada", "--name", "bob")
     assert run("train", "ada.png", "bob.png", *names, "--steps", "1", "--out", "people") == 0

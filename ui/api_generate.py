@@ -8,12 +8,14 @@ import gradio as gr
 from anyio.to_thread import run_sync
 
 from celeb_core import checks
+from celeb_core.errors import SettingsError
 from celeb_core.prompt import MAX_STRENGTH
 from ui.api_answers import Answer, describe_job
 from ui.api_caller import caller, find_job, finished
 from ui.compose_job import start_images
 from ui.form import Form, chosen_seed
 from ui.jobs import Job
+from ui.layout import AUTOMATIC, BOXES, OFF, parse_boxes
 from ui.mixtures import start_mixtures
 from ui.strip import StripJob, strip_requests
 from ui.studio import Shared
@@ -41,6 +43,8 @@ class ImagesApi:
         scheduler: str = "",
         shape: Shape = "Automatic",
         strength: float = 1.0,
+        regions: bool = True,
+        boxes: dict[str, list[float]] | None = None,
         rearrange: bool = True,
         attempts: int = 1,
         wait: float = 60,
@@ -67,6 +71,10 @@ class ImagesApi:
             shape: Of the image; Automatic is the wider, the more people there are.
             strength: 0 to 1.5: less or more of the people; 1: as trained. Of one person alone:
                 <ada:0.7> in the prompt.
+            regions: Of two or more people, each acts in a region of their own: left to right in
+                the order of the prompt, or where `boxes` says.
+            boxes: Name -> [left, top, right, bottom], shares of the image from 0 to 1, as in
+                {"ada": [0.5, 0, 1, 1], "bob": [0, 0, 0.5, 1]}. Whoever has none is placed.
             rearrange: Move what stands before a person behind them where the model knows people
                 near the beginning of a prompt only; the answer has the prompt that was used.
             attempts: 1 to 8: an image of several people is generated with new seeds until its
@@ -81,12 +89,17 @@ class ImagesApi:
         workspace = await run_sync(caller, self.shared, session, request)
         models = self.shared.core.models
         checks.number(strength, "Identity strength", 0, MAX_STRENGTH, whole=False)
+        placed, regions = parse_boxes(boxes), checks.choice(regions, "regions", (True, False))
+        if placed and not regions:
+            raise SettingsError("Boxes need regions: leave out either boxes or regions=false.")
         form = Form(
             negative_prompt=negative_prompt,
             steps=steps or models.steps,
             guidance_scale=models.guidance_scale if guidance_scale is None else guidance_scale,
             scheduler=scheduler,
             shape=shape,
+            regions=(BOXES if placed else AUTOMATIC) if regions else OFF,
+            boxes=placed,
             rearrange=bool(rearrange),
         )
 
@@ -100,6 +113,7 @@ class ImagesApi:
                 count=count,
                 seed=first,
                 strength=strength,
+                strict=True,
                 attempts=attempts,
             )
 

@@ -28,6 +28,7 @@ from ui.history import History
 from ui.image_requests import ImageRequest
 from ui.images import read_settings
 from ui.insert import insert
+from ui.layout_panel import LayoutPanel
 from ui.mixtures import choices
 from ui.parameters import MAX_CHARACTERS, parse_parameters
 from ui.price import GENERATE, wire_images
@@ -58,6 +59,7 @@ class ComposeTab:
         self.results = Results(shared, ComposeJob, "compose", sortable=True)
         self.history = History(self.results)
         self.advanced = Advanced(shared.core.models)
+        self.layout = LayoutPanel(shared)
 
     # --- handlers -------------------------------------------------------------------------------
 
@@ -193,6 +195,7 @@ class ComposeTab:
             info="For prompts of two or more people: an image in which somebody is missing, twice, "
             "swapped or blended is generated again with another seed, at most so often. 1: never.",
         )  # fmt: skip
+        self.layout.build()
         with gr.Accordion("Grid of people", open=False, elem_id="compose-grid"):
             self.grid_people = gr.Dropdown(
                 [], value=[], multiselect=True, label="People, one after the other",
@@ -225,6 +228,8 @@ class ComposeTab:
             "steps": form.steps, "guidance": form.guidance_scale, "strength": form.strength,
             "scheduler": form.scheduler, "shape": form.shape,
             "grid_people": self.grid_people, "fast": form.fast, "new_seed": self.new_seed,
+            "region_strength": form.region_strength,
+            "self_attention_share": form.self_attention_share, **self.layout.inputs(),
         }  # fmt: skip
         filled = [self.problem, *self.fields.values()]
         picked = [self.history.picked, session]
@@ -236,8 +241,9 @@ class ComposeTab:
             "text": prompt, "grid_people": self.grid_people, "count": self.count,
             "seed": self.seed, "new_seed": self.new_seed, "strength": form.strength,
             "embed_settings": self.embed_settings, "attempts": self.attempts, "session": session,
-            **form.inputs(),
+            **form.inputs(), **self.layout.inputs(),
         }  # fmt: skip
+        self.layout.wire(prompt, self.grid_people, form.shape, self.box.people, session)
         start: dict[str, Any] = {
             "fn": self.start,
             "inputs_kwargs": inputs,

@@ -9,11 +9,14 @@ from typing import Any
 from celeb_core import CelebError, Identity, Prompt, SampleConfig, Studio, checks, parse_prompt
 from celeb_core.files import check_writable
 from celeb_core.prompt import MAX_TEXT, encode_negative, encode_prompt
+from celeb_core.regions import check_named, encode_regions, people_of
 from celeb_core.studio import arranged
+from celeb_core.types import Box, RegionConfig
 from ui.form import Form, prompts, strengthened
 from ui.generation_job import GenerateJob
 from ui.grid import Grid, fill
 from ui.image_requests import ImageRequest, with_attempts, with_seeds
+from ui.layout import region_settings, with_boxes
 from ui.progress import joined
 from ui.studio import Shared
 from ui.workspace import Workspace
@@ -38,6 +41,7 @@ def start_images(
     seed: int,
     strength: Any = 1.0,
     embed_settings: bool = True,
+    strict: bool = False,
     attempts: Any = 1,
 ) -> ComposeJob:
     """Queue the images of all prompts.
@@ -52,6 +56,8 @@ def start_images(
         seed: Of the first image of each prompt.
         strength: Of people who have none of their own in the prompt.
         embed_settings: Whether the files hold their settings.
+        strict: Whether a box of somebody who is in no prompt is an error; on the page it is of a
+            prompt as it was a moment ago.
         attempts: At most, at each image of several people, until everybody is right.
 
     Raises:
@@ -63,9 +69,15 @@ def start_images(
     attempts = checks.number(attempts, "Attempts", 1, MAX_ATTEMPTS)
     check_number(len(lines), len(people), count)
     check_writable(workspace.images)
-    config = form.config(shared.core.models, seed)
+    config, boxes = form.config(shared.core.models, seed), form.layout()
     known = workspace.people()
-    requests = image_requests(shared.core, lines, people, config, strength, known, form.rearrange)
+    requests = image_requests(
+        shared.core, lines, people, config, strength, known, boxes, form.rearrange
+    )
+    if strict:
+        names = shared.core.basis.names
+        named = {name for each in requests for name in people_of(each.prompt, names)}
+        check_named(boxes, named)
     requests = with_attempts(requests, attempts, shared.core.models.names)
     check_attempts(requests, count)
     seeds = tuple(range(seed, seed + count))
@@ -88,6 +100,7 @@ def image_requests(
     config: SampleConfig,
     strength: Any,
     people: Mapping[str, Identity],
+    boxes: Mapping[str, Box],
     rearrange: bool = True,
 ) -> list[ImageRequest]:
     """Request one image of each prompt and person; see `arranged`.
@@ -105,7 +118,8 @@ def image_requests(
             try:
                 prompt = strengthened(parse_prompt(fill(line, person), people), strength)
                 prompt = arranged(prompt, core) if rearrange else prompt
-                encode_prompt(prompt, core.basis, core.models)
+                prompt = with_boxes(prompt, boxes, core.basis.names, person)
+                regions = check_regions(prompt, config, core)
             except CelebError as error:
                 if len(lines) > 1:
                     error.within(f"Prompt {number}")
@@ -113,10 +127,25 @@ def image_requests(
             if len(lines) > 1:
                 label += [f"{number}. {shortened(fill(line, '…') if person else line)}"]
             trained = {name: people[name] for name in prompt.identities}
-            requests.append(
-                ImageRequest(prompt, config, joined(*label), {"strength": float(strength)}, trained)
-            )
+            more: dict[str, Any] = {"strength": float(strength)}
+            if len(people_of(prompt, core.basis.names)) > 1:
+                more["regions"] = region_settings(regions, prompt)
+            own = replace(config, regions=regions)
+            requests.append(ImageRequest(prompt, own, joined(*label), more, trained))
     return requests
+
+
+def check_regions(prompt: Prompt, config: SampleConfig, core: Studio) -> RegionConfig | None:
+    """Check that a prompt can be generated; return its regions, None for fewer than two people.
+
+    Raises:
+        PromptError, BasisMismatch: It cannot.
+    """
+    encode_prompt(prompt, core.basis, core.models)
+    if config.regions is None or len(people_of(prompt, core.basis.names)) < 2:
+        return None
+    encode_regions(prompt, core.basis, core.models, config.regions)
+    return config.regions
 
 
 def check_number(prompts: int, people: int, count: int) -> None:

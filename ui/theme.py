@@ -6,7 +6,14 @@ from pathlib import Path
 
 import gradio as gr
 
-SCRIPT = Path(__file__).with_name("page.js").read_text(encoding="utf-8")
+SCRIPTS = ("page.js", "layout.js")  # each one function
+
+
+def _read(name: str) -> str:
+    return Path(__file__).with_name(name).read_text(encoding="utf-8").strip()
+
+
+SCRIPT = "() => {\n" + "\n".join(f"({_read(name)})();" for name in SCRIPTS) + "\n}"
 
 # Gradio's own "semi-bold" file lacks most letters; the bold one has them.
 FONT = gr.themes.LocalFont("Source Sans Pro", weights=(400, 700))
@@ -150,4 +157,4 @@ button[role=tab].selected { color: var(--primary-600) !important; }
 .dark button[role=tab].selected { color: var(--primary-400) !important; }
 .empty[aria-label="Empty value"] { display: none; }
 .prose pre, .prose pre code { white-space: pre-wrap !important; overflow-wrap: anywhere; }
-"""
+""" + _read("layout.css")

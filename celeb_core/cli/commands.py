@@ -35,11 +35,22 @@ from celeb_core.prepare import names
 from celeb_core.prepare.preparation import prepare_model
 from celeb_core.prepare.refinement import RefineConfig, refine_initialisation
 from celeb_core.prompt import parse_prompt
+from celeb_core.regions import check_named, people_of
 from celeb_core.scoring import score_image
 from celeb_core.studio import Studio, arranged, calibration_path, load_studio, prompt_hints
 from celeb_core.textual_inversion import export_identity, import_identities, usage_notes
 from celeb_core.training import fit_identities, save_checkpoint
-from celeb_core.types import Calibration, CelebBasis, Face, Identity, Person, SampleConfig, recipe
+from celeb_core.types import (
+    Calibration,
+    CelebBasis,
+    Face,
+    Identity,
+    Person,
+    Prompt,
+    RegionConfig,
+    SampleConfig,
+    recipe,
+)
 
 
 def train(options: Namespace) -> None:
@@ -79,6 +90,7 @@ def generate(options: Namespace) -> None:
     studio, library, config = _sampling(options)
     prompt, count = parse_prompt(options.prompt, library), config.num_images
     prompt = prompt if options.as_written else arranged(prompt, studio)
+    prompt, config = _regions(options, prompt, config, studio.basis)
     marker = load_marker(options.identities / PRIVATE_FOLDER)
     for hint in prompt_hints(prompt, studio):
         logging.warning("hint: %s", hint)
@@ -343,6 +355,21 @@ def _sampling(options: Namespace) -> tuple[Studio, dict[str, Identity], SampleCo
     fields = "num_images seed steps guidance_scale negative_prompt scheduler".split()
     usual = adapters.FAST if options.fast_lora else SampleConfig()
     return studio, _library(options, studio.basis), replace(usual, **_given(options, *fields))
+
+
+def _regions(
+    options: Namespace, prompt: Prompt, config: SampleConfig, basis: CelebBasis
+) -> tuple[Prompt, SampleConfig]:
+    """Put the boxes into a prompt of several people, and their regions into how to sample."""
+    boxes, people = dict(options.box), people_of(prompt, basis.names)
+    check_named(boxes, people)
+    if boxes and not options.regions:
+        raise UsageError("--box has no effect with --no-regions: leave out one of them.")
+    if len(people) < 2 or not options.regions:
+        return prompt, config
+    return replace(prompt, boxes=boxes), replace(
+        config, regions=RegionConfig(options.region_strength)
+    )
 
 
 def _advance(bar: Any, done: int, total: int, *losses: float) -> None:

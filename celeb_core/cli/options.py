@@ -59,6 +59,13 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
         "help": "do not move people to the beginning where the model knows them there only",
     },
     "--batch-size": {"type": value.whole(1, 1024), "help": "photos per step"},
+    "--box": {
+        "type": value.box,
+        "action": "append",
+        "default": [],
+        "metavar": "NAME=LEFT,TOP,RIGHT,BOTTOM",
+        "help": "where a person is, as shares of the image; may be given for each",
+    },
     "--cache": {
         "type": value.path,
         "check": value.check_may_be_folder,
@@ -181,6 +188,16 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     },
     "--preset": {"choices": types.PRESETS, "default": "best", "help": "kind of training"},
     "--quick": {"action": "store_true", "help": "no effect: the table is all that there is"},
+    "--region-strength": {
+        "type": value.real(0, 1),
+        "default": types.RegionConfig.strength,
+        "help": "1: nobody acts outside of their own region (default: %(default)s)",
+    },
+    "--regions": {
+        "action": argparse.BooleanOptionalAction,
+        "default": True,
+        "help": "keep each of several people in a region of their own",
+    },
     "--replace": {
         "action": "store_true",
         "help": "replace a person of that name, who goes to the page's bin, or a file",
@@ -235,6 +252,7 @@ TRAIN = ("--name", "--face", *TRAINING, *STUDIO, *PEOPLE)
 REFINE = ("--batch-size", "--steps of refinement", *STUDIO, "--out as a file")
 SAMPLING = ("--guidance-scale", "--negative-prompt", "--scheduler", "--fast-lora", "--steps")
 SAMPLE = ("--num-images", "--identities", *SAMPLING, *STUDIO, "--out")
+REGIONS = ("--box", "--regions", "--region-strength")
 EXPORT = ("--format", "--token", "--identities", *MODEL, *PEOPLE)
 IMPORT = ("--min-explained", "--name of a file", *MODEL, *PEOPLE)
 NAMES = ("--num-images", "--shard", "--steps", *STUDIO, "--out")
@@ -243,7 +261,7 @@ JUDGED = ("--judge", "--clip", "--out of a run", "--json", "--markdown", "--quic
 EVALUATE = (*WITH_WHAT, *JUDGED, *STUDIO)
 COMMANDS: dict[str, tuple[Any, ...]] = {
     "train": (commands.train, "identities", "photos", *TRAIN),
-    "generate": (commands.generate, "images", "prompt", "--as-written", *SAMPLE),
+    "generate": (commands.generate, "images", "prompt", "--as-written", *REGIONS, *SAMPLE),
     "interpolate": (commands.interpolate_people, "images", "ends", "--template", *SAMPLE),
     "export": (commands.export, "embeddings", "person", *EXPORT),
     "import": (commands.import_file, "identities", "file", *IMPORT),
