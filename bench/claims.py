@@ -16,7 +16,9 @@ from scipy.stats import spearmanr
 
 from celeb_core.basis import interpolate
 from celeb_core.errors import CelebError
-from celeb_core.evaluation import SEED, fit_each, load_evaluation_set, score_people
+from celeb_core.evaluation.data import load_evaluation_set
+from celeb_core.evaluation.images import SEED
+from celeb_core.evaluation.single import fit_each, score_people
 from celeb_core.faces import largest_face
 from celeb_core.prompt import PORTRAIT, parse_prompt
 from celeb_core.sampling import generate
@@ -74,7 +76,8 @@ def evaluate_interpolation(
     Raises:
         FeatureMissing: The model has no evaluation set.
     """
-    data = load_evaluation_set(studio, seed, pairs * 2)
+    data, judge = load_evaluation_set(studio, seed, pairs * 2), studio.scorers.judge
+    assert judge is not None  # of every evaluation set
     faces, correlations = 0, []
     for pair in range(pairs):
         a, b = data.celebrities[2 * pair : 2 * pair + 2]
@@ -86,7 +89,7 @@ def evaluate_interpolation(
             (image,) = generate(prompt, studio.models, studio.basis, config)
             if found := studio.faces.find(image):
                 lams.append(lam)
-                traits.append(data.judge.read(image, [largest_face(found)])["traits"][0])
+                traits.append(judge.read(image, [largest_face(found)])["traits"][0])
         faces += len(traits)
         along = torch.stack(traits) @ (traits[-1] - traits[0])
         correlations.append(float(spearmanr(lams, along.numpy()).statistic))

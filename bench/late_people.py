@@ -19,7 +19,8 @@ from pathlib import Path
 import numpy as np
 
 from celeb_core.errors import CelebError, FeatureMissing
-from celeb_core.evaluation import EvaluationSet, fit_each, load_evaluation_set
+from celeb_core.evaluation.data import EvaluationSet, load_evaluation_set
+from celeb_core.evaluation.single import fit_each
 from celeb_core.faces import largest_face
 from celeb_core.formats.calibration_file import save_calibration
 from celeb_core.person_positions import late_people, rearranged
@@ -204,6 +205,7 @@ def _score(
     if faces:
         embedding = data.judge.embed(image, [largest_face(faces)])[0]
         identity = float(embedding @ data.gallery[data.index[case.person]])
+    assert data.reader is not None  # the model's own evaluation set has one
     labels = data.reader.read(image)
     right = [labels[group] == label for group, label in case.expects.items()]
     return identity, sum(right) / len(right)

@@ -22,7 +22,9 @@ from celeb_core.augmentation import AugmentedLatents, augment
 from celeb_core.basis import person_embeddings, project
 from celeb_core.denoising_loss import DenoisingLoss
 from celeb_core.errors import CelebError
-from celeb_core.evaluation import SEED, EvaluationSet, fit_each, load_evaluation_set
+from celeb_core.evaluation.data import EvaluationSet, load_evaluation_set
+from celeb_core.evaluation.images import SEED
+from celeb_core.evaluation.single import fit_each
 from celeb_core.faces import find_face, largest_face
 from celeb_core.prompt import PORTRAIT, parse_prompt
 from celeb_core.sampling import generate_each

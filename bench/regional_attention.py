@@ -71,7 +71,7 @@ def cost(unet: Any, size: tuple[int, int], bounded: bool | None, repeats: int) -
         bounded: Whether self-attention is bounded, too; None: no regions.
         repeats: The fastest call counts.
     """
-    states = torch.zeros(1, 0, unet.config.cross_attention_dim)
+    states = torch.zeros(1, TOKENS * 3, 1)
     prompt = RegionalPrompt(PromptEmbeds(states), COLUMNS, 1.0)
     attention = RegionalAttention([prompt], size, int(bounded or 0))
     run = forward(unet, size, 1 if bounded is None else prompt.texts)

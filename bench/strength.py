@@ -16,7 +16,8 @@ import numpy as np
 from PIL import Image
 
 from celeb_core.errors import CelebError
-from celeb_core.evaluation import EvaluationSet, fit_each, load_evaluation_set
+from celeb_core.evaluation.data import EditPrompt, EvaluationSet, load_evaluation_set
+from celeb_core.evaluation.single import fit_each
 from celeb_core.faces import largest_face
 from celeb_core.prompt import parse_prompt, strip_people
 from celeb_core.sampling import generate_each
@@ -81,7 +82,7 @@ def measure(
     for strength in STRENGTHS:
         scores = []
         for number, edit in enumerate(data.prompts):
-            texts = [edit["prompt"].format(f"<{one.name}>") for one in data.people]
+            texts = [edit.prompt.format(f"<{one.name}>") for one in data.people]
             prompts = [
                 replace(parse_prompt(text, trained), strengths=dict.fromkeys(trained, strength))
                 for text in texts
@@ -97,17 +98,17 @@ def measure(
 
 
 def _score(
-    image: Image.Image, edit: dict[str, object], row: int, studio: Studio, data: EvaluationSet
+    image: Image.Image, edit: EditPrompt, row: int, studio: Studio, data: EvaluationSet
 ) -> tuple[float, float, float]:
     """Judge's cosine with the person in that row of the gallery, attributes found, and CLIP."""
-    identity, clip, expects = 0.0, float("nan"), edit["expects"]
+    identity, clip = 0.0, float("nan")
     if faces := studio.faces.find(image):
         identity = float(data.judge.embed(image, [largest_face(faces)])[0] @ data.gallery[row])
+    assert data.reader is not None  # the model's own evaluation set has one
     labels = data.reader.read(image)
-    assert isinstance(expects, dict)
-    right = [labels[group] == label for group, label in expects.items()]
+    right = [labels[group] == label for group, label in edit.expects.items()]
     if studio.scorers.clip:
-        clip = studio.scorers.clip.score(image, strip_people(str(edit["prompt"]).format("<x>")))
+        clip = studio.scorers.clip.score(image, strip_people(edit.prompt.format("<x>")))
     return identity, sum(right) / len(right), clip
 
 

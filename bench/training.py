@@ -12,7 +12,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from celeb_core.evaluation import EvaluationSet, load_evaluation_set, score_people
+from celeb_core.evaluation.data import EvaluationSet, load_evaluation_set
+from celeb_core.evaluation.single import score_people
 from celeb_core.files import write_atomically
 from celeb_core.studio import Studio, load_studio
 from celeb_core.training import fit_identities
@@ -20,6 +21,7 @@ from celeb_core.types import PRESETS, Identity, TrainConfig, recipe
 
 SCORED_STEPS = (0, 1, 2, 3, 5, 8, 12, 20, 40, 60)
 """Steps of ours after which people are scored, until they reach the official recipe's score."""
+SHOWN = ("identity", "identity_edits", "prompt")
 
 
 def main() -> int:
@@ -93,7 +95,7 @@ def _ratio(path: Path, steps: int, official: TrainConfig) -> float:
 
 
 def _text(scores: dict[str, float]) -> str:
-    return ", ".join(f"{name} {value:.3f}" for name, value in scores.items())
+    return ", ".join(f"{name} {scores[name]:.3f}" for name in SHOWN)
 
 
 def _parser() -> argparse.ArgumentParser:

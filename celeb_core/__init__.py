@@ -47,6 +47,7 @@ from celeb_core.types import (
     Person,
     Prompt,
     PromptEmbeds,
+    RegionConfig,
     SampleConfig,
     TrainConfig,
     TrainStep,
@@ -57,8 +58,8 @@ __version__ = "0.1.0"
 
 __all__ = [
     "PRESETS", "SCHEDULERS", "Calibration", "CelebBasis", "CelebError", "Face", "FaceModel",
-    "FaceScore", "Identity", "Models", "Person", "Prompt", "PromptEmbeds", "SampleConfig", "Scores",
-    "Studio", "TrainConfig", "TrainStep", "build_basis", "compose",
+    "FaceScore", "Identity", "Models", "Person", "Prompt", "PromptEmbeds", "RegionConfig",
+    "SampleConfig", "Scores", "Studio", "TrainConfig", "TrainStep", "build_basis", "compose",
     "encode_prompt", "export_identity", "find_basis", "find_face", "find_faces", "find_identity",
     "fit", "fit_identities", "generate", "generate_each", "import_identities", "interpolate",
     "list_identities", "load_basis", "load_calibration", "load_face_model", "load_identity",

@@ -8,6 +8,7 @@ from celeb_core.errors import SettingsError, quote
 
 MOST = 99_999  # of whole numbers that have no limit of their own
 SEEDS = (-(2**63), 2**63 - 1)  # what torch takes, with room for counting up
+LEAST_SIDE = 0.05  # of a box, as a share of the image's
 
 
 def number(value: Any, label: str, low: float, high: float, *, whole: bool = True) -> Any:
@@ -58,6 +59,27 @@ def choice(value: Any, label: str, choices: Collection[Any]) -> Any:
         return value
     listed = quote(", ".join(str(one) for one in choices if one != ""))
     raise SettingsError(f"{label} is {shown(value)}: choose one of {listed}.")
+
+
+def box(value: Any, label: str) -> tuple[float, float, float, float]:
+    """Return a box as shares of an image's width and height: left, top, right, bottom.
+
+    Raises:
+        SettingsError: It is something else, or a side is below LEAST_SIDE.
+    """
+    if not isinstance(value, list | tuple) or len(value) != 4:
+        what = f"of {len(value):,} numbers" if isinstance(value, list | tuple) else shown(value)
+        raise SettingsError(f"{label} is {what}: give left, top, right, bottom, each from 0 to 1.")
+    edges = zip(("left", "top", "right", "bottom"), value, strict=True)
+    left, top, right, bottom = (
+        number(edge, f"{label}, {which},", 0.0, 1.0, whole=False) for which, edge in edges
+    )
+    if min(right - left, bottom - top) < LEAST_SIDE - 1e-6:
+        raise SettingsError(
+            f"{label} is {right - left:.3g} wide and {bottom - top:.3g} high: make both at least "
+            f"{LEAST_SIDE:g} of the image; it is left, top, right, bottom."
+        )
+    return (left, top, right, bottom)
 
 
 def shown(value: Any) -> str:

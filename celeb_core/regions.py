@@ -9,8 +9,7 @@ Self-attention: in the early steps, which decide the layout, regions do not atte
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -77,6 +76,20 @@ def check_boxes(boxes: Mapping[str, Box]) -> None:
             raise SettingsError(
                 f"{label} is {shown(box)}: left, top, right, bottom. Right must be greater than "
                 "left, and bottom greater than top."
+            )
+
+
+def check_named(boxes: Collection[str], people: Collection[str]) -> None:
+    """Check that everybody who has a box is among the people of a prompt.
+
+    Raises:
+        SettingsError: Somebody is not.
+    """
+    for name in boxes:
+        if name not in people:
+            raise SettingsError(
+                f"There is a box for {shown(name)}, who is in no prompt. Write the name as in the "
+                "prompt, or leave out the box."
             )
 
 
@@ -162,18 +175,33 @@ class RegionalAttention:
         same = all(prompt.boxes == prompts[0].boxes for prompt in prompts)
         self.prompts = prompts[:1] if same else prompts  # one layout is for the whole batch
         self.size, self.bounded_steps = size, bounded_steps
-        self.steps = 0  # done
-        self._parts: dict[tuple[Any, ...], list[list[Part]]] = {}
+        self.bounded = bounded_steps > 0  # whether self-attention is
+        # Of each prompt, by the pixels of a layer: made beforehand, so that layers can be compiled.
+        self._to_texts: dict[int, list[list[Part]]] = {}
+        self._to_pixels: dict[int, list[list[Part]]] = {}
 
     @contextmanager
     def applied(self, unet: Any) -> Iterator[None]:
         """Within the block, this is the attention of a diffusers.UNet2DConditionModel."""
+        for level in range(len(unet.config.down_block_types)):  # each halves both sides
+            height, width = (-(-side // 2**level) for side in self.size)
+            inside = [
+                inside_regions(prompt.boxes, height, width).to(unet.device)
+                for prompt in self.prompts
+            ]
+            pairs = list(zip(self.prompts, inside, strict=True))
+            self._to_texts[height * width] = [_divide(*pair, True) for pair in pairs]
+            self._to_pixels[height * width] = [_divide(*pair, False) for pair in pairs]
         before = unet.attn_processors
         unet.set_attn_processor(RegionalProcessor(self))
         try:
             yield
         finally:
             unet.set_attn_processor(before)
+
+    def after_step(self, done: int) -> None:
+        """Let regions attend to one another when enough steps are done."""
+        self.bounded = done < self.bounded_steps
 
     def attend(self, query: Tensor, key: Tensor, value: Tensor, cross: bool) -> Tensor:
         """Return the attention's output (batch, heads, pixels, channels), like the query.
@@ -187,14 +215,12 @@ class RegionalAttention:
             value: As key.
             cross: Whether it is cross-attention.
         """
-        if not cross and self.steps >= self.bounded_steps:
+        if not cross and not self.bounded:
             return scaled_dot_product_attention(query, key, value)
-        shape = (query.shape[2], key.shape[2], cross, query.device)
-        if shape not in self._parts:
-            self._parts[shape] = [self._divide(prompt, *shape) for prompt in self.prompts]
+        divided = (self._to_texts if cross else self._to_pixels)[query.shape[2]]
         attended = torch.empty_like(query)
-        for first, parts in enumerate(self._parts[shape]):
-            rows = slice(first, None, len(self.prompts))
+        for first, parts in enumerate(divided):
+            rows = slice(first, None, len(divided))
             for part in parts:
                 own = scaled_dot_product_attention(
                     query[rows].index_select(2, part.pixels),
@@ -205,41 +231,36 @@ class RegionalAttention:
                 attended[rows].index_copy_(2, part.pixels, own)
         return attended
 
-    def _divide(
-        self, prompt: RegionalPrompt, pixels: int, keys: int, cross: bool, device: torch.device
-    ) -> list[Part]:
-        """Divide the pixels of a layer into those that are in the same regions."""
-        inside = inside_regions(prompt.boxes, self.size, pixels)
-        kinds, kind_of_pixel = torch.unique(inside, dim=1, return_inverse=True)
-        parts = []
-        for index, regions in enumerate(kinds.T):
-            if cross:
-                weights = text_weights(regions, prompt.strength)
-                weights = weights.repeat_interleave(keys // prompt.texts)
-            else:
-                weights = pixel_weights(regions, inside, prompt.strength)
-            kept = weights.nonzero().flatten()
-            logits = weights[kept].log()
-            own = (kind_of_pixel == index).nonzero().flatten()
-            added = logits.expand(1, 1, 1, -1).to(device) if logits.any() else None
-            parts.append(Part(own.to(device), kept.to(device), added))
-        return parts
+
+def _divide(prompt: RegionalPrompt, inside: Tensor, cross: bool) -> list[Part]:
+    """Divide the pixels of a layer into those that are in the same regions."""
+    tokens = prompt.embeds.hidden_states.shape[1] // prompt.texts
+    kinds, kind_of_pixel = torch.unique(inside, dim=1, return_inverse=True)
+    parts = []
+    for index, regions in enumerate(kinds.T):
+        if cross:
+            weights = text_weights(regions, prompt.strength).repeat_interleave(tokens)
+        else:
+            weights = pixel_weights(regions, inside, prompt.strength)
+        kept = weights.nonzero().flatten()
+        logits = weights[kept].log()
+        pixels = (kind_of_pixel == index).nonzero().flatten()
+        added = logits.expand(1, 1, 1, -1) if logits.any() else None
+        parts.append(Part(pixels, kept, added))
+    return parts
 
 
-def inside_regions(boxes: Sequence[Box], size: tuple[int, int], pixels: int) -> Tensor:
-    """Return which pixels of a layer are in each region, bool (regions, pixels).
+def inside_regions(boxes: Sequence[Box], height: int, width: int) -> Tensor:
+    """Return which pixels of a layer are in each region, bool (regions, height * width).
 
     Args:
         boxes: Of the regions, as shares.
-        size: Height and width of the latents.
-        pixels: Of the layer: those of the latents, halved some times on both sides.
+        height: Of the layer, in pixels.
+        width: Of the layer, in pixels.
     """
-    height, width = size
-    factor = math.sqrt(height * width / pixels)
-    rows, columns = round(height / factor), round(width / factor)
-    inside = torch.zeros(len(boxes), rows, columns, dtype=torch.bool)
+    inside = torch.zeros(len(boxes), height, width, dtype=torch.bool)
     for region, (left, top, right, bottom) in zip(inside, boxes, strict=True):
-        region[_cells(top, bottom, rows), _cells(left, right, columns)] = True
+        region[_cells(top, bottom, height), _cells(left, right, width)] = True
     return inside.flatten(1)
 
 
@@ -251,7 +272,7 @@ def text_weights(regions: Tensor, strength: float) -> Tensor:
         strength: Of the regions.
     """
     weights = strength * torch.cat([~regions.any(0, keepdim=True), regions]).float()
-    return torch.cat([weights, torch.tensor([1 - strength])]) if strength < 1 else weights
+    return torch.cat([weights, weights.new_tensor([1 - strength])]) if strength < 1 else weights
 
 
 def pixel_weights(regions: Tensor, inside: Tensor, strength: float) -> Tensor:
@@ -266,7 +287,7 @@ def pixel_weights(regions: Tensor, inside: Tensor, strength: float) -> Tensor:
     """
     shared = (inside & regions[:, None]).any(0)
     apart = inside.any(0) & regions.any() & ~shared
-    return torch.ones(len(apart)).masked_fill(apart, 1 - strength)
+    return torch.where(apart, 1.0 - strength, 1.0)
 
 
 class RegionalProcessor:

@@ -109,7 +109,7 @@ def generate_each(
             if on_step is not None:
                 on_step(len(images) * steps + (index + 1) * len(batch), len(prompts) * steps)
             if attention is not None:
-                attention.steps = index + 1
+                attention.after_step(index + 1)
             if on_latents is not None:
                 on_latents(pipe, state["latents"])
             if should_stop is not None and should_stop():

@@ -103,6 +103,8 @@ class ClipScorer:
         if not any(name.startswith(prefix) for name in weights):
             tower = load_file(folder.parent / "text_encoder" / "model.safetensors")
             weights |= {prefix + name.removeprefix(prefix): value for name, value in tower.items()}
+        # Older transformers stored the positions 0, 1, 2, ..., too.
+        weights = {name: w for name, w in weights.items() if not name.endswith("position_ids")}
         self.model.load_state_dict(weights)  # in float32, whatever the file's dtype
         self.processor = CLIPImageProcessorPil.from_pretrained(folder, local_files_only=True)
         own = (folder / "tokenizer_config.json").is_file()
@@ -147,6 +149,7 @@ def score_image(
     references: Mapping[str, Tensor],
     scorers: Scorers,
     judge_references: Mapping[str, Tensor] | None = None,
+    faces: Sequence[Face] | None = None,
 ) -> Scores:
     """Match the faces of an image of a prompt one to one to the wanted people, and score it.
 
@@ -156,8 +159,10 @@ def score_image(
         references: Name -> face embedding (512,), the photo's or `reference_embeddings`'.
         scorers: Of the model.
         judge_references: Name -> the judge's embedding (128,), for the judge's score.
+        faces: Of the image, if they have been found already.
     """
-    faces = scorers.faces.find(image) if references else []
+    if faces is None:
+        faces = scorers.faces.find(image) if references else []
     pairs = match_faces([face.embedding for face in faces], list(references.values()))
     judged = scorers.judge.embed(image, faces) if scorers.judge and judge_references else None
     scores = []

@@ -7,6 +7,7 @@ import json
 import shutil
 import sys
 from collections.abc import Generator, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +19,7 @@ if TYPE_CHECKING:  # the process that hands tests out, and browser tests, need n
     import torch
 
     from celeb_core import Person
-    from celeb_core.types import Calibration
+    from celeb_core.types import Calibration, TrainConfig
 
 SYLLABLES = ("ba", "ne", "ti", "lo", "ru", "ska", "ven", "mir", "dol", "pay", "gre", "zin")
 PLAIN = """a photo of the face person plays guitar with and wearing sunglasses hat on beach in space
@@ -231,6 +232,26 @@ def measured_world(world: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
     shipped = {name: tensor.half() for name, tensor in tensors.items()}
     save_file(shipped, folder / "evaluation" / "people.safetensors")
     return folder
+
+
+@pytest.fixture(scope="session")
+def evaluated(measured_world: Path, calibration: Calibration):
+    """The studio of `measured_world`, with a calibration."""
+    from celeb_core import load_studio
+
+    return replace(load_studio(measured_world, device="cpu"), calibration=calibration)
+
+
+@pytest.fixture
+def short(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Evaluations train two steps at most."""
+    from celeb_core.types import recipe
+
+    def quick(preset: str, calibration: Calibration | None) -> TrainConfig:
+        config = recipe(preset, calibration)
+        return config.changed(steps=min(config.steps, 2), views=2, batch_size=2)
+
+    monkeypatch.setattr("celeb_core.evaluation.single.recipe", quick)
 
 
 @pytest.fixture(scope="session")

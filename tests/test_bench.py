@@ -12,7 +12,7 @@ from bench import __main__ as command
 from bench import training, variants, worker
 from celeb_core import PRESETS, load_models, load_studio
 from celeb_core.augmentation import AugmentedLatents
-from celeb_core.evaluation import load_evaluation_set
+from celeb_core.evaluation.data import load_evaluation_set
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from conftest import portrait
 from bench import paper_ablation as module
 from celeb_core import load_studio
 from celeb_core.basis import person_embeddings
-from celeb_core.evaluation import load_evaluation_set
+from celeb_core.evaluation.data import load_evaluation_set
 from celeb_core.types import PRESETS
 
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from celeb_core.checks import choice, number, text, texts
+from celeb_core.checks import LEAST_SIDE, box, choice, number, text, texts
 from celeb_core.errors import QUOTED, SettingsError
 
 NUMBERS = (float("nan"), float("inf"), -float("inf"), 1e30, -1, 0, 101, 10**400, 2.5, True)
@@ -49,3 +49,11 @@ def test_choices_are_named():
     for wrong in ("tall", None, [], {}, 5, "x" * 10**6):
         with pytest.raises(SettingsError, match="Shape is .*: choose one of Wide, Tall"):
             choice(wrong, "Shape", ("Wide", "Tall"))
+
+
+def test_boxes_are_shares_of_an_image():
+    assert box([0, 0.25, 1, 0.5], "The box") == (0.0, 0.25, 1.0, 0.5)
+    assert box((0.1, 0.1, 0.1 + LEAST_SIDE, 0.1 + LEAST_SIDE), "The box")
+    for wrong in (None, "abcd", [0, 0, 1], [0, 0, 1, 2], [0, 0, 1, "1"], [0.5, 0, 0.4, 1], 5j):
+        with pytest.raises(SettingsError, match="The box"):
+            box(wrong, "The box")

@@ -30,12 +30,12 @@ from celeb_core import (
 )
 from celeb_core import sampling as sampling_module
 from celeb_core.__main__ import main
-from celeb_core.evaluation import evaluate
+from celeb_core.evaluation.evaluate import EvaluationConfig, evaluate
 from celeb_core.face_packs import PACKS, Pack
 from celeb_core.prepare import names as names_module
 from celeb_core.prepare import refinement as refinement_module
 from celeb_core.prepare.preparation import PrepareStep
-from celeb_core.types import PRESETS, Identity, TrainConfig
+from celeb_core.types import Identity
 
 
 def test_what_is_wrong_with_a_photo_is_said_before_anything_is_trained(run, caplog):
@@ -66,6 +66,27 @@ def test_options_reach_the_sampler(run, monkeypatch):
     config = configs.pop()
     assert (config.seed, config.steps, config.guidance_scale) == (4, 3, 0.0)
     assert (config.negative_prompt, config.scheduler) == ("hat", "ddim")
+
+
+def test_several_people_have_regions(run, basis, monkeypatch):
+    calls, (one, two) = [], basis.names[:2]
+    monkeypatch.setattr(
+        sampling_module, "generate", lambda *args, **options: calls.append(args) or []
+    )
+    for text, *options in (
+        (f"{one} and {two}", "--box", f"<{two}>=0,0,0.5,1", "--box", f"{one}=0.5,0,1,1"),
+        (f"{one} and {two}", "--region-strength", "0.5"),
+        (f"{one} and {two}", "--no-regions"),
+        (one,),
+    ):
+        assert run("generate", text, *options) == 0
+    (placed, *_, first), (_, *_, weaker), (_, *_, off), (_, *_, alone) = calls
+    assert placed.boxes == {one: (0.5, 0.0, 1.0, 1.0), two: (0.0, 0.0, 0.5, 1.0)}
+    assert (first.regions.strength, weaker.regions.strength) == (1.0, 0.5)
+    assert off.regions is None and alone.regions is None
+    box = ("--box", f"{two}=0,0,1,1")
+    assert run("generate", one, *box) == 1  # who is in no prompt
+    assert run("generate", f"{one} and {two}", "--no-regions", *box) == 2
 
 
 def test_several_people_and_several_photos(run):
@@ -276,17 +297,27 @@ def test_score_says_how_alike_an_image_is(run, measured_world, capsys):
     assert capsys.readouterr().out == "ada.png: recogniser 1.000\n"
 
 
-def test_evaluate_prints_its_table_and_writes_its_json(run, measured_world, capsys, monkeypatch):
-    monkeypatch.setitem(PRESETS, "best", TrainConfig(steps=2))
-    some = ("--quick", "--people", "2", "--rows", "unprepared", "--json", "scores.json")
-    assert run("evaluate", "--seed", "3", *some, model=measured_world) == 0
-    written = json.loads(Path("scores.json").read_text())
-    studio = load_studio(measured_world, device="cpu")
-    expected = evaluate(studio, seed=3, people=2, rows=["unprepared"])
-    for row in (written["unprepared"], expected["unprepared"]):
-        row.pop("seconds")
-    assert written == expected
-    assert f"{expected['unprepared']['prompt']:.3f}" in capsys.readouterr().out
+def test_evaluate_prints_its_table_and_writes_its_files(
+    run, measured_world, calibration, capsys, monkeypatch
+):
+    save_calibration(calibration, Path("mine.safetensors"))
+    some = ("--quick", "--count", "2", "--people", "1,2", "--groups", "1", "--rows", "trained")
+    made = ("--calibration", "mine.safetensors", "--preset", "instant")
+    files = ("--json", "scores.json", "--markdown", "scores.md", "--out", "run")
+    assert run("evaluate", "--seed", "3", *some, *made, *files, model=measured_world) == 0
+    written, printed = json.loads(Path("scores.json").read_text()), capsys.readouterr()
+    assert f"{written['trained']['prompt']:.3f}" in printed.out
+    groups = "2 mixed, regions reversed"
+    for done in ("loading", "portraits (celebrities)", "training p", "smiling” (trained)", groups):
+        assert done in printed.err
+    assert Path("scores.md").read_text().startswith("| | identity | over edits |")
+    # In Python, and going on where the command has ended: nothing is left to do.
+    studio = load_studio(measured_world, device="cpu", calibration="mine.safetensors")
+    config = EvaluationConfig((1, 2), 2, None, "instant", ("trained",), groups=1, seed=3)
+    monkeypatch.setattr("celeb_core.evaluation.images.generate_each", None)
+    assert evaluate(studio, config, Path("run")) == written
+    assert run("evaluate", "--seed", "4", *some, *made, *files, model=measured_world) == 2
+    assert "other settings (seed: 3, now 4" in capsys.readouterr().err
 
 
 def test_a_face_pack_on_request(world, tmp_path, monkeypatch, capsys):

@@ -55,7 +55,8 @@ NUMBERS = [
     (SCORE, "--face", "0"),
     *((("import", "ada.png"), "--min-explained", bad) for bad in ("1.1", "-0.1", "nan")),
     *((("basis",), "--components", bad) for bad in ("0", "-5", "513")),
-    *((("evaluate",), "--people", bad) for bad in ("0", "1", "-2", HUGE)),
+    *((("evaluate",), "--people", bad) for bad in ("0", "9", "2,x", "2,", "", HUGE)),
+    *((("evaluate",), option, bad) for option in ("--count", "--groups") for bad in ("0", HUGE)),
     *((("refine", "photos"), "--batch-size", bad) for bad in ("0", "-1", HUGE)),
     *((("filter-names",), "--shard", bad) for bad in ("5/4", "0/2", "1/0", "1", "a/b", "1/2/3")),
 ]
@@ -90,6 +91,13 @@ def test_a_number_out_of_range_is_named_with_its_range(command, option, bad, usa
         (("generate", "a \udcff b"), "“a ? b” is no UTF-8 text"),
         (("generate", "a", "--negative-prompt", "\udcff"), "no UTF-8 text"),
         (("generate", "a", "--fast-lora", ""), "it is empty"),
+        (("generate", "a", "--box", "ada"), "“ada” is no box"),
+        (("generate", "a", "--box", "=0,0,1,1"), "is no box. Write name=left,top,right,bottom"),
+        (("generate", "a", "--box", "ada=0,0,1"), "The box of ada is of 3 numbers"),
+        (("generate", "a", "--box", "ada=0,0,1,x"), "is no box"),
+        (("generate", "a", "--box", "ada=0,0,1,nan"), "bottom, is not a finite number"),
+        (("generate", "a", "--box", "ada=0,0,2,1"), "right, is 2.0"),
+        (("generate", "a", "--box", "\udcff=0,0,1,1"), "no UTF-8 text"),
         ((*TRAIN, "--model", ""), "--model: it is empty"),
         ((*TRAIN, "--model", "~no-such-user/x"), "--model: “~no-such-user/x”"),
         ((*TRAIN, "--model", "x" * 5000), "name too long"),
@@ -136,6 +144,9 @@ def test_a_text_that_cannot_be_is_named(arguments, message, usage_error):
         (("basis", "--out", "photos"), "photos is a folder"),
         (("doctor", "--json", "photos"), "photos is a folder"),
         (("evaluate", "--json", "ada.png/x"), "ada.png is no folder"),
+        (("evaluate", "--markdown", "photos"), "photos is a folder"),
+        (("evaluate", "--photos", "none"), "There is no file none"),
+        (("evaluate", "--out", "ada.png"), "ada.png is no folder"),
         (("pack", "buffalo_l", "--root", "ada.png"), "ada.png is no folder"),
     ],
 )
@@ -149,6 +160,12 @@ def test_a_folder_that_cannot_be_written_is_named(usage_error, monkeypatch, tmp_
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     assert f"{tmp_path} is read-only" in usage_error(*TRAIN, "--out", "people")
+
+
+def test_numbers_of_people_are_written_with_commas():
+    parse = build_parser().parse_args
+    assert parse(["evaluate"]).people is None
+    assert parse(["evaluate", "--people", "3, 2,3"]).people == (2, 3)
 
 
 def test_a_name_may_be_written_as_in_a_prompt():

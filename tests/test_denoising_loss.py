@@ -14,7 +14,7 @@ from celeb_core import PRESETS, TrainConfig, compose, load_models, load_studio
 from celeb_core.augmentation import PAPER_TEMPLATES, SHORT_TEMPLATES, AugmentedLatents
 from celeb_core.denoising_loss import DenoisingLoss, NuisanceTokens, truncated_backward
 from celeb_core.device import MODES
-from celeb_core.evaluation import load_evaluation_set
+from celeb_core.evaluation.data import load_evaluation_set
 from celeb_core.formats.calibration_file import CALIBRATED
 from celeb_core.loading import BUNDLED
 from celeb_core.mapper import CalibratedMapper

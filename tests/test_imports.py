@@ -19,14 +19,15 @@ formats.embedding_file formats.calibration_file formats.saved_config
 precision text_encoder device face_packs face_orientation faces loading models adapters safety
 basis mapper prompt person_positions identity library
 marks.xmp marks.content_credentials marks.invisible_mark marks.provenance
-textual_inversion augmentation denoising_loss name_regression regions sampling scoring
+textual_inversion augmentation denoising_loss name_regression regions sampling scoring verdicts
 training_run training_checkpoint training studio
 prepare.calibration prepare.positions prepare.refinement prepare.names prepare.self_check
 prepare.preparation
-evaluation
+evaluation.dlib_judge evaluation.judges evaluation.data evaluation.run evaluation.images
+evaluation.single evaluation.groups evaluation.evaluate evaluation.tables
 cli.doctor cli.option_values cli.program cli.outputs cli.commands cli.options""".split()
 PACKAGES = ["__init__", "__main__"]  # on top, as these; no module imports them
-PACKAGES += [f"{name}.__init__" for name in ("cli", "formats", "marks", "prepare")]
+PACKAGES += [f"{name}.__init__" for name in ("cli", "evaluation", "formats", "marks", "prepare")]
 
 
 def modules() -> dict[str, Path]:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -106,10 +107,10 @@ def test_a_name_that_makes_a_region_too_long_is_told(models, basis):
 
 
 def test_pixels_are_in_the_region_whose_box_covers_them():
-    inside = inside_regions([LEFT, (0.75, 0.5, 1.0, 1.0)], (16, 32), 4 * 8).view(2, 4, 8)
+    inside = inside_regions([LEFT, (0.75, 0.5, 1.0, 1.0)], 4, 8).view(2, 4, 8)
     assert inside[0, :, :4].all() and not inside[0, :, 4:].any()
     assert inside[1, 2:, 6:].all() and inside[1].sum() == 4
-    tiny = inside_regions([(0.99, 0.99, 1.0, 1.0)], (16, 16), 4)
+    tiny = inside_regions([(0.99, 0.99, 1.0, 1.0)], 2, 2)
     assert tiny.tolist() == [[False, False, False, True]]
 
 
@@ -161,7 +162,7 @@ def test_a_person_has_no_influence_outside_of_their_region(family):
     attention, crossed = RegionalAttention([regional], size, bounded_steps=1), 0
     with attention.applied(models.unet):
         for layer, pixels in layers:
-            inside = inside_regions(list(boxes.values()), size, pixels)
+            inside = inside_regions(list(boxes.values()), *[math.isqrt(pixels)] * 2)
             inputs = torch.randn(2, pixels, layer.to_q.in_features, requires_grad=True)
             if layer.is_cross_attention:
                 crossed += 1
@@ -247,11 +248,25 @@ def test_regions_attend_to_one_another_after_the_early_steps(models, basis):
     regional = encode_regions(pair(basis), basis, models, RegionConfig())
     attention = RegionalAttention([regional], (8, 8), bounded_steps=1)
     query = torch.randn(2, 1, 64, 4)
-    bounded = attention.attend(query, query, query, cross=False)
-    attention.steps = 1
-    after = attention.attend(query, query, query, cross=False)
+    with attention.applied(models.unet):
+        bounded = attention.attend(query, query, query, cross=False)
+        attention.after_step(1)
+        after = attention.attend(query, query, query, cross=False)
     whole = torch.nn.functional.scaled_dot_product_attention(query, query, query)
     assert torch.equal(after, whole) and not torch.allclose(bounded, whole)
+
+
+def test_compiled_layers_attend_by_regions_too(world, basis):
+    compiled = load_models(world, device="cpu", compiled=True)
+    eager = load_models(world, device="cpu")
+    config = SampleConfig(steps=4, width=64, height=32, regions=RegionConfig())
+    torch.compiler.reset()
+    with torch.compiler.set_stance(force_backend="eager"):
+        images = [generate_each([pair(basis)], m, basis, config)[0] for m in (eager, compiled)]
+        assert abs(array(images[0]) - array(images[1])).max() <= 1
+        plain = replace(config, regions=None)  # without them, after them
+        images = [generate_each([pair(basis)], m, basis, plain)[0] for m in (eager, compiled)]
+        assert abs(array(images[0]) - array(images[1])).max() <= 1
 
 
 def test_processors_are_put_back_whatever_happens(models, basis):

@@ -102,6 +102,10 @@ def test_from_a_photo_to_images_and_files(call, tmp_path):
         assert "ada" in image["scores"]["people"] and "ada" in image["prompt"]
         with Image.open(image["image"]) as file:
             assert file.height > file.width and "celeb-basis" in file.text
+    both = call("generate", "<ada> and Grezin", steps=1, boxes={"<ada>": [0.5, 0, 1, 1]})
+    with Image.open(both["images"][0]["image"]) as file:
+        stored = json.loads(file.text["celeb-basis"])["regions"]
+    assert stored["boxes"] == {"ada": [0.5, 0, 1, 1]} and stored["mode"] == "boxes"
     (ada,) = call("people")["people"]
     assert (ada["name"], ada["prompt"], ada["preset"]) == ("ada", "<ada>", "fast")
     assert ada["usable"] and not ada["sample"]
@@ -169,6 +173,11 @@ def test_a_job_that_takes_longer_is_asked_for_and_stopped(call):
         ("generate", {"prompt": "a", "negative_prompt": "x" * 10**6}, "Negative prompt has"),
         ("generate", {"prompt": "a", "scheduler": "none"}, "choose one of"),
         ("generate", {"prompt": "a", "strength": None}, "Identity strength is empty"),
+        ("generate", {"prompt": "a", "regions": "no"}, "choose one of True, False"),
+        ("generate", {"prompt": "a", "boxes": {"eve": [0, 0, 1, 1]}}, "“eve”, who is in no prompt"),
+        ("generate", {"prompt": "a", "boxes": {"eve": [0, 0, 2, 1]}}, "right, is 2"),
+        ("generate", {"prompt": "a", "boxes": [1]}, "give an object of names and boxes"),
+        ("generate", {"prompt": "a", "boxes": {"a": [0, 0, 1, 1]}, "regions": False}, "Boxes need"),
         ("generate", {"prompt": "a", "session": "0" * 81}, "The session has 81 characters"),
         ("interpolate", {"a": "", "b": "Grezin"}, "Choose two people"),
         ("interpolate", {"a": "Grezin", "b": "Grezin", "prompt": "a"}, "Write {}"),

@@ -3,14 +3,8 @@ from __future__ import annotations
 import pytest
 
 from celeb_core import SampleConfig, generate_each, parse_prompt
-from ui.generation_job import (
-    PREVIEW_INTERVAL,
-    PREVIEW_SHARE,
-    ImageRequest,
-    Previews,
-    batches,
-    with_seeds,
-)
+from ui.image_requests import ImageRequest, batches, with_seeds
+from ui.previews import PREVIEW_INTERVAL, PREVIEW_SHARE, Previews
 
 STEP = 0.05  # seconds of a denoising step by the clock of the tests
 

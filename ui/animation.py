@@ -16,7 +16,8 @@ from celeb_core.checks import number
 from celeb_core.safety import REASON
 from ui.animation_files import save_animation
 from ui.gallery import Displayed, Results
-from ui.generation_job import GenerateJob, ImageRequest
+from ui.generation_job import GenerateJob
+from ui.image_requests import ImageRequest
 from ui.mixtures import MIX, request_mixture, submit
 from ui.strip import Strip
 from ui.studio import PRIVATE, Shared

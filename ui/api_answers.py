@@ -55,7 +55,7 @@ def describe_job(job: Job, runner: Runner) -> Answer:
 
 
 def _image(image: SavedImage) -> dict[str, Any]:
-    """Describe a generated image: the file, what it shows, its seed and scores."""
+    """Describe a generated image: the file, what it shows, its seed, scores and verdict."""
     settings = image.settings
     scores = settings.get("scores") or {"people": {}, "prompt": None}
     if image.person:  # of a training
@@ -68,6 +68,8 @@ def _image(image: SavedImage) -> dict[str, Any]:
         "seed": settings.get("seed"),
         "lambda": settings.get("lambda"),
         "scores": scores,
+        "verdict": settings.get("verdict"),
+        "attempts": settings.get("attempts") or [],
     }
 
 

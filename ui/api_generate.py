@@ -8,12 +8,14 @@ import gradio as gr
 from anyio.to_thread import run_sync
 
 from celeb_core import checks
+from celeb_core.errors import SettingsError
 from celeb_core.prompt import MAX_STRENGTH
 from ui.api_answers import Answer, describe_job
 from ui.api_caller import caller, find_job, finished
 from ui.compose_job import start_images
 from ui.form import Form, chosen_seed
 from ui.jobs import Job
+from ui.layout import AUTOMATIC, BOXES, OFF, parse_boxes
 from ui.mixtures import start_mixtures
 from ui.strip import StripJob, strip_requests
 from ui.studio import Shared
@@ -41,7 +43,10 @@ class ImagesApi:
         scheduler: str = "",
         shape: Shape = "Automatic",
         strength: float = 1.0,
+        regions: bool = True,
+        boxes: dict[str, list[float]] | None = None,
         rearrange: bool = True,
+        attempts: int = 1,
         wait: float = 60,
         session: str = "",
     ) -> Answer:
@@ -50,7 +55,9 @@ class ImagesApi:
         Waits for the images. If they take longer than `wait`, the answer has no images yet: ask
         the endpoint job for them with the id in `job`. Each of `images` has `image` (a file),
         `seed` and `scores`: the identity score of each of the people (1: the very same face), and
-        the prompt score. Celebrities whom the model knows are written by name.
+        the prompt score. Celebrities whom the model knows are written by name. With two or more
+        people, `verdict` says whether everybody is there once and in their place: its `kind` is
+        right, swapped, blended, twice or missing, its `sentence` says who.
 
         Args:
             request: Given by gradio.
@@ -64,8 +71,15 @@ class ImagesApi:
             shape: Of the image; Automatic is the wider, the more people there are.
             strength: 0 to 1.5: less or more of the people; 1: as trained. Of one person alone:
                 <ada:0.7> in the prompt.
+            regions: Of two or more people, each acts in a region of their own: left to right in
+                the order of the prompt, or where `boxes` says.
+            boxes: Name -> [left, top, right, bottom], shares of the image from 0 to 1, as in
+                {"ada": [0.5, 0, 1, 1], "bob": [0, 0, 0.5, 1]}. Whoever has none is placed.
             rearrange: Move what stands before a person behind them where the model knows people
                 near the beginning of a prompt only; the answer has the prompt that was used.
+            attempts: 1 to 8: an image of several people is generated with new seeds until its
+                verdict is right, at most so often. You get the best, with its seed; `attempts` of
+                the image has the seeds and verdicts of all.
             wait: Seconds to wait for the images, 0 to 120.
             session: What start_session returned; not needed at home or with a login.
 
@@ -75,19 +89,32 @@ class ImagesApi:
         workspace = await run_sync(caller, self.shared, session, request)
         models = self.shared.core.models
         checks.number(strength, "Identity strength", 0, MAX_STRENGTH, whole=False)
+        placed, regions = parse_boxes(boxes), checks.choice(regions, "regions", (True, False))
+        if placed and not regions:
+            raise SettingsError("Boxes need regions: leave out either boxes or regions=false.")
         form = Form(
             negative_prompt=negative_prompt,
             steps=steps or models.steps,
             guidance_scale=models.guidance_scale if guidance_scale is None else guidance_scale,
             scheduler=scheduler,
             shape=shape,
+            regions=(BOXES if placed else AUTOMATIC) if regions else OFF,
+            boxes=placed,
             rearrange=bool(rearrange),
         )
 
         def start() -> Job:
             first = chosen_seed(seed, False)
             return start_images(
-                self.shared, workspace, prompt, form, count=count, seed=first, strength=strength
+                self.shared,
+                workspace,
+                prompt,
+                form,
+                count=count,
+                seed=first,
+                strength=strength,
+                strict=True,
+                attempts=attempts,
             )
 
         return await self._answer(await run_sync(start), wait, session, request)

@@ -12,7 +12,8 @@ from celeb_core.checks import number
 from ui.celeb_map import move
 from ui.errors import explain, notice
 from ui.gallery import Displayed, Results
-from ui.generation_job import GenerateJob, ImageRequest
+from ui.generation_job import GenerateJob
+from ui.image_requests import ImageRequest
 from ui.map_panel import COMPONENTS, CelebMapPanel
 from ui.mixtures import check_prompt, find_person, request_mixture, submit
 from ui.studio import PRIVATE, Shared

@@ -12,7 +12,7 @@ from gradio.blocks import Block
 from celeb_core import CelebError, checks
 from celeb_core.prompt import MAX_TEXT
 from celeb_core.studio import prompt_hints
-from ui.compose_job import PER_PROMPT, ComposeJob, start_images
+from ui.compose_job import MAX_ATTEMPTS, PER_PROMPT, ComposeJob, start_images
 from ui.errors import explain, notice
 from ui.form import (
     MAX_SEED,
@@ -23,11 +23,12 @@ from ui.form import (
     unknown_scheduler,
 )
 from ui.gallery import Results
-from ui.generation_job import ImageRequest
 from ui.grid import BLANK
 from ui.history import History
+from ui.image_requests import ImageRequest
 from ui.images import read_settings
 from ui.insert import insert
+from ui.layout_panel import LayoutPanel
 from ui.mixtures import choices
 from ui.parameters import MAX_CHARACTERS, parse_parameters
 from ui.price import GENERATE, wire_images
@@ -42,7 +43,10 @@ LOOKS_APART = """text => ({ __type__: "update",
 SCORES = (
     '<p class="lead small">The number beside a name is the identity score: the cosine of the face '
     "in the image and the person's face, 1 for the very same one and far less for strangers. The "
-    "prompt score says how well the image fits the prompt without its people, by CLIP.</p>"
+    "prompt score says how well the image fits the prompt without its people, by CLIP. The word "
+    "before those of an image of several people is the verdict: everybody is there once and in "
+    "their place (right), two are swapped, faces are blended, one person is there twice, or "
+    "somebody is missing.</p>"
 )
 
 
@@ -55,6 +59,7 @@ class ComposeTab:
         self.results = Results(shared, ComposeJob, "compose", sortable=True)
         self.history = History(self.results)
         self.advanced = Advanced(shared.core.models)
+        self.layout = LayoutPanel(shared)
 
     # --- handlers -------------------------------------------------------------------------------
 
@@ -68,6 +73,7 @@ class ComposeTab:
         strength: float,
         embed_settings: bool,
         session: str,
+        attempts: int = 1,
         **form: Any,
     ) -> Updates:
         """Queue the images of all prompts; show what is wrong, or the seed that was taken.
@@ -81,6 +87,7 @@ class ComposeTab:
             strength: Of people who have none of their own in the prompt.
             embed_settings: Whether the files hold their settings.
             session: Of the browser.
+            attempts: At most, at each image of several people.
             form: The fields of `Form`.
         """
         workspace = self.shared.workspace(session)
@@ -96,6 +103,7 @@ class ComposeTab:
                 seed=first,
                 strength=strength,
                 embed_settings=bool(embed_settings),
+                attempts=attempts,
             )
         except CelebError as error:
             return {self.problem: notice(explain(error))}
@@ -181,6 +189,13 @@ class ComposeTab:
                 True, label="A new seed each time", elem_id="compose-fresh", min_width=150,
                 info="Off: the same image again.",
             )  # fmt: skip
+        self.attempts = Slider(
+            1, MAX_ATTEMPTS, 1, step=1, label="Attempts until everybody is right",
+            elem_id="compose-attempts",
+            info="For prompts of two or more people: an image in which somebody is missing, twice, "
+            "swapped or blended is generated again with another seed, at most so often. 1: never.",
+        )  # fmt: skip
+        self.layout.build()
         with gr.Accordion("Grid of people", open=False, elem_id="compose-grid"):
             self.grid_people = gr.Dropdown(
                 [], value=[], multiselect=True, label="People, one after the other",
@@ -213,6 +228,8 @@ class ComposeTab:
             "steps": form.steps, "guidance": form.guidance_scale, "strength": form.strength,
             "scheduler": form.scheduler, "shape": form.shape,
             "grid_people": self.grid_people, "fast": form.fast, "new_seed": self.new_seed,
+            "region_strength": form.region_strength,
+            "self_attention_share": form.self_attention_share, **self.layout.inputs(),
         }  # fmt: skip
         filled = [self.problem, *self.fields.values()]
         picked = [self.history.picked, session]
@@ -223,8 +240,10 @@ class ComposeTab:
         inputs = {
             "text": prompt, "grid_people": self.grid_people, "count": self.count,
             "seed": self.seed, "new_seed": self.new_seed, "strength": form.strength,
-            "embed_settings": self.embed_settings, "session": session, **form.inputs(),
+            "embed_settings": self.embed_settings, "attempts": self.attempts, "session": session,
+            **form.inputs(), **self.layout.inputs(),
         }  # fmt: skip
+        self.layout.wire(prompt, self.grid_people, form.shape, self.box.people, session)
         start: dict[str, Any] = {
             "fn": self.start,
             "inputs_kwargs": inputs,

@@ -20,7 +20,7 @@ from ui.portrait_job import PortraitJob
 from ui.training_job import TrainJob
 from ui.workspace import Workspace
 
-NUMBERED = re.compile(r"([0-9a-f]{8})-\d{3}\.png")  # an image of a job
+NUMBERED = re.compile(r"([0-9a-f]{8})-\d{3}(?:-\d)?\.png")  # an image of a job, of an attempt
 BESIDE = ("-grid.png", "-square.png", ".zip", ".mp4", ".webp", ".gif")  # made of those of a job
 MIXED = ("from", "to", "corners", "person")  # settings with the people of a mixture
 SAME = 0.999  # cosine of two embeddings of one face in one photo

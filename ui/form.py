@@ -10,10 +10,12 @@ from typing import Any
 
 import gradio as gr
 
-from celeb_core import SCHEDULERS, CelebError, Models, Prompt, SampleConfig
+from celeb_core import SCHEDULERS, CelebError, Models, Prompt, RegionConfig, SampleConfig
 from celeb_core.checks import choice, number, shown, text
 from celeb_core.prompt import MAX_STRENGTH, MAX_TEXT
 from celeb_core.sampling import MOST_STEPS, check_config
+from celeb_core.types import Box
+from ui.layout import AUTOMATIC, BOXES, MODES, OFF, from_region_settings, parse_boxes
 from ui.parameters import MAX_CHARACTERS, parse_parameters
 from ui.widgets import Slider
 
@@ -48,6 +50,10 @@ class Form:
     scheduler: str = ""  # empty: the model's own
     shape: str = "Automatic"
     fast: bool = False  # half the steps
+    regions: str = AUTOMATIC  # of MODES
+    boxes: Any = ""  # name -> box, as JSON or not: see `parse_boxes`
+    region_strength: float = RegionConfig.strength
+    self_attention_share: float = RegionConfig.self_attention_share
     rearrange: bool = True  # prompts whose people are later than the model knows them
 
     def config(self, models: Models, seed: int) -> SampleConfig:
@@ -66,9 +72,26 @@ class Form:
             scheduler=choice(self.scheduler or "", "Scheduler", ("", *SCHEDULERS)) or None,
             width=round(models.width * times[0]) if times else None,
             height=round(models.height * times[1]) if times else None,
+            regions=self._regions(),
         )
         check_config(config, models)
         return config
+
+    def layout(self) -> dict[str, Box]:
+        """Return the boxes, if they are to be used.
+
+        Raises:
+            SettingsError: They are no boxes.
+        """
+        return parse_boxes(self.boxes) if self.regions == BOXES else {}
+
+    def _regions(self) -> RegionConfig | None:
+        share, label = self.self_attention_share, "Share of steps"
+        config = RegionConfig(
+            number(self.region_strength, "Region strength", 0, 1, whole=False),
+            number(share, label, 0, 1, whole=False),
+        )
+        return None if choice(self.regions, "Regions", MODES) == OFF else config
 
 
 class Advanced:
@@ -107,6 +130,17 @@ class Advanced:
                 [("The model's own", ""), *((name, name) for name in SCHEDULERS)], value="",
                 label="Scheduler", min_width=150, info="How noise becomes an image.",
             )  # fmt: skip
+        with gr.Row():
+            self.region_strength = Slider(
+                0, 1, RegionConfig.strength, step=0.05, label="Region strength", min_width=150,
+                info="Of several people. 1: nobody acts outside of their region.",
+                elem_id="compose-region-strength",
+            )  # fmt: skip
+            self.self_attention_share = Slider(
+                0, 1, RegionConfig.self_attention_share, step=0.05, label="Share of steps",
+                min_width=150, elem_id="compose-region-share",
+                info="From the first, in which regions do not attend to one another.",
+            )  # fmt: skip
         self.fast = gr.Checkbox(
             False, label="Fast mode", elem_id="compose-fast",
             info="Half the steps: twice as fast, a little rougher.",
@@ -118,8 +152,9 @@ class Advanced:
         )  # fmt: skip
 
     def inputs(self) -> dict[str, Any]:
-        """Return field of `Form` -> widget."""
-        return {field.name: getattr(self, field.name) for field in fields(Form)}
+        """Return field of `Form` -> widget; those of the layout are elsewhere."""
+        names = [field.name for field in fields(Form)]
+        return {name: getattr(self, name) for name in names if hasattr(self, name)}
 
 
 def from_settings(settings: Mapping[str, Any], models: Models) -> dict[str, Any]:
@@ -139,6 +174,7 @@ def from_settings(settings: Mapping[str, Any], models: Models) -> dict[str, Any]
     known = isinstance(scheduler, str) and scheduler in SCHEDULERS
     return {
         **fitting,
+        **from_region_settings(settings),
         "scheduler": scheduler if known and scheduler != models.scheduler_name else "",
         "shape": nearest_shape(settings.get("width"), settings.get("height"), models),
         "grid_people": [],

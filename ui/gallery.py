@@ -19,13 +19,14 @@ from celeb_core.marks.provenance import Marker
 from celeb_core.safety import REASON
 from ui.generation_job import GenerateJob
 from ui.gpu_costs import priced
+from ui.image_scores import counted
 from ui.jobs import SavedImage
 from ui.progress import bar, duration, joined, time_left
 from ui.studio import PRIVATE, Shared
 from ui.widgets import Updates, gallery, gallery_of, message
 
 AS_GENERATED, BY_IDENTITY, BY_PROMPT = "As generated", "Identity score first", "Prompt score first"
-BEST = "Best of each prompt"
+BEST, BY_VERDICT = "Best of each prompt", "Right ones first"
 PREVIEW_SIDE = 256  # longer side of an image under way, in pixels
 
 
@@ -36,7 +37,7 @@ class Displayed:
     id: str = ""
     live: bool = False
     count: int = -1  # of the images
-    caption: str = ""  # of the last one: late scores change the captions, the last one last
+    revision: int = 0  # of the images: late scores and further attempts change some
     order: str = ""
 
 
@@ -68,9 +69,9 @@ class Results:
         job = self.job(session)
         if job is None:
             return {self.displayed: NOTHING}
-        live, images = job.live, list(job.images)  # in this order: the last update is complete
-        caption = images[-1].caption if images else ""
-        now = Displayed(job.id, live, len(images), caption, order)
+        # In this order: the last update is complete.
+        live, revision, images = job.live, job.revision, list(job.images)
+        now = Displayed(job.id, live, len(images), revision, order)
         updates: Updates = {
             self.displayed: now,
             self.status: bar(job, describe(job), self.shared.runner.place(job)),
@@ -121,7 +122,8 @@ class Results:
     def build_gallery(self, size: Literal["small", "medium", "large"]) -> None:
         """Images and their order."""
         self.order = gr.Radio(
-            [AS_GENERATED, BY_IDENTITY, BY_PROMPT, BEST], value=AS_GENERATED, label="Sort by",
+            [AS_GENERATED, BY_VERDICT, BY_IDENTITY, BY_PROMPT, BEST], value=AS_GENERATED,
+            label="Sort by",
             visible=False, container=False, elem_id=f"{self.name}-order",
         )  # fmt: skip
         self.previews = gr.HTML(elem_id=f"{self.name}-drafts")
@@ -167,14 +169,24 @@ def previews_html(images: Sequence[Image.Image], marker: Marker) -> str:
 def arranged(images: list[SavedImage], order: str) -> Any:
     """Update a gallery: the images as generated, by a score, or only the best of each prompt."""
     if order == BEST:
-        ranked = sorted(images, key=lambda image: (_identity(image), _prompt(image)))
+        ranked = sorted(images, key=lambda one: (_verdict(one), _identity(one), _prompt(one)))
         best = {image.settings["prompt"]: image for image in ranked}
         images = [image for image in images if best[image.settings["prompt"]] is image]
+    elif order == BY_VERDICT:
+        images = sorted(images, key=lambda one: (_verdict(one), _identity(one)), reverse=True)
     elif order == BY_IDENTITY:
         images = sorted(images, key=_identity, reverse=True)
     elif order == BY_PROMPT:
         images = sorted(images, key=_prompt, reverse=True)
     return gallery_of(images)
+
+
+def _verdict(image: SavedImage) -> float:
+    """How right an image is: 1 if it is, else less than that; those without a verdict come last."""
+    if (verdict := image.settings.get("verdict")) is None:
+        return -1.0
+    right = [person["in_place"] for person in verdict["people"]]
+    return 1.0 if verdict["kind"] == "right" else 0.9 * sum(right) / len(right)
 
 
 def _identity(image: SavedImage) -> float:
@@ -202,9 +214,11 @@ def bundle(id: str, images: list[SavedImage]) -> Path:
 
 def describe(job: GenerateJob) -> str:
     """Images and time in words."""
-    count = f"{len(job.images)} of {len(job.requests)} images"
-    if blocked := sum(image.blocked for image in list(job.images)):
+    images = list(job.images)
+    count = f"{len(images)} of {len(job.requests)} images"
+    if blocked := sum(image.blocked for image in images):
         count = f"{count}, {blocked} {REASON}"
+    count = joined(count, counted([image.settings for image in images]))
     if job.status == "done":
         return joined(count, duration(job.seconds))
     if job.status == "stopped":

@@ -1,79 +1,52 @@
-"""Generating in the background: images appear one by one, each with its scores and settings."""
+"""Generating in the background: images appear one by one, each with its scores and settings.
+
+An image of several people in which not everybody is right can be generated again with new seeds,
+up to a number of attempts. The best attempt stays; the others are listed in its settings.
+"""
 
 from __future__ import annotations
 
+import itertools
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
 
 from PIL import Image
-from torch import Tensor
 
 from celeb_core import (
     Identity,
-    Prompt,
     SampleConfig,
     Scores,
     Studio,
     parse_prompt,
-    score_image,
 )
 from celeb_core.faces import largest_face
 from celeb_core.marks.provenance import Marker
-from celeb_core.prompt import PORTRAIT, known_names, weighted_text
+from celeb_core.prompt import PORTRAIT, weighted_text
 from celeb_core.safety import REASON, is_blocked
-from celeb_core.sampling import decode_preview
 from ui.executor import Executor, Watch
 from ui.grid import Grid
+from ui.image_requests import ImageRequest, batches
+from ui.image_scores import (
+    ImageScores,
+    Made,
+    attempt,
+    first_attempt,
+    scores_as_dict,
+    scores_as_text,
+)
 from ui.images import save_generated
 from ui.jobs import Job, SavedImage
+from ui.previews import Previews
+from ui.progress import joined
 from ui.training_job import score_text
 from ui.workspace import Workspace
 
 REFERENCES = 3  # generated images that give the reference face of a person without a photo
 REFERENCE_SEED = 1000
-GLUE = "\u00a0"  # a score stays on the line of its name
-PREVIEW_SHARE = 0.1  # of the time at most
-PREVIEW_INTERVAL = 0.2  # seconds at least
-
-
-@dataclass(frozen=True, eq=False)
-class ImageRequest:
-    """One image to be generated."""
-
-    prompt: Prompt
-    config: SampleConfig  # with its seed; num_images plays no part
-    label: str  # what its caption begins with
-    settings: Mapping[str, Any] = field(default_factory=dict)  # more to be written into the file
-    people: Mapping[str, Identity] = field(default_factory=dict)  # who are scored
-
-
-class Previews:
-    """Decodes images under way between the denoising steps, for a bounded share of the time.
-
-    One object serves all calls of `generate_each` of a job: it waits until the cost of its last
-    preview is PREVIEW_SHARE of the time.
-    """
-
-    def __init__(
-        self,
-        show: Callable[[list[Image.Image]], None],
-        clock: Callable[[], float] = time.perf_counter,
-    ) -> None:
-        self._show, self._clock = show, clock
-        self._due = clock() + PREVIEW_INTERVAL
-
-    def __call__(self, pipeline: Any, latents: Tensor) -> None:
-        """Show the images (b, c, h, w) under way if it is time to; for `on_latents`."""
-        began = self._clock()
-        if began < self._due:
-            return
-        self._show(decode_preview(pipeline, latents))
-        ended = self._clock()
-        self._due = ended + max(PREVIEW_INTERVAL, (ended - began) / PREVIEW_SHARE)
 
 
 @dataclass(eq=False, kw_only=True)
@@ -91,11 +64,16 @@ class GenerateJob(Job):
     previews: Sequence[Image.Image] = ()  # of those under way
     grid: Grid | None = None  # the requests are its cells
     sheet: SavedImage | None = None  # all as one image
+    revision: int = 0  # counts the changes of `images`
+
+    def __post_init__(self) -> None:
+        self._scores = ImageScores(self.core, self.workspace)
+        self._made: list[Made | None] = []  # the images; None: blocked
 
     @property
     def image_count(self) -> int:
-        """One of each request."""
-        return len(self.requests)
+        """All attempts of each request."""
+        return sum(request.attempts for request in self.requests)
 
     def run(self) -> Literal["done", "stopped"]:
         """All images; then the scores that need generated references, and the grid."""
@@ -106,66 +84,124 @@ class GenerateJob(Job):
 
     def release(self) -> None:
         """Leave the images to the disk: a page has many jobs to remember."""
-        self.pixels, self.previews = [], ()
+        self.pixels, self.previews, self._made = [], (), []
 
     def _generate_all(self) -> Literal["done", "stopped"]:
         self.note = "Generating"
-        if self.requests:
-            self._generate_images()
+        for request, image in self._generate(self.requests):
+            self._add(request, image)
         if self.told_to_stop():
             return "stopped"
         if self._faces_scored and (missing := self._without_reference()):
             self.note, self.seconds_left = "Scoring", None
             for name, identity in missing.items():
                 self._find_reference(name, identity)
-            # Once more, now that all faces are known.
-            self.images[:] = map(self._save, self.requests, self.pixels, range(len(self.pixels)))
+            for index, made in enumerate(self._made):  # once more, now that all faces are known
+                if made:
+                    self._made[index] = again = self._score(made.request, made.image)
+                    self.images[index] = self._save(again, index)
+            self.revision += 1
+        self._try_again()
         return "stopped" if self.stop.is_set() else "done"
 
-    def _generate_images(self) -> None:
-        """Save each batch as soon as it is there."""
-        first = self.requests[0]
+    def _generate(
+        self, requests: Sequence[ImageRequest]
+    ) -> Iterator[tuple[ImageRequest, Image.Image]]:
+        """Yield each image as soon as its batch is there; fewer if the job is to stop."""
+        if not requests:
+            return
+        first = requests[0]
         whole = ((first.prompt,) * first.config.batch_size, first.config)
-        groups = batches(self.requests, alone=self.executor.one_by_one(self.core, whole))
+        groups = batches(requests, alone=self.executor.one_by_one(self.core, whole))
         calls = [(tuple(one.prompt for one in group), group[0].config) for group in groups]
-        began, size = time.monotonic(), len(groups[0])
+        began, left, finished = time.monotonic(), iter(requests), 0
+        sizes = [len(group) for group in groups]
 
         def on_step(done: int, total: int) -> None:
-            per_image = total // size
-            self.total = per_image * len(self.requests)
-            self.done = per_image * len(self.pixels) + done
+            per_image = total // sizes[0]
+            self.total = per_image * len(requests)
+            self.done = per_image * finished + done
             so_far = time.monotonic() - began
             self.seconds_left = so_far / self.done * (self.total - self.done)
 
         watch = Watch(on_step, self.told_to_stop, Previews(self._show_previews))
-        sizes = [len(group) for group in groups[1:]]
         for images in self.executor.generate(self.core, calls, watch):
             self.previews = ()
-            for image in images:
-                request, index = self.requests[len(self.pixels)], len(self.images)
-                self.pixels.append(image)
-                self.images.append(self._save(request, image, index))
-            size = sizes.pop(0) if sizes else size
+            yield from ((next(left), image) for image in images)
+            finished += len(images)
+            sizes = sizes[1:] or sizes
 
     def _show_previews(self, previews: Sequence[Image.Image]) -> None:
         self.previews = previews
 
-    def _save(self, request: ImageRequest, image: Image.Image, index: int) -> SavedImage:
-        if is_blocked(image):
-            return save_blocked(image, self._path(index), request, self.workspace.marker)
-        scores = self._score(request, image) if self.scored else Scores((), None)
-        settings = {**image_settings(request, image, self.core), "scores": _as_dict(scores)}
-        path = self._path(index)
+    def _add(self, request: ImageRequest, image: Image.Image) -> None:
+        """Save the first attempt of the next request."""
+        index = len(self.images)
+        made = None if is_blocked(image) else self._score(request, image)
+        self.pixels.append(image)
+        self._made.append(made)
+        if made is None:
+            path = self._path(index)
+            self.images.append(save_blocked(image, path, request, self.workspace.marker))
+        else:
+            self.images.append(self._save(made, index))
+        self.revision += 1
+
+    def _try_again(self) -> None:
+        """Generate those again in which not everybody is right; the best attempts stay."""
+        most = max((request.attempts for request in self.requests), default=1)
+        seeds = itertools.count(max((one.config.seed for one in self.requests), default=0) + 1)
+        for number in range(2, most + 1):
+            wrong = [
+                index
+                for index, made in enumerate(self._made)
+                if made and made.is_wrong and number <= made.request.attempts
+            ]
+            if not wrong or self.told_to_stop():
+                return
+            images = "1 image" if len(wrong) == 1 else f"{len(wrong)} images"
+            self.note = f"Attempt {number} of {most} for {images} that are not right"
+            again = [self.requests[index].with_seed(next(seeds)) for index in wrong]
+            for (request, image), index in zip(self._generate(again), wrong, strict=False):
+                self._keep(index, request, image)
+
+    def _keep(self, index: int, request: ImageRequest, image: Image.Image) -> None:
+        """Keep the better one of an image and another attempt at it, and list both."""
+        before, old = self._made[index], self.images[index].path
+        assert before is not None  # what is blocked is not generated again
+        made = None if is_blocked(image) else self._score(request, image)
+        tried = (*before.tried, *(made.tried if made else [attempt(request, REASON)]))
+        best = before if made is None or made.rank <= before.rank else made
+        self._made[index] = best = replace(best, tried=tried)
+        self.pixels[index] = best.image
+        self.images[index] = self._save(best, index)
+        if self.images[index].path != old:
+            old.unlink(missing_ok=True)
+        self.revision += 1
+
+    def _score(self, request: ImageRequest, image: Image.Image) -> Made:
+        return self._scores.score(request, image) if self.scored else first_attempt(request, image)
+
+    def _save(self, made: Made, index: int) -> SavedImage:
+        request = made.request
+        settings = {
+            **image_settings(request, made.image, self.core),
+            "scores": scores_as_dict(made.scores),
+            **made.settings(),
+        }
+        path = self._path(index, made.number)
         stored = settings if self.embed_settings else None
-        save_generated(image, path, stored, self.workspace.marker)
-        unscored = self.scored and not self._faces_scored and self._people(request)
-        texts = [score_text(None)] if unscored else []
-        caption = " · ".join([request.label, *texts, *_as_text(scores)])
+        save_generated(made.image, path, stored, self.workspace.marker)
+        faceless = self.scored and not self._faces_scored and self._scores.people(request)
+        texts = [score_text(None)] if faceless else []
+        caption = joined(*made.caption(), *texts, *scores_as_text(made.scores))
         return SavedImage(path, caption, settings=settings)
 
-    def _path(self, index: int) -> Path:
+    def _path(self, index: int, number: int = 1) -> Path:
+        """Attempts have files of their own: a page keeps what it has loaded from an address."""
         folder = self.workspace.images / f"{datetime.now():%Y-%m-%d}"
-        return folder / f"{self.id[:8]}-{index + 1:03}.png"
+        suffix = f"-{number}" if number > 1 else ""
+        return folder / f"{self.id[:8]}-{index + 1:03}{suffix}.png"
 
     def _save_grid(self, grid: Grid) -> None:
         """Of the images that there are, even if not all."""
@@ -182,39 +218,14 @@ class GenerateJob(Job):
     def _faces_scored(self) -> bool:
         return self.scored and self.core.faces.ready
 
-    def _score(self, request: ImageRequest, image: Image.Image) -> Scores:
-        """Score everyone whose face is known."""
-        known = {name: self._reference(name, who) for name, who in self._people(request).items()}
-        references = {name: face for name, face in known.items() if face is not None}
-        return score_image(image, request.prompt.text, references, self.core.scorers)
-
-    def _people(self, request: ImageRequest) -> dict[str, Identity | None]:
-        """Who should be in an image; None stands for a celebrity."""
-        names = known_names(request.prompt.text, self.core.models.names)
-        return {**request.people, **dict.fromkeys(names)}
-
-    def _reference(self, name: str, identity: Identity | None) -> Tensor | None:
-        if identity is not None:
-            return self.workspace.reference(identity)
-        calibration = self.core.calibration
-        if calibration is None or name not in calibration.names:
-            return None
-        face = calibration.face_embeddings[calibration.names.index(name)]
-        return face if bool(face.any()) else None
-
     def _without_reference(self) -> dict[str, Identity]:
-        """The trained people without a photo for whom no face has been generated yet.
+        """The people to compare with of whom images have to be generated first.
 
-        None where GPU time is counted: images of them were not asked for.
+        None where GPU time is counted: those were not asked for.
         """
         if self.executor.costs is not None:
             return {}
-        return {
-            name: who
-            for request in self.requests
-            for name, who in self._people(request).items()
-            if who is not None and self.workspace.needs_reference(who)
-        }
+        return self._scores.missing(self.requests)
 
     def _find_reference(self, name: str, identity: Identity) -> None:
         """Of generated images, one at a time, so that the job can be stopped in between."""
@@ -230,45 +241,14 @@ class GenerateJob(Job):
         self.workspace.remember_reference(identity, faces)
 
 
-def batches(requests: Sequence[ImageRequest], alone: bool) -> list[list[ImageRequest]]:
-    """Group requests that one call can serve: image i of a call is generated from seed + i.
-
-    Args:
-        requests: In the order in which they are wanted.
-        alone: One per group, for devices where a batch would only make its first image late.
-    """
-    groups: list[list[ImageRequest]] = []
-    for request in requests:
-        last = groups[-1] if groups else []
-        follows = bool(last) and request.config.seed == last[-1].config.seed + 1
-        if alone or not follows or len(last) >= request.config.batch_size:
-            groups.append([])
-        groups[-1].append(request)
-    return groups
-
-
-def with_seeds(request: ImageRequest, count: int) -> list[ImageRequest]:
-    """Repeat a request with `count` seeds, one after the other."""
-    seeds = range(request.config.seed, request.config.seed + count)
-    return [
-        replace(
-            request,
-            config=replace(request.config, seed=seed),
-            label=" · ".join(filter(None, [request.label, f"seed {seed}"])),
-        )
-        for seed in seeds
-    ]
-
-
 def save_blocked(
     placeholder: Image.Image, path: Path, request: ImageRequest, marker: Marker
 ) -> SavedImage:
     """Save a placeholder of an image that was blocked; nothing of the image is in it."""
     save_generated(placeholder, path, None, marker)
-    scores = _as_dict(Scores((), None))
+    scores = scores_as_dict(Scores((), None))
     settings = {**prompt_texts(request), **request.settings, "scores": scores}
-    caption = " · ".join(filter(None, [request.label, REASON]))
-    return SavedImage(path, caption, settings=settings, blocked=True)
+    return SavedImage(path, joined(request.label, REASON), settings=settings, blocked=True)
 
 
 def prompt_texts(request: ImageRequest) -> dict[str, str]:
@@ -298,16 +278,3 @@ def image_settings(request: ImageRequest, image: Image.Image, core: Studio) -> d
         "people": list(request.prompt.identities),
         **request.settings,
     }
-
-
-def _as_dict(scores: Scores) -> dict[str, Any]:
-    people = {face.name: round(face.identity, 4) for face in scores.faces}
-    return {"people": people, "prompt": scores.prompt and round(scores.prompt, 4)}
-
-
-def _as_text(scores: Scores) -> list[str]:
-    people = [
-        f"{face.name}{GLUE}{face.identity:.2f}" if face.found else f"{face.name} not found"
-        for face in scores.faces
-    ]
-    return people + ([f"prompt{GLUE}{scores.prompt:.2f}"] if scores.prompt is not None else [])

@@ -10,6 +10,7 @@ from PIL import Image
 
 from celeb_core import CelebError
 from ui.jobs import SavedImage
+from ui.progress import joined
 from ui.sheet import Cell, sheet
 
 BLANK = "{}"  # in a prompt: where each of the people goes
@@ -61,5 +62,9 @@ def fill(prompt: str, person: str | None) -> str:
 
 
 def _note(image: SavedImage) -> str:
+    """Identity scores, and the seed of an image that is a later attempt."""
     people: Mapping[str, float] = image.settings["scores"]["people"]
-    return " · ".join(f"{score:.2f}" for score in people.values())
+    attempts = image.settings.get("attempts", ())
+    seed = image.settings.get("seed")
+    later = [f"seed {seed}"] if attempts and attempts[0]["seed"] != seed else []
+    return joined(*later, *(f"{score:.2f}" for score in people.values()))

@@ -10,6 +10,7 @@ import gradio as gr
 
 from ui.gallery import Results
 from ui.jobs import SavedImage
+from ui.layout import describe_regions
 from ui.studio import PRIVATE
 from ui.widgets import Updates, facts, gallery, gallery_of
 
@@ -88,6 +89,8 @@ def about(settings: Mapping[str, Any]) -> str:
     """HTML: settings and scores as a list."""
     known = {key: label for key, label in LABELS.items() if settings.get(key) not in (None, "")}
     rows = {label: str(settings[key]) for key, label in known.items()}
+    if "regions" in settings:
+        rows["Regions"] = describe_regions(settings["regions"])
     rows["Size"] = f"{settings.get('width')} x {settings.get('height')}"
     scores = settings.get("scores", {})
     rows |= {
@@ -95,4 +98,9 @@ def about(settings: Mapping[str, Any]) -> str:
     }
     if scores["prompt"] is not None:
         rows["Prompt score"] = f"{scores['prompt']:.2f}"
+    if verdict := settings.get("verdict"):
+        rows["Verdict"] = f"{verdict['kind']}: {verdict['sentence']}"
+    for number, attempt in enumerate(settings.get("attempts", ()), 1):
+        kept = ", this image" if attempt["seed"] == settings.get("seed") else ""
+        rows[f"Attempt {number}"] = f"seed {attempt['seed']}, {attempt['verdict']}{kept}"
     return facts(rows)

@@ -14,7 +14,8 @@ from celeb_core.files import check_writable
 from celeb_core.prompt import MAX_TEXT, encode_prompt, readable
 from ui.errors import explain, notice
 from ui.form import MAX_SEED
-from ui.generation_job import GenerateJob, ImageRequest
+from ui.generation_job import GenerateJob
+from ui.image_requests import ImageRequest
 from ui.studio import Shared
 from ui.workspace import Workspace
 

@@ -1,5 +1,5 @@
-// Things that widgets cannot do: names complete after "<" in the prompt, and an image that is
-// pasted anywhere on the page is uploaded as a photo.
+// Things that widgets cannot do: names complete after "<" in the prompt, an image that is pasted
+// anywhere on the page is uploaded as a photo, and captions with a verdict get its colour.
 () => {
   const PROMPT = "#compose-prompt textarea", NAMES = "#compose-people button", MOST = 8;
   const list = document.createElement("ul");
@@ -113,4 +113,20 @@
     drop.files = carried.files;
     drop.dispatchEvent(new Event("change", { bubbles: true }));
   });
+
+  // Of `image_scores.SYMBOLS`: what captions with a verdict begin with.
+  const VERDICTS = { "✓": "right", "⇄": "swapped", "◐": "blended", "⧉": "twice", "✗": "missing" };
+  let due = 0;
+
+  const colour = () => {
+    due = 0;
+    for (const caption of document.querySelectorAll(".cards .caption-label")) {
+      const kind = VERDICTS[caption.textContent.trim()[0]] ?? "";
+      if ((caption.dataset.verdict ?? "") !== kind) caption.dataset.verdict = kind;
+    }
+  };
+
+  new MutationObserver(() => {
+    due ||= requestAnimationFrame(colour);
+  }).observe(document.body, { childList: true, subtree: true, characterData: true });
 }

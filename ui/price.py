@@ -8,12 +8,16 @@ from dataclasses import fields
 from typing import Any
 
 import gradio as gr
+import torch
 
 from celeb_core import CelebError, Prompt, TrainConfig, checks
 from celeb_core.prompt import placeholders
+from celeb_core.regions import people_of
+from ui.compose_job import MAX_ATTEMPTS
 from ui.executor import Executor
 from ui.form import Form, prompts
 from ui.gpu_costs import WORK, priced
+from ui.grid import BLANK
 from ui.studio import PRIVATE, Shared
 from ui.training_start import training_config
 
@@ -22,7 +26,12 @@ MOST = 100  # images; more are not generated at once
 
 
 def images_label(
-    executor: Executor, text: str, grid_people: Sequence[str], count: Any, **form: Any
+    executor: Executor,
+    text: str,
+    grid_people: Sequence[str],
+    count: Any,
+    attempts: Any = 1,
+    **form: Any,
 ) -> str:
     """Return the text of the button that generates, with what all images cost.
 
@@ -31,6 +40,7 @@ def images_label(
         text: The prompts, one per line.
         grid_people: Each prompt is generated with each of them.
         count: Images per prompt and person.
+        attempts: At most, at each image of several people: all of them are in the price.
         form: The fields of `Form`.
     """
     costs = executor.costs
@@ -41,11 +51,19 @@ def images_label(
         lines = prompts(text)[:MOST]
         times = max(1, len(grid_people)) * checks.number(count, "Images per prompt", 1, MOST)
         checks.number(times * len(lines), "Images", 1, MOST)
+        attempts = checks.number(attempts, "Attempts", 1, MAX_ATTEMPTS)
     except CelebError:  # it is said when the button is pressed
         return GENERATE
-    people: dict[str, Any] = {line: dict.fromkeys(placeholders(line)) for line in lines}
-    work = times * costs.images([Prompt(line, people[line]) for line in lines], config)
-    return priced(GENERATE, costs.counted(work, math.ceil(work / WORK)))
+    work, names, rounds = 0.0, costs.estimates.core.models.names, 0
+    for line in lines:
+        text = line.replace(BLANK, grid_people[0]) if grid_people else line
+        # Nobody is known here, but how many they are.
+        prompt = Prompt(text, {name: torch.empty(0) for name in placeholders(text)})
+        several = len(people_of(prompt, names)) > 1
+        rounds = max(rounds, attempts - 1 if several else 0)
+        work += times * costs.images([prompt], config) * (attempts if several else 1)
+    label = priced(GENERATE, costs.counted(work, math.ceil(work / WORK) + rounds))
+    return label.replace("about", "at most") if rounds else label
 
 
 def training_label(executor: Executor, config: TrainConfig | None, people: int) -> str:
@@ -72,7 +90,7 @@ def wire_images(
         label = images_label(shared.executor, text, grid_people or [], count, **form)
         return gr.update(value=label)
 
-    names = ["text", "grid_people", "count", *(field.name for field in fields(Form))]
+    names = ["text", "grid_people", "count", "attempts", *(field.name for field in fields(Form))]
     changed = [inputs[name].change for name in names[1:]]
     used = {name: inputs[name] for name in names}
     options: dict[str, Any] = {"fn": price, "inputs_kwargs": used, "outputs": button}

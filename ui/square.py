@@ -12,7 +12,8 @@ from celeb_core import CelebError, mix
 from celeb_core.checks import number
 from ui.errors import safe
 from ui.gallery import Displayed, Results
-from ui.generation_job import GenerateJob, ImageRequest
+from ui.generation_job import GenerateJob
+from ui.image_requests import ImageRequest
 from ui.images import save_generated
 from ui.jobs import SavedImage
 from ui.mixtures import check_prompt, find_person, percent, request_mixture, submit

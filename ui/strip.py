@@ -9,7 +9,8 @@ import gradio as gr
 from celeb_core import CelebError, Studio, interpolate
 from celeb_core.checks import number
 from ui.gallery import Results
-from ui.generation_job import GenerateJob, ImageRequest
+from ui.generation_job import GenerateJob
+from ui.image_requests import ImageRequest
 from ui.mixtures import check_prompt, find_person, request_mixture, submit
 from ui.studio import PRIVATE, Shared
 from ui.widgets import Slider, message

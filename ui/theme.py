@@ -6,7 +6,14 @@ from pathlib import Path
 
 import gradio as gr
 
-SCRIPT = Path(__file__).with_name("page.js").read_text(encoding="utf-8")
+SCRIPTS = ("page.js", "layout.js")  # each one function
+
+
+def _read(name: str) -> str:
+    return Path(__file__).with_name(name).read_text(encoding="utf-8").strip()
+
+
+SCRIPT = "() => {\n" + "\n".join(f"({_read(name)})();" for name in SCRIPTS) + "\n}"
 
 # Gradio's own "semi-bold" file lacks most letters; the bold one has them.
 FONT = gr.themes.LocalFont("Source Sans Pro", weights=(400, 700))
@@ -112,6 +119,14 @@ footer button.hidden:first-child + .divider { display: none; }
 .cards .caption-label { position: static; display: block; max-width: none; width: 100%;
   border: none; border-radius: 0; white-space: normal; overflow-wrap: anywhere;
   opacity: 1 !important; padding: 4px 8px; text-align: center; }
+/* Captions with a verdict: page.js tells which; the word is there without it, too. */
+.cards .caption-label:is([data-verdict="right"], [data-verdict="swapped"],
+  [data-verdict="blended"], [data-verdict="twice"], [data-verdict="missing"]) {
+  border-top: 4px solid var(--verdict); color: var(--body-text-color);
+  background: color-mix(in srgb, var(--verdict) 12%, var(--background-fill-primary)); }
+[data-verdict="right"] { --verdict: #16a34a; }
+:is([data-verdict="swapped"], [data-verdict="twice"]) { --verdict: #d97706; }
+:is([data-verdict="blended"], [data-verdict="missing"]) { --verdict: #dc2626; }
 .message:not(:has(p)) { display: none; }
 .html-container { padding: 0 !important; }
 .legend { display: flex; flex-wrap: wrap; gap: 0.2rem 1rem; margin: 0; padding: 0;
@@ -142,4 +157,4 @@ button[role=tab].selected { color: var(--primary-600) !important; }
 .dark button[role=tab].selected { color: var(--primary-400) !important; }
 .empty[aria-label="Empty value"] { display: none; }
 .prose pre, .prose pre code { white-space: pre-wrap !important; overflow-wrap: anywhere; }
-"""
+""" + _read("layout.css")

@@ -14,12 +14,17 @@ from typing import Any
 import torch
 from accelerate import PartialState
 from tqdm import tqdm
+from tqdm.contrib.logging import logging_redirect_tqdm
 
-from celeb_core import adapters, evaluation, face_packs, files, identity, sampling
+from celeb_core import adapters, face_packs, files, identity, sampling
 from celeb_core.basis import find_basis, interpolate, save_basis
 from celeb_core.cli import outputs
 from celeb_core.cli.doctor import examine
 from celeb_core.errors import CelebError, FeatureMissing, SaveFailed, UsageError
+from celeb_core.evaluation import tables
+from celeb_core.evaluation.evaluate import EvaluationConfig
+from celeb_core.evaluation.evaluate import evaluate as run_evaluation
+from celeb_core.evaluation.run import Progress
 from celeb_core.faces import find_face, largest_face, quality_notes
 from celeb_core.formats.calibration_file import save_calibration
 from celeb_core.formats.image_file import load_photo
@@ -30,11 +35,22 @@ from celeb_core.prepare import names
 from celeb_core.prepare.preparation import prepare_model
 from celeb_core.prepare.refinement import RefineConfig, refine_initialisation
 from celeb_core.prompt import parse_prompt
+from celeb_core.regions import check_named, people_of
 from celeb_core.scoring import score_image
 from celeb_core.studio import Studio, arranged, calibration_path, load_studio, prompt_hints
 from celeb_core.textual_inversion import export_identity, import_identities, usage_notes
 from celeb_core.training import fit_identities, save_checkpoint
-from celeb_core.types import Calibration, CelebBasis, Face, Identity, Person, SampleConfig, recipe
+from celeb_core.types import (
+    Calibration,
+    CelebBasis,
+    Face,
+    Identity,
+    Person,
+    Prompt,
+    RegionConfig,
+    SampleConfig,
+    recipe,
+)
 
 
 def train(options: Namespace) -> None:
@@ -74,6 +90,7 @@ def generate(options: Namespace) -> None:
     studio, library, config = _sampling(options)
     prompt, count = parse_prompt(options.prompt, library), config.num_images
     prompt = prompt if options.as_written else arranged(prompt, studio)
+    prompt, config = _regions(options, prompt, config, studio.basis)
     marker = load_marker(options.identities / PRIVATE_FOLDER)
     for hint in prompt_hints(prompt, studio):
         logging.warning("hint: %s", hint)
@@ -247,13 +264,25 @@ def check_image(options: Namespace) -> None:
 
 
 def evaluate(options: Namespace) -> None:
-    """Print how good new people are, beside celebrities by name."""
-    if options.json:
-        files.check_writable(options.json.parent)
-    result = evaluation.evaluate(_studio(options), options.seed, options.people, options.rows)
-    print(evaluation.format_table(result))
+    """Measure how good new people are, alone and together, beside celebrities by name."""
+    fields = "people count photos preset rows groups judge clip seed".split()
+    config = EvaluationConfig(**_given(options, *fields))
+    for path in filter(None, (options.json, options.markdown)):
+        files.check_writable(path.parent)
+    # Miniters 0: the progress within a part is shown, too.
+    with logging_redirect_tqdm(), tqdm(desc="loading", unit="part", miniters=0) as bar:
+
+        def show(progress: Progress) -> None:
+            bar.set_description_str(progress.note, refresh=False)
+            bar.set_postfix_str(progress.detail, refresh=False)
+            _advance(bar, progress.done, progress.total)
+
+        result = run_evaluation(_studio(options), config, options.out, show)
+    print(tables.format_text(result))
     if options.json:
         files.write_atomically(options.json, json.dumps(result, indent=1).encode())
+    if options.markdown:
+        files.write_atomically(options.markdown, tables.format_markdown(result).encode())
 
 
 def doctor(options: Namespace) -> None:
@@ -326,6 +355,21 @@ def _sampling(options: Namespace) -> tuple[Studio, dict[str, Identity], SampleCo
     fields = "num_images seed steps guidance_scale negative_prompt scheduler".split()
     usual = adapters.FAST if options.fast_lora else SampleConfig()
     return studio, _library(options, studio.basis), replace(usual, **_given(options, *fields))
+
+
+def _regions(
+    options: Namespace, prompt: Prompt, config: SampleConfig, basis: CelebBasis
+) -> tuple[Prompt, SampleConfig]:
+    """Put the boxes into a prompt of several people, and their regions into how to sample."""
+    boxes, people = dict(options.box), people_of(prompt, basis.names)
+    check_named(boxes, people)
+    if boxes and not options.regions:
+        raise UsageError("--box has no effect with --no-regions: leave out one of them.")
+    if len(people) < 2 or not options.regions:
+        return prompt, config
+    return replace(prompt, boxes=boxes), replace(
+        config, regions=RegionConfig(options.region_strength)
+    )
 
 
 def _advance(bar: Any, done: int, total: int, *losses: float) -> None:

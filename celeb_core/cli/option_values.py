@@ -12,8 +12,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from celeb_core.errors import BadName, UsageError, quote
+from celeb_core import checks
+from celeb_core.errors import BadName, SettingsError, UsageError, quote
 from celeb_core.identity import check_name
+from celeb_core.types import Box
 
 MAX_SEED = 2**63 - 1  # torch takes up to 2**64 - 1: room for the images that follow
 
@@ -28,6 +30,12 @@ def whole(least: int, most: int) -> Callable[[str], int]:
         raise ArgumentTypeError(f"“{quote(text)}” is no whole number from {least} to {most}")
 
     return parse
+
+
+def numbers(least: int, most: int) -> Callable[[str], tuple[int, ...]]:
+    """Return the parser of whole numbers from `least` to `most` with commas between them."""
+    parse = whole(least, most)
+    return lambda text: tuple(sorted({parse(part.strip()) for part in text.split(",")}))
 
 
 def real(least: float, most: float = math.inf) -> Callable[[str], float]:
@@ -106,6 +114,22 @@ def person(text: str) -> str | Path:
     if os.path.isfile(text) or re.search(r"[/\\]|\.safetensors$", text):
         return path(text)
     return person_name(text)
+
+
+def box(text: str) -> tuple[str, Box]:
+    """Parse “ada=0.5,0,1,1”: a person's name and left, top, right, bottom as shares."""
+    name, equals, sides = line(text).rpartition("=")
+    name = re.sub(r"^\s*<(.*)>\s*$", r"\1", name).strip()
+    try:
+        if not equals or not name:
+            raise ValueError
+        return name, checks.box([float(side) for side in sides.split(",")], f"The box of {name}")
+    except ValueError as error:
+        raise ArgumentTypeError(
+            f"“{quote(text)}” is no box. Write name=left,top,right,bottom, as in ada=0.5,0,1,1"
+        ) from error
+    except SettingsError as error:
+        raise ArgumentTypeError(str(error)) from error
 
 
 def template(text: str) -> str:

@@ -10,7 +10,8 @@ from celeb_core import device, face_packs, prompt, sampling, types
 from celeb_core.basis import MAX_P
 from celeb_core.cli import commands, program
 from celeb_core.cli import option_values as value
-from celeb_core.evaluation import ROWS
+from celeb_core.evaluation.groups import MOST_PEOPLE
+from celeb_core.evaluation.single import ROWS
 from celeb_core.prepare.preparation import LEVELS
 from celeb_core.textual_inversion import FORMATS
 
@@ -58,6 +59,13 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
         "help": "do not move people to the beginning where the model knows them there only",
     },
     "--batch-size": {"type": value.whole(1, 1024), "help": "photos per step"},
+    "--box": {
+        "type": value.box,
+        "action": "append",
+        "default": [],
+        "metavar": "NAME=LEFT,TOP,RIGHT,BOTTOM",
+        "help": "where a person is, as shares of the image; may be given for each",
+    },
     "--cache": {
         "type": value.path,
         "check": value.check_may_be_folder,
@@ -72,11 +80,20 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
         "check": value.check_out_file,
         "help": "file for the state, to go on later",
     },
+    "--clip": {
+        "type": value.source,
+        "help": "folder or hub id of the CLIP for the prompt score; the model's own by default",
+    },
     "--compile": {"action": "store_true", "dest": "compiled", "help": "compile the UNet's blocks"},
     "--components": {
         "type": value.whole(1, MAX_P),
         "default": MAX_P,
         "help": "most per token embedding",
+    },
+    "--count": {
+        "type": value.whole(1, 1000),
+        "help": "how many people are trained, and celebrities beside them: 20 of the model's own "
+        "set by default, or all of --photos",
     },
     "--device": {
         "type": value.device_name,
@@ -90,6 +107,10 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
         "help": "lcm, or an LCM or Turbo LoRA's file or hub id; sets steps etc.",
     },
     "--format": {"choices": FORMATS, "help": "; ".join(map(": ".join, FORMATS.items()))},
+    "--groups": {
+        "type": value.whole(1, 10_000),
+        "help": "of each size of --people, chosen by the seed; as many as people by default",
+    },
     "--guidance-scale": {"type": value.real(0, 100), "help": "the model's by default"},
     "--identities": {
         "type": value.path,
@@ -98,8 +119,19 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
         "help": "folder of your people",
     },
     "--json": {"type": value.path, "check": value.check_out_file, "help": "file for the numbers"},
+    "--judge": {
+        "type": value.source,
+        "help": "face pack (name or folder), or dlib, that tells how alike a face is; with "
+        "--photos, and another than the --face-pack that people are trained with; the model's own "
+        "by default",
+    },
     "--level": {"choices": LEVELS, "default": "quick", "help": "how thorough: minutes, or an hour"},
     "--made-by": {"type": value.line, "default": "", "help": "your name, for the file's report"},
+    "--markdown": {
+        "type": value.path,
+        "check": value.check_out_file,
+        "help": "file for the tables, to paste",
+    },
     "--max-seconds": {"type": value.real(0), "help": "no step is begun that would pass it"},
     "--memory": {"choices": device.MODES, "help": "how lean; by the free memory by default"},
     "--min-explained": {
@@ -133,18 +165,39 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
         "check": value.check_out_folder,
         "help": "folder for the result (default: %(default)s)",
     },
+    "--out of a run": {
+        "type": value.path,
+        "check": value.check_out_folder,
+        "help": "folder for what is finished: the same command goes on there if it was killed",
+    },
     "--out as a file": {
         "type": value.path,
         "check": value.check_out_file,
         "help": "file for the result",
     },
     "--people": {
-        "type": value.whole(2, 1000),
-        "default": 20,
-        "help": "how many of the evaluation set",
+        "type": value.numbers(1, MOST_PEOPLE),
+        "metavar": "N[,N...]",
+        "help": "how many in an image: 1 (default), or for example 1,2,3; a table for groups",
+    },
+    "--photos": {
+        "type": value.path,
+        "check": value.check_folder,
+        "help": "folder of a photo of each person, or of a sub-folder of each (the first photo is "
+        "trained on, the others are what images are compared with); by default the model's own set",
     },
     "--preset": {"choices": types.PRESETS, "default": "best", "help": "kind of training"},
     "--quick": {"action": "store_true", "help": "no effect: the table is all that there is"},
+    "--region-strength": {
+        "type": value.real(0, 1),
+        "default": types.RegionConfig.strength,
+        "help": "1: nobody acts outside of their own region (default: %(default)s)",
+    },
+    "--regions": {
+        "action": argparse.BooleanOptionalAction,
+        "default": True,
+        "help": "keep each of several people in a region of their own",
+    },
     "--replace": {
         "action": "store_true",
         "help": "replace a person of that name, who goes to the page's bin, or a file",
@@ -159,7 +212,13 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
         "check": value.check_out_folder,
         "help": "folder whose models/PACK it goes to",
     },
-    "--rows": {"nargs": "+", "choices": ROWS, "default": ROWS, "help": "of the table"},
+    "--rows": {
+        "nargs": "+",
+        "choices": ROWS,
+        "help": "of the table of one person: instant (no training), trained (--preset), unprepared "
+        "(best, without the model's calibration), paper (its recipe, five people); by default all, "
+        "and with --photos instant and trained",
+    },
     "--scheduler": {"choices": sampling.SCHEDULERS, "help": "the model's by default"},
     "--seed": {"type": value.seed, "default": 0, "help": "of everything random"},
     "--shard": {"type": value.shard, "help": "1/4: the first of four shards of the names"},
@@ -193,12 +252,16 @@ TRAIN = ("--name", "--face", *TRAINING, *STUDIO, *PEOPLE)
 REFINE = ("--batch-size", "--steps of refinement", *STUDIO, "--out as a file")
 SAMPLING = ("--guidance-scale", "--negative-prompt", "--scheduler", "--fast-lora", "--steps")
 SAMPLE = ("--num-images", "--identities", *SAMPLING, *STUDIO, "--out")
+REGIONS = ("--box", "--regions", "--region-strength")
 EXPORT = ("--format", "--token", "--identities", *MODEL, *PEOPLE)
 IMPORT = ("--min-explained", "--name of a file", *MODEL, *PEOPLE)
 NAMES = ("--num-images", "--shard", "--steps", *STUDIO, "--out")
+WITH_WHAT = ("--people", "--photos", "--count", "--groups", "--preset", "--rows")
+JUDGED = ("--judge", "--clip", "--out of a run", "--json", "--markdown", "--quick")
+EVALUATE = (*WITH_WHAT, *JUDGED, *STUDIO)
 COMMANDS: dict[str, tuple[Any, ...]] = {
     "train": (commands.train, "identities", "photos", *TRAIN),
-    "generate": (commands.generate, "images", "prompt", "--as-written", *SAMPLE),
+    "generate": (commands.generate, "images", "prompt", "--as-written", *REGIONS, *SAMPLE),
     "interpolate": (commands.interpolate_people, "images", "ends", "--template", *SAMPLE),
     "export": (commands.export, "embeddings", "person", *EXPORT),
     "import": (commands.import_file, "identities", "file", *IMPORT),
@@ -210,7 +273,7 @@ COMMANDS: dict[str, tuple[Any, ...]] = {
     "filter-names": (commands.find_known_names, "names", *NAMES),
     "pack": (commands.pack, None, "pack", "--root"),
     "doctor": (commands.doctor, None, "--json", "--face-pack", *MODEL),
-    "evaluate": (commands.evaluate, None, "--quick", "--people", "--rows", "--json", *STUDIO),
+    "evaluate": (commands.evaluate, None, *EVALUATE),
 }
 """Name -> function, default of --out, and the arguments that it takes."""
 

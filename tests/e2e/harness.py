@@ -11,10 +11,11 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeAlias
 
 from playwright import sync_api
 from playwright.sync_api import expect
@@ -30,6 +31,8 @@ ARGUMENTS = [
     "--disable-component-update",
     "--disable-sync",
 ]
+Box: TypeAlias = tuple[float, float, float, float]
+Points: TypeAlias = Sequence[tuple[float, float]]
 START = 120  # seconds
 PATIENCE = 60_000  # milliseconds
 # The page has its session, and what is done there is that session's.
@@ -203,3 +206,31 @@ def choose(page: sync_api.Page, dropdown: sync_api.Locator, text: str) -> None:
     dropdown.fill(text)
     page.get_by_role("option", name=text, exact=True).click()
     expect(dropdown).to_have_value(text)
+
+
+def add_samples(page: sync_api.Page) -> None:
+    page.get_by_role("tab", name="Library").click()
+    for name in ("ada", "bob"):
+        choose_file(page, "#library-import", ROOT / "identities" / f"{name}.sample.safetensors")
+        expect(page.locator("#library-people")).to_contain_text(name)
+
+
+def draw(
+    page: sync_api.Page, name: str, box: Box, drag: Callable[[sync_api.Page, Points], None]
+) -> None:
+    page.locator(".layout-name", has_text=name).click()
+    canvas = page.locator(".layout-canvas")
+    canvas.scroll_into_view_if_needed()
+    area = canvas.bounding_box()
+    corners = (box[:2], ((box[0] + box[2]) / 2, 0.5), box[2:])
+    drag(
+        page, [(area["x"] + x * area["width"], area["y"] + y * area["height"]) for x, y in corners]
+    )
+
+
+def by_mouse(page: sync_api.Page, points: Points) -> None:
+    page.mouse.move(*points[0])
+    page.mouse.down()
+    for point in points[1:]:
+        page.mouse.move(*point)
+    page.mouse.up()

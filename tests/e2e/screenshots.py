@@ -15,7 +15,10 @@ from e2e.harness import (
     PATIENCE,
     ROOT,
     Browser,
+    add_samples,
     browsing,
+    by_mouse,
+    draw,
     open_tab,
     running,
     use_example,
@@ -36,6 +39,7 @@ def main() -> None:
         chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
         with browsing(app.url, chromium) as browser:
             walk(browser)
+            layout(browser)
             dark(browser)
             phone(browser)
         chromium.close()
@@ -81,6 +85,21 @@ def walk(browser: Browser) -> None:
     shoot(page, "library")
     page.get_by_role("tab", name="About").click()
     shoot(page, "about")
+
+
+def layout(browser: Browser) -> None:
+    """Two people in boxes, against the order of the prompt."""
+    page = browser.open()
+    add_samples(page)
+    page.get_by_role("tab", name="Compose").click()
+    page.locator("#compose-prompt textarea").fill("a photo of <ada> and <bob> on the beach")
+    page.get_by_role("button", name="Who is where").click()
+    expect(page.locator(".layout-box")).to_have_count(2)
+    draw(page, "ada", (0.52, 0.06, 0.97, 0.98), by_mouse)
+    draw(page, "bob", (0.04, 0.06, 0.48, 0.98), by_mouse)
+    page.locator("#compose-start").click()
+    expect(page.locator("#compose-status")).to_contain_text("2 of 2 images · ")
+    shoot(page, "layout")
 
 
 def dark(browser: Browser) -> None:

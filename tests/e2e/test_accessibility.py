@@ -12,6 +12,7 @@ from e2e.harness import ROOT, choose_file
 
 pytestmark = [pytest.mark.e2e, pytest.mark.toonville]
 
+CELEBRITY = "Draditis Pussobton"
 BAD = ("serious", "critical")
 DESK, PHONE = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
 
@@ -38,6 +39,10 @@ def test_axe_finds_nothing_serious(browser):
     page.locator("#library-compose").click()
     page.get_by_role("button", name="Advanced").last.click()
     expect(page.locator("#compose-strength")).to_be_visible()
+    page.get_by_role("button", name="Who is where").click()
+    page.locator("#compose-prompt textarea").fill(f"<ada> and {CELEBRITY}")
+    expect(page.locator(".layout-box")).to_have_count(2)
+    page.locator(".layout-box").first.focus()
     page.locator("#compose-count input[type=number]").fill("2")
     page.locator("#compose-start").click()
     expect(page.locator("#compose-status")).to_contain_text("2 of 2 images · ")
