@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -12,8 +13,11 @@ from celeb_core import SampleConfig, parse_prompt
 from celeb_core.errors import CelebError
 from celeb_core.safety import REASON
 from celeb_core.verdicts import PersonVerdict, Verdict
+from ui import gpu_tasks
 from ui.compose_job import MAX_IMAGES, ComposeJob, check_attempts
+from ui.executor import OutOfProcess
 from ui.gallery import BEST, BY_VERDICT, arranged, describe
+from ui.gpu_costs import GpuCosts
 from ui.history import about
 from ui.image_requests import ImageRequest, with_attempts, with_seeds
 from ui.image_scores import ImageScores, first_attempt
@@ -174,6 +178,24 @@ def test_the_page_notices_every_attempt(make_job):
     job.run()
     assert notes[1].startswith("Attempt 3 of 4 for 1 image")
     assert revisions == [2, 3]
+
+
+def test_attempts_are_made_in_another_process(page, make_job, studio, monkeypatch):
+    job, calls = make_job({}, attempts=3), []
+
+    def perform(seconds, request):
+        calls.append(seconds)
+        return gpu_tasks.perform(seconds, request)
+
+    monkeypatch.setattr(gpu_tasks, "_studio", studio)
+    monkeypatch.setattr("ui.generation_job.is_blocked", lambda image: False)
+    monkeypatch.setattr(
+        ImageScores, "score", lambda *made: first_attempt(*made[1:], verdict=verdict("missing"))
+    )
+    job.requests = [replace(one, config=replace(one.config, steps=1)) for one in job.requests]
+    job.executor = OutOfProcess(perform, GpuCosts(page.shared.estimates))
+    assert job.run() == "done" and len(calls) == 3
+    assert [one["seed"] for one in job.images[0].settings["attempts"]] == [5, 6, 7]
 
 
 def test_all_attempts_count_for_the_limits(page, make_job):

@@ -10,8 +10,8 @@ from PIL import Image
 from torch import Tensor
 
 from celeb_core import Identity, Scores, Studio, score_image
+from celeb_core.layout import layout
 from celeb_core.prompt import known_names
-from celeb_core.regions import layout
 from celeb_core.verdicts import Verdict, other_people, verdict_of
 from ui.image_requests import ImageRequest
 from ui.progress import joined
@@ -121,7 +121,7 @@ def first_attempt(
     verdict: Verdict | None = None,
 ) -> Made:
     """Return the first attempt at an image, without scores if there are none."""
-    tried = attempt(request, verdict and verdict.kind)
+    tried = attempt(request, None if verdict is None else verdict.kind)
     return Made(request, image, scores, verdict, (tried,))
 
 
