@@ -2,8 +2,8 @@
 
 python -m bench.verdicts [--images 300] [--seed N]   prints a table of truth and verdict
 
-People are held-out ones (preset instant; their photos are the references) and celebrities. Two of
-three images are as they should be, as far as the model goes; in the others something is wrong on
+People are held-out ones (trained; their photos are the references) and celebrities. Two of three
+images are as they should be, as far as the model goes; in the others something is wrong on
 purpose. Of three people, whom the bundled model does not generate at once, an image is joined from
 one of two and one of one.
 
@@ -38,16 +38,15 @@ from celeb_core.prompt import PORTRAIT, parse_prompt
 from celeb_core.sampling import generate_each
 from celeb_core.studio import Studio, load_studio
 from celeb_core.training import fit
-from celeb_core.types import Face, Identity, Prompt, SampleConfig, recipe
+from celeb_core.types import PRESETS, Face, Identity, Prompt, SampleConfig, recipe
 from celeb_core.verdicts import other_people, verdict_of
 
 Mistake: TypeAlias = Literal["none", "swapped", "twice", "alone", "stranger", "blended"]
 MISTAKES: tuple[Mistake, ...] = ("swapped", "twice", "alone", "stranger", "blended")
 KINDS = ("right", "swapped", "blended", "twice", "missing")
-PEOPLE = 100  # held-out, who may be in images
+PEOPLE = 30  # held-out, who may be in images
 SEED = 50_000  # of images; far from a calibration's
 BATCH, AT_ONCE = 8, 30  # images that are generated together, and between two lines of progress
-STEPS = 10  # of sampling: half of the model's
 TRIPLES = 5  # one image of so many is of three people
 ACCEPTED = 0.98  # share of everybody to whom a face must be less similar, for the judge
 
@@ -109,8 +108,8 @@ class World:
     judged: Mapping[str, Tensor]  # name -> (128,) of the judge, from another image
 
 
-def load_world(studio: Studio, people: int = PEOPLE) -> World:
-    """Train held-out people by the closed form, and look up what they are compared with.
+def load_world(studio: Studio, people: int = PEOPLE, preset: str = "best") -> World:
+    """Train held-out people, and look up what they are compared with.
 
     Raises:
         FeatureMissing: The model has no evaluation set, or no calibration.
@@ -118,10 +117,10 @@ def load_world(studio: Studio, people: int = PEOPLE) -> World:
     data, calibration = load_evaluation_set(studio, 0, people), studio.calibration
     if calibration is None or studio.models.folder is None:
         raise FeatureMissing("Verdicts are measured with a calibration. Use --model toonville.")
-    instant = recipe("instant", calibration)
+    config = recipe(preset, calibration)
     identities: dict[str, Identity] = {}
     for person in data.people:
-        identities |= fit([person], studio.models, studio.basis, instant, calibration=calibration)
+        identities |= fit([person], studio.models, studio.basis, config, calibration=calibration)
     references = {person.name: person.faces[0].embedding for person in data.people}
     judged = {one.name: data.gallery[i] for one, i in zip(data.people, data.index, strict=True)}
     file = studio.models.folder / "evaluation" / "people.safetensors"
@@ -138,7 +137,7 @@ def generate_cases(world: World, cases: Sequence[Case], seed: int) -> list[Image
     parts = [part for case in cases for part in _parts(case.generated)]
     prompts = [_prompt(part, world) for part in parts]
     order = sorted(range(len(parts)), key=lambda i: len(parts[i]))  # equal sizes side by side
-    studio, config = world.studio, SampleConfig(seed=seed, steps=STEPS, batch_size=BATCH)
+    studio, config = world.studio, SampleConfig(seed=seed, batch_size=BATCH)
     made = generate_each([prompts[i] for i in order], studio.models, studio.basis, config)
     images = dict(zip(order, made, strict=True))
     left = iter(images[i] for i in range(len(parts)))
@@ -278,7 +277,8 @@ def main() -> int:
     options = _parser().parse_args()
     results: list[Result] = []
     try:
-        world = load_world(load_studio(options.model, device=options.device))
+        studio = load_studio(options.model, device=options.device)
+        world = load_world(studio, preset=options.preset)
         for result in measure(world, options.seed, options.images):
             results.append(result)
             if len(results) % AT_ONCE == 0:
@@ -295,6 +295,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m bench.verdicts", description=about)
     parser.add_argument("--model", default="toonville")
     parser.add_argument("--device")
+    parser.add_argument("--preset", choices=PRESETS, default="best", help="of the trainings")
     parser.add_argument("--images", type=whole(1, 100_000), default=300)
     parser.add_argument("--seed", type=int, default=0, help="of people, mistakes and images")
     return parser

@@ -109,7 +109,7 @@ def test_command(world, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["prog", "--model", str(world), "--images", "2"])
     assert module.main() == 1
     assert "no evaluation set" in capsys.readouterr().err
-    monkeypatch.setattr(module, "load_world", lambda studio: studio)
+    monkeypatch.setattr(module, "load_world", lambda studio, preset: studio)
     monkeypatch.setattr(module, "measure", lambda world, seed, count: [result] * count)
     assert module.main() == 0
     assert "accuracy 1.000 on 2 images" in capsys.readouterr().out
