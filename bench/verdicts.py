@@ -10,8 +10,8 @@ one of two and one of one.
 The truth is the judge's, another network, by another image of each person. A face shows whom it is
 nearest to, of the wanted people and of those who were generated, if it is more similar to them than
 a share ACCEPTED of everybody else; there the judge errs equally often in both directions, by the
-faces of seed 1. Faces of a mixture of two people show both, unless they are nearer to one of them
-than to the middle of both, and similar enough to be theirs.
+faces of other images. Faces of a mixture of two people show both, unless they are nearer to one of
+them than to the middle of both, and similar enough to be theirs.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ def make_cases(
             chosen += [one] if one not in chosen else []
         *wanted, stranger = chosen
         mistake = rng.choice(MISTAKES) if number % 3 == 2 else "none"
-        shown = [(name,) for name in wanted]
+        shown: list[tuple[str, ...]] = [(name,) for name in wanted]
         a, b = rng.sample(range(n), 2)
         cases.append(Case(tuple(wanted), tuple(_mistaken(shown, mistake, a, b, stranger)), mistake))
     return cases
@@ -118,7 +118,8 @@ def load_world(studio: Studio, people: int = PEOPLE) -> World:
     data, calibration = load_evaluation_set(studio, 0, people), studio.calibration
     if calibration is None or studio.models.folder is None:
         raise FeatureMissing("Verdicts are measured with a calibration. Use --model toonville.")
-    instant, identities = recipe("instant", calibration), {}
+    instant = recipe("instant", calibration)
+    identities: dict[str, Identity] = {}
     for person in data.people:
         identities |= fit([person], studio.models, studio.basis, instant, calibration=calibration)
     references = {person.name: person.faces[0].embedding for person in data.people}
@@ -181,24 +182,23 @@ def true_kind(world: World, case: Case, image: Image.Image, faces: Sequence[Face
     known = torch.stack([world.judged[name] for name in involved])
     everybody = torch.stack([one for name, one in world.judged.items() if name not in involved])
     limits = (everybody @ known.T).quantile(ACCEPTED, dim=0)
-    mixture = next((who for who in case.generated if len(who) > 1), ())
+    mixture: tuple[str, ...] = next((who for who in case.generated if len(who) > 1), ())
     embedded = list(judge.embed(image, faces))
     blended = _of_mixture(embedded, known, [involved.index(name) for name in mixture])
     if blended:  # they are generated from the same token embeddings: judged together
         pooled = functional.normalize(torch.stack([embedded[i] for i in blended]).sum(0), dim=0)
         embedded = [pooled if i in blended else one for i, one in enumerate(embedded)]
+    middle = _middle(known, [involved.index(name) for name in mixture]) if mixture else None
     shown: list[tuple[str, ...]] = []
     for number, embedding in enumerate(embedded):
         similar = known @ embedding
         nearest = int(similar.argmax())
-        alone = (involved[nearest],) if similar[nearest] > limits[nearest] else ()
-        if number in blended and (
-            not alone
-            or _middle(known, [involved.index(name) for name in mixture]) @ embedding
-            > similar[nearest]
-        ):
-            alone = mixture
-        shown.append(alone)
+        who: tuple[str, ...] = ()
+        if similar[nearest] > limits[nearest]:
+            who = (involved[nearest],)
+        if number in blended and middle is not None:
+            who = who if who and middle @ embedding <= similar[nearest] else mixture
+        shown.append(who)
     return _kind([who for who in shown if set(who) <= set(wanted)], wanted)
 
 

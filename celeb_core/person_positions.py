@@ -14,6 +14,7 @@ from celeb_core.prompt import mentions
 from celeb_core.text_encoder import PLACEHOLDER, TextEncoder, tokenize
 from celeb_core.types import PersonPositions, Prompt
 
+OPENING = "an image of "  # before a person who has come first; it says nothing of the style
 SEPARATOR = re.compile(r"[,;]\s*|[.!?]\s+(?=[A-Z<])")
 CONJUNCTION = re.compile(r"(?:and|with|plus|featuring|starring)\s+", re.IGNORECASE)
 # What an image is may be said behind its people. Not so “in front of <ada>”, “a cup of tea and”.
@@ -89,10 +90,12 @@ def rearranged(
 ) -> Prompt:
     """Move what stands before the first person behind them, as far as the model needs that.
 
-    “masterpiece, best quality, <ada> on the beach” becomes “<ada> on the beach, masterpiece, best
-    quality”. Whole clauses go first; if that is not enough, words that describe the person (“a
-    happy <ada>”), then what the image is (“an oil painting of <ada>”), which keep their words.
-    The prompt comes back as it is if nobody is late, or nothing can be moved.
+    “masterpiece, best quality, <ada> on the beach” becomes “an image of <ada> on the beach,
+    masterpiece, best quality”. Whole clauses go first; if that is not enough, words that describe
+    the person (“a happy <ada>”), then what the image is (“an oil painting of <ada>”), which keep
+    their words. Where the person would come first of all, OPENING stands before them: a model that
+    knows people early only has mostly seen them behind such words. The prompt comes back as it is
+    if nobody is late, or nothing can be moved.
 
     Args:
         prompt: Of `parse_prompt`.
@@ -110,6 +113,10 @@ def rearranged(
         moved = replace(best, text=change(best.text, names))
         if _excess(late_people(moved, limits, encoder, names)) < _excess(late):
             best = moved
+    if best is not prompt and people_in(best.text, names)[0][1] == 0:
+        opened = replace(best, text=OPENING + best.text)
+        if not late_people(opened, limits, encoder, names) and not _too_long(opened.text, encoder):
+            best = opened
     if best is prompt or _too_long(best.text, encoder):
         return prompt
     return replace(best, written=prompt.written or prompt.text)

@@ -9,7 +9,7 @@ Self-attention: in the early steps, which decide the layout, regions do not atte
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -18,79 +18,13 @@ import torch
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
-from celeb_core.checks import number, shown
-from celeb_core.errors import PromptError, SettingsError, quote
+from celeb_core.errors import PromptError, quote
+from celeb_core.layout import check_boxes, layout
 from celeb_core.models import Models
-from celeb_core.prompt import encode_prompt, mentions, replace_people
+from celeb_core.prompt import encode_prompt, replace_people
 from celeb_core.types import Box, CelebBasis, Prompt, PromptEmbeds, RegionConfig
 
 MEAN = "mean"  # placeholder of the mean celebrity, in texts of our own only
-
-
-def people_of(prompt: Prompt, names: Sequence[str]) -> list[str]:
-    """Return the people of a prompt in the order of its text, each once: identities, celebrities.
-
-    Args:
-        prompt: Of `parse_prompt`.
-        names: The celebrities whom the model knows.
-    """
-    return list(dict.fromkeys(name for name, _ in mentions(prompt.text, names)))
-
-
-def layout(prompt: Prompt, names: Sequence[str]) -> dict[str, Box]:
-    """Return where each person of a prompt is to be, as shares of width and height.
-
-    That is the prompt's own box or, for people without one, a column: as many as there are people
-    share the width, and those least covered by boxes are taken from left to right in the order of
-    the text.
-    """
-    people = people_of(prompt, names)
-    given = {name: box for name, box in prompt.boxes.items() if name in people}
-    others = [name for name in people if name not in given]
-    width = 1 / max(1, len(people))
-
-    def covered(start: float) -> float:
-        shares = (
-            _common((start, start + width), box[::2]) * (box[3] - box[1]) for box in given.values()
-        )
-        return sum(shares)
-
-    starts = sorted((width * column for column in range(len(people))), key=covered)
-    columns = ((start, 0.0, start + width, 1.0) for start in sorted(starts[: len(others)]))
-    found = {**given, **dict(zip(others, columns, strict=True))}
-    return {name: found[name] for name in people}
-
-
-def check_boxes(boxes: Mapping[str, Box]) -> None:
-    """Check that boxes lie within the image.
-
-    Raises:
-        SettingsError: One does not, or is empty.
-    """
-    for name, box in boxes.items():
-        label = f"The box of {quote(name)}"
-        if len(box) != 4:
-            raise SettingsError(f"{label} is {shown(box)}: give left, top, right and bottom.")
-        left, top, right, bottom = (number(side, label, 0, 1, whole=False) for side in box)
-        if right <= left or bottom <= top:
-            raise SettingsError(
-                f"{label} is {shown(box)}: left, top, right, bottom. Right must be greater than "
-                "left, and bottom greater than top."
-            )
-
-
-def check_named(boxes: Collection[str], people: Collection[str]) -> None:
-    """Check that everybody who has a box is among the people of a prompt.
-
-    Raises:
-        SettingsError: Somebody is not.
-    """
-    for name in boxes:
-        if name not in people:
-            raise SettingsError(
-                f"There is a box for {shown(name)}, who is in no prompt. Write the name as in the "
-                "prompt, or leave out the box."
-            )
 
 
 @dataclass(frozen=True, eq=False)
@@ -322,8 +256,3 @@ def _cells(start: float, end: float, count: int) -> slice:
     """Return the cells of an axis that are nearest to a part of it; one at least."""
     first = min(round(start * count), count - 1)
     return slice(first, max(round(end * count), first + 1))
-
-
-def _common(a: Sequence[float], b: Sequence[float]) -> float:
-    """Return the length that two intervals have in common."""
-    return max(0.0, min(a[1], b[1]) - max(a[0], b[0]))

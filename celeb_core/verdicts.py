@@ -91,7 +91,7 @@ def verdict_of(
     Args:
         faces: All faces of the image.
         references: Name -> face embedding (512,) of each wanted person, two or more.
-        places: Name -> where they are to be, as shares of width and height (`regions.layout`).
+        places: Name -> where they are to be, as shares of width and height (`layout.layout`).
         size: Of the image, pixels.
         others: (m, 512) face embeddings of other people, see `other_people`; None: there are none.
     """

@@ -76,26 +76,26 @@ def test_who_is_late_depends_on_who_comes_first():
     [
         (
             "masterpiece, best quality, <ada> on the beach",
-            "<ada> on the beach, masterpiece, best quality",
+            "an image of <ada> on the beach, masterpiece, best quality",
         ),
         (
             "best quality, in space, <ada>, wearing a hat, and <bob>, smiling",
-            "<ada>, wearing a hat, and <bob>, smiling, best quality, in space",
+            "an image of <ada>, wearing a hat, and <bob>, smiling, best quality, in space",
         ),
-        ("8k, dark, moody, will, Will smiling", "Will smiling, 8k, dark, moody, will"),
-        ("a cat, a dog, and <ada> at home", "<ada> at home, a cat, a dog"),
+        ("8k, dark, moody, will, Will smiling", "an image of Will smiling, 8k, dark, moody, will"),
+        ("a cat, a dog, and <ada> at home", "an image of <ada> at home, a cat, a dog"),
         (
             "It is a dark night. A town sleeps. <ada> walks.",
-            "<ada> walks. It is a dark night. A town sleeps.",
+            "an image of <ada> walks. It is a dark night. A town sleeps.",
         ),
         (
             "a photo of a happy smiling <ada> on the beach, 8k",
             "a photo of <ada> on the beach, happy smiling, 8k",
         ),
-        ("A very very happy <ada>", "<ada>, very very happy"),
+        ("A very very happy <ada>", "an image of <ada>, very very happy"),
         (
             "a very detailed oil painting of <ada> and <bob> in Rome",
-            "<ada> and <bob> in Rome, a very detailed oil painting",
+            "an image of <ada> and <bob> in Rome, a very detailed oil painting",
         ),
         ("best quality, a photo of a happy <ada>!", "a photo of <ada>, happy, best quality!"),
         (
@@ -135,5 +135,5 @@ def test_hints_say_what_was_changed_and_what_to_change():
     (hint,) = position_hints(prompt(text), limits(3), Words())
     assert "ada is at token 6" in hint and "up to token 3" in hint
     (hint,) = position_hints(rearranged(prompt(text), limits(3), Words()), limits(3), Words())
-    assert "“<ada> on the beach, masterpiece, best quality”" in hint
+    assert "“<ada> on the beach, masterpiece, best quality”" in hint  # no room for more
     assert position_hints(prompt("<ada>"), limits(3), Words()) == []

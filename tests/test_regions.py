@@ -15,11 +15,8 @@ from celeb_core.errors import PromptTooLong, SettingsError
 from celeb_core.prompt import encode_prompt
 from celeb_core.regions import (
     RegionalAttention,
-    check_boxes,
     encode_regions,
     inside_regions,
-    layout,
-    people_of,
     pixel_weights,
     text_weights,
 )
@@ -50,38 +47,6 @@ def pair(basis, text="a photo of <ada> and <bob>", **boxes):
 
 def array(image):
     return np.asarray(image).astype(int)
-
-
-# --- who, and where ---------------------------------------------------------------------------
-
-
-def test_people_are_found_in_the_order_of_the_text(basis):
-    celebrity = celebrity_names()[0]
-    prompt = pair(basis, f"<bob>, {celebrity.upper()} and <ada>, <bob> smiling")
-    assert people_of(prompt, basis.names) == ["bob", celebrity, "ada"]
-
-
-def test_people_without_boxes_share_the_width(basis):
-    prompt = pair(basis, "<eve>, <ada> and <bob>")
-    found = layout(prompt, basis.names)
-    assert list(found) == ["eve", "ada", "bob"]
-    assert [box[0] for box in found.values()] == pytest.approx([0, 1 / 3, 2 / 3])
-    assert [box[2] for box in found.values()] == pytest.approx([1 / 3, 2 / 3, 1])
-    assert {box[1::2] for box in found.values()} == {(0.0, 1.0)}
-
-
-def test_people_without_boxes_keep_out_of_those_of_others(basis):
-    assert layout(pair(basis, ada=RIGHT), basis.names) == {"ada": RIGHT, "bob": LEFT}
-    strangers = pair(basis, eve=RIGHT)  # of another line of the page
-    assert layout(strangers, basis.names) == {"ada": LEFT, "bob": RIGHT}
-
-
-@pytest.mark.parametrize(
-    "box", [(0.5, 0, 0.5, 1), (0, 0.9, 1, 0.1), (-0.1, 0, 1, 1), (0, 0, 1, float("nan")), (0, 1)]
-)
-def test_a_box_is_within_the_image(box):
-    with pytest.raises(SettingsError, match="The box of ada"):
-        check_boxes({"ada": box})
 
 
 @pytest.mark.parametrize("change", [{"strength": 1.1}, {"self_attention_share": -1}])

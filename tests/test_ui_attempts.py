@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
+import torch
 from PIL import Image
 from ui_help import fill_library, make_page
 
 from celeb_core import SampleConfig, parse_prompt
 from celeb_core.errors import CelebError
 from celeb_core.safety import REASON
+from celeb_core.types import RegionConfig
 from celeb_core.verdicts import PersonVerdict, Verdict
+from ui import gpu_tasks
 from ui.compose_job import MAX_IMAGES, ComposeJob, check_attempts
+from ui.executor import OutOfProcess
 from ui.gallery import BEST, BY_VERDICT, arranged, describe
+from ui.gpu_costs import GpuCosts
 from ui.history import about
 from ui.image_requests import ImageRequest, with_attempts, with_seeds
 from ui.image_scores import ImageScores, first_attempt
@@ -176,6 +182,24 @@ def test_the_page_notices_every_attempt(make_job):
     assert revisions == [2, 3]
 
 
+def test_attempts_are_made_in_another_process(page, make_job, studio, monkeypatch):
+    job, calls = make_job({}, attempts=3), []
+
+    def perform(seconds, request):
+        calls.append(seconds)
+        return gpu_tasks.perform(seconds, request)
+
+    monkeypatch.setattr(gpu_tasks, "_studio", studio)
+    monkeypatch.setattr("ui.generation_job.is_blocked", lambda image: False)
+    monkeypatch.setattr(
+        ImageScores, "score", lambda *made: first_attempt(*made[1:], verdict=verdict("missing"))
+    )
+    job.requests = [replace(one, config=replace(one.config, steps=1)) for one in job.requests]
+    job.executor = OutOfProcess(perform, GpuCosts(page.shared.estimates))
+    assert job.run() == "done" and len(calls) == 3
+    assert [one["seed"] for one in job.images[0].settings["attempts"]] == [5, 6, 7]
+
+
 def test_all_attempts_count_for_the_limits(page, make_job):
     job = make_job({}, count=4, attempts=5)
     with pytest.raises(LimitReached, match="20 images"):
@@ -211,3 +235,26 @@ def test_right_ones_first():
     order = [row[0] for row in arranged(images, BY_VERDICT)["value"]]
     assert order == ["better", "right", "more", "one", "none"]
     assert [row[0] for row in arranged(images, BEST)["value"]] == ["better"]
+
+
+@pytest.mark.parametrize(("regions", "kind"), [(None, "right"), (RegionConfig(), "swapped")])
+def test_boxes_are_places_where_there_are_regions(page, people, monkeypatch, regions, kind):
+    """Faces from left to right, ada's box on the right."""
+    core, workspace = page.shared.core, page.shared.workspace("")
+    face, axes = people[0].faces[0], torch.eye(512)
+    faces = [
+        replace(face, embedding=axes[i], box=(x, 9.0, x + 9.0, 18.0))
+        for i, x in ((0, 5.0), (1, 50.0))
+    ]
+    monkeypatch.setattr(type(core.faces), "find", lambda self, image: faces)
+    known = workspace.people()
+    monkeypatch.setattr(
+        workspace, "reference", lambda identity: axes[list(known).index(identity.name)]
+    )
+    prompt = parse_prompt("<ada> with <bob>", known)
+    prompt = replace(prompt, boxes={"ada": (0.5, 0.0, 1.0, 1.0), "bob": (0.0, 0.0, 0.5, 1.0)})
+    request = ImageRequest(prompt, SampleConfig(regions=regions), "", people=known)
+    made = ImageScores(core, workspace).score(request, Image.new("RGB", (64, 64)))
+    assert made.verdict.kind == kind
+    assert made.settings()["verdict"]["sentence"].startswith("ada and bob are")
+    assert [face.identity for face in made.scores.faces] == [1.0, 1.0]

@@ -35,7 +35,7 @@ def executor(page):
 
 
 def seconds(label):
-    return int(re.search(r"about (\d+) s of GPU quota", label)[1])
+    return int(re.search(r"(?:about|at most) (\d+) s of GPU quota", label)[1])
 
 
 def test_the_button_that_generates_says_what_all_images_cost(executor):
@@ -49,6 +49,20 @@ def test_the_button_that_generates_says_what_all_images_cost(executor):
     assert price("<a> with <b>", count=8) > price("<a>", count=8)  # it is wider
     for text, count in (("", 1), ("a photo", 0), ("a photo\n" * 50, 16)):
         assert images_label(executor, text, (), count, **FORM) == "Generate"
+
+
+def test_all_attempts_at_images_of_several_people_are_in_the_price(executor):
+    def label(text, people=(), **form):
+        return images_label(executor, text, people, 4, **FORM, **form)
+
+    both = "<a> with <b>"
+    assert seconds(label(both, attempts=4)) > 3 * seconds(label(both))
+    assert label(both, attempts=4).startswith("Generate · at most")
+    assert label(both, attempts=1) == label(both)
+    assert label("<a>", attempts=4) == label("<a>")
+    assert label("<a> with {}", ["<b>"], attempts=4) == label(both, attempts=4)
+    assert "at most" in label("<a> with Grezin", attempts=2)
+    assert label(both, attempts=9) == "Generate"  # it is said when the button is pressed
 
 
 def test_the_button_that_trains_says_what_the_recipe_costs(executor, calibration):

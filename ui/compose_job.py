@@ -8,8 +8,9 @@ from typing import Any
 
 from celeb_core import CelebError, Identity, Prompt, SampleConfig, Studio, checks, parse_prompt
 from celeb_core.files import check_writable
+from celeb_core.layout import check_named, people_of
 from celeb_core.prompt import MAX_TEXT, encode_negative, encode_prompt
-from celeb_core.regions import check_named, encode_regions, people_of
+from celeb_core.regions import encode_regions
 from celeb_core.studio import arranged
 from celeb_core.types import Box, RegionConfig
 from ui.form import Form, prompts, strengthened

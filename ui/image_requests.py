@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from celeb_core import Identity, Prompt, SampleConfig
-from celeb_core.regions import people_of
+from celeb_core.layout import people_of
 from ui.progress import joined
 
 

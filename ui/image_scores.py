@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from PIL import Image
 from torch import Tensor
 
 from celeb_core import Identity, Scores, Studio, score_image
+from celeb_core.layout import layout
 from celeb_core.prompt import known_names
-from celeb_core.regions import layout
 from celeb_core.verdicts import Verdict, other_people, verdict_of
 from ui.image_requests import ImageRequest
 from ui.progress import joined
@@ -81,7 +81,8 @@ class ImageScores:
         verdict = None
         if len(references) > 1:
             others = other_people(core.calibration, references)
-            places = layout(prompt, core.models.names)
+            drawn = prompt if request.config.regions else replace(prompt, boxes={})
+            places = layout(drawn, core.models.names)
             verdict = verdict_of(faces, references, places, image.size, others)
         return first_attempt(request, image, scores, verdict)
 
@@ -121,7 +122,7 @@ def first_attempt(
     verdict: Verdict | None = None,
 ) -> Made:
     """Return the first attempt at an image, without scores if there are none."""
-    tried = attempt(request, verdict and verdict.kind)
+    tried = attempt(request, None if verdict is None else verdict.kind)
     return Made(request, image, scores, verdict, (tried,))
 
 

@@ -14,8 +14,8 @@ from celeb_core import CelebError, Identity, Prompt, RegionConfig, SampleConfig,
 from celeb_core.errors import SettingsError
 from celeb_core.faces import FoundFaces
 from celeb_core.files import parse_json
+from celeb_core.layout import layout, people_of
 from celeb_core.prompt import parse_prompt
-from celeb_core.regions import layout, people_of
 from celeb_core.sampling import image_size
 from celeb_core.types import Box
 from ui.grid import BLANK, fill

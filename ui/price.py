@@ -11,8 +11,8 @@ import gradio as gr
 import torch
 
 from celeb_core import CelebError, Prompt, TrainConfig, checks
+from celeb_core.layout import people_of
 from celeb_core.prompt import placeholders
-from celeb_core.regions import people_of
 from ui.compose_job import MAX_ATTEMPTS
 from ui.executor import Executor
 from ui.form import Form, prompts

@@ -28,6 +28,7 @@ from celeb_core.evaluation.run import Progress
 from celeb_core.faces import find_face, largest_face, quality_notes
 from celeb_core.formats.calibration_file import save_calibration
 from celeb_core.formats.image_file import load_photo
+from celeb_core.layout import check_named, people_of
 from celeb_core.library import PRIVATE_FOLDER
 from celeb_core.marks.provenance import Marker, load_key, load_marker
 from celeb_core.models import Models, load_models
@@ -35,7 +36,6 @@ from celeb_core.prepare import names
 from celeb_core.prepare.preparation import prepare_model
 from celeb_core.prepare.refinement import RefineConfig, refine_initialisation
 from celeb_core.prompt import parse_prompt
-from celeb_core.regions import check_named, people_of
 from celeb_core.scoring import score_image
 from celeb_core.studio import Studio, arranged, calibration_path, load_studio, prompt_hints
 from celeb_core.textual_inversion import export_identity, import_identities, usage_notes

@@ -19,8 +19,8 @@ from celeb_core.evaluation.data import EvaluationSet
 from celeb_core.evaluation.images import SEED, Block, score_block, score_edit
 from celeb_core.evaluation.run import Record, Run
 from celeb_core.evaluation.single import edit_means, mean_of
+from celeb_core.layout import layout
 from celeb_core.prompt import PORTRAIT, parse_prompt
-from celeb_core.regions import layout
 from celeb_core.scoring import match_faces
 from celeb_core.studio import Studio
 from celeb_core.types import Box, Identity, Prompt, RegionConfig

@@ -9,7 +9,17 @@ import pytest
 from PIL import Image
 from playwright import sync_api
 
-from e2e.harness import ARGUMENTS, CHROMIUM, PATIENCE, TOONVILLE, App, Browser, browsing, running
+from e2e.harness import (
+    ARGUMENTS,
+    CHROMIUM,
+    PATIENCE,
+    TOONVILLE,
+    App,
+    Browser,
+    new_context,
+    running,
+    watched,
+)
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -43,10 +53,20 @@ def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[sync_api.Brow
         browser.close()
 
 
+@pytest.fixture(scope="session")
+def context(chromium: sync_api.Browser) -> sync_api.BrowserContext:
+    return new_context(chromium)
+
+
 @pytest.fixture
-def browser(app: App, chromium: sync_api.Browser) -> Iterator[Browser]:
-    with browsing(app.url, chromium) as browser:
+def browser(app: App, context: sync_api.BrowserContext) -> Iterator[Browser]:
+    """A browser that knows nothing of the tests before, but the page's scripts: a second each."""
+    with watched(app.url, context) as browser:
         yield browser
+        for page in context.pages:
+            page.evaluate("localStorage.clear()")
+            page.close()
+        context.clear_cookies()
 
 
 @pytest.fixture

@@ -115,8 +115,21 @@ def running(
 @contextmanager
 def browsing(url: str, chromium: sync_api.Browser) -> Iterator[Browser]:
     """A fresh browser in front of an app; fails on requests elsewhere and on script errors."""
+    context = new_context(chromium)
+    with watched(url, context) as made:
+        yield made
+        context.close()
+
+
+def new_context(chromium: sync_api.Browser) -> sync_api.BrowserContext:
     context = chromium.new_context(viewport={"width": 1280, "height": 900})
     context.set_default_timeout(PATIENCE)
+    return context
+
+
+@contextmanager
+def watched(url: str, context: sync_api.BrowserContext) -> Iterator[Browser]:
+    """Fail on requests elsewhere and on script errors."""
     made = Browser(context, url)
     inside = (url, "data:", "blob:")
 
@@ -126,7 +139,7 @@ def browsing(url: str, chromium: sync_api.Browser) -> Iterator[Browser]:
 
     context.on("request", watch)
     yield made
-    context.close()
+    context.remove_listener("request", watch)
     assert made.outside == []
     assert made.errors == []
 

@@ -1,4 +1,4 @@
-"""axe-core on every tab, with something on it, light and dark, wide and narrow; keyboard alone."""
+"""axe-core on every tab, with something on it, light and dark; keyboard alone; narrow pages fit."""
 
 from __future__ import annotations
 
@@ -75,6 +75,7 @@ def violations(page: Page, where: str) -> list[str]:
     for dark, size in itertools.product((True, False), (PHONE, DESK)):
         page.evaluate("dark => document.body.classList.toggle('dark', dark)", dark)
         page.set_viewport_size(size)
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), where
         scheme = "dark" if dark else "light"
         words += [
             f"{where}, {scheme}, {size['width']} px: {rule['id']} ({rule['help']}): "

@@ -1,4 +1,4 @@
-"""The page at phone width, in both colour schemes, and when things are stopped."""
+"""Names, prompts and people on the page, and what is there when things are stopped."""
 
 from __future__ import annotations
 
@@ -7,11 +7,10 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import expect
 
-from e2e.harness import ROOT, choose, choose_file, open_tab
+from e2e.harness import ROOT, choose, choose_file
 
 pytestmark = [pytest.mark.e2e, pytest.mark.toonville]
 
-TABS = ("Faces", "Train", "Compose", "Interpolate", "Library", "About")
 RTL = ('مرحبا "x" & {{1}} &lt;img src=x onerror=alert(1)&gt; ' + "ي" * 64)[:64]
 SAMPLE = ROOT / "identities" / "ada.sample.safetensors"
 
@@ -73,16 +72,6 @@ def test_the_settings_of_an_image_come_back(browser):
     expect(page.locator("#compose-facts")).to_contain_text("a person in space")
     page.locator("#compose-reuse").click()
     expect(prompt).to_have_value("a person in space")
-
-
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_every_tab_fits_a_phone(browser, scheme):
-    page = browser.open(f"/?__theme={scheme}")
-    page.set_viewport_size({"width": 390, "height": 844})
-    for name in TABS:
-        open_tab(page, name)
-        expect(page.get_by_role("tabpanel").locator("visible=true").first).to_be_visible()
-        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
 
 
 def test_generating_is_cancelled_and_what_is_there_stays(browser):
