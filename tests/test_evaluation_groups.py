@@ -123,6 +123,22 @@ def test_scores_of_images_that_are_known(
     assert all(bool(boxes) == (regions == "reversed") for _, boxes, _ in asked)
 
 
+@pytest.mark.parametrize("square", [True, False])
+def test_groups_on_a_square_canvas(square, seen, data, trained, monkeypatch):
+    widths = []
+
+    def generate(prompts, models, basis, config, on_step):
+        widths.append(config.width)
+        image = Image.new("RGB", (100, 100))
+        image.info["faces"] = []
+        return [image] * len(prompts)
+
+    monkeypatch.setattr(images_module, "generate_each", generate)
+    groups = build_groups(data, "people", [(0, 1)])
+    score_groups(seen, data, groups, "on", trained, Run(), "people", square)
+    assert set(widths) == {seen.models.width if square else None}
+
+
 @pytest.mark.parametrize(
     ("shown", "kind", "place"),
     [

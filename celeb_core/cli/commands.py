@@ -265,7 +265,7 @@ def check_image(options: Namespace) -> None:
 
 def evaluate(options: Namespace) -> None:
     """Measure how good new people are, alone and together, beside celebrities by name."""
-    fields = "people count photos preset rows groups judge clip seed".split()
+    fields = "people count photos preset rows groups square judge clip seed".split()
     config = EvaluationConfig(**_given(options, *fields))
     for path in filter(None, (options.json, options.markdown)):
         files.check_writable(path.parent)

@@ -222,6 +222,10 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "--scheduler": {"choices": sampling.SCHEDULERS, "help": "the model's by default"},
     "--seed": {"type": value.seed, "default": 0, "help": "of everything random"},
     "--shard": {"type": value.shard, "help": "1/4: the first of four shards of the names"},
+    "--square": {
+        "action": "store_true",
+        "help": "several people on a canvas that is no wider than that of one",
+    },
     "--steps": {"type": value.whole(1, 1000), "help": "of sampling; the model's by default"},
     "--steps of refinement": {"type": value.whole(1, 10**6), "help": "of the refinement"},
     "--steps of training": {"type": value.whole(0, 10**6), "help": "of the training"},
@@ -256,7 +260,7 @@ REGIONS = ("--box", "--regions", "--region-strength")
 EXPORT = ("--format", "--token", "--identities", *MODEL, *PEOPLE)
 IMPORT = ("--min-explained", "--name of a file", *MODEL, *PEOPLE)
 NAMES = ("--num-images", "--shard", "--steps", *STUDIO, "--out")
-WITH_WHAT = ("--people", "--photos", "--count", "--groups", "--preset", "--rows")
+WITH_WHAT = ("--people", "--photos", "--count", "--groups", "--square", "--preset", "--rows")
 JUDGED = ("--judge", "--clip", "--out of a run", "--json", "--markdown", "--quick")
 EVALUATE = (*WITH_WHAT, *JUDGED, *STUDIO)
 COMMANDS: dict[str, tuple[Any, ...]] = {

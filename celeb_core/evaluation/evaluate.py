@@ -29,6 +29,7 @@ class EvaluationConfig:
     preset: str = "best"  # of the row “trained”, and of groups
     rows: tuple[str, ...] | None = None  # of single.ROWS; None: all, of photos the first two
     groups: int | None = None  # of each size; None: as many as people
+    square: bool = False  # groups on a canvas that is no wider than one person's
     judge: str | None = None  # a face pack's name or folder
     clip: str | None = None  # folder or hub id
     seed: int = 0  # of the choice of people, celebrities and groups
@@ -91,7 +92,14 @@ def evaluate(
     if chosen and trained is not None:
         result["groups"] = [
             groups.score_groups(
-                studio, data, groups.build_groups(data, who, each), regions, trained, run, who
+                studio,
+                data,
+                groups.build_groups(data, who, each),
+                regions,
+                trained,
+                run,
+                who,
+                config.square,
             )
             for each in chosen.values()
             for who in groups.WHO

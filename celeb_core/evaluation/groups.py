@@ -101,6 +101,7 @@ def score_groups(
     trained: Mapping[str, Identity],
     run: Run,
     who: str,
+    square: bool = False,
 ) -> dict[str, Any]:
     """Generate and score all images of groups of one size.
 
@@ -128,7 +129,7 @@ def score_groups(
 
     config = None if regions == "off" else RegionConfig()
     run.begin(f"{size} {who}, regions {regions}")
-    block = Block(f"{size}/{who}/{regions}", prompts, SEED + SEEDS * size, config)
+    block = Block(f"{size}/{who}/{regions}", prompts, SEED + SEEDS * size, config, square)
     records = score_block(block, studio, run, score)
     portraits, edited = records[::IMAGES], records[1::IMAGES]
     kinds = [record["verdict"] for record in records]

@@ -25,6 +25,7 @@ class Block:
     prompts: Sequence[Prompt]
     seed: int
     regions: RegionConfig | None = None
+    square: bool = False  # as wide as an image of one person
 
     def part(self, index: int) -> str:
         """Return the key of one image."""
@@ -48,7 +49,8 @@ def score_block(
     missing = [i for i in range(len(block.prompts)) if block.part(i) not in run.records]
     run.advance(len(block.prompts) - len(missing))
     for batch in _batches(missing, SampleConfig().batch_size):
-        config = SampleConfig(seed=block.seed + batch[0], regions=block.regions)
+        width = studio.models.width if block.square else None
+        config = SampleConfig(seed=block.seed + batch[0], width=width, regions=block.regions)
         images = generate_each(
             [block.prompts[i] for i in batch], studio.models, studio.basis, config,
             on_step=lambda step, steps: run.say(f"step {step}/{steps}"),
