@@ -38,7 +38,9 @@ class Finder:
 
 @pytest.fixture
 def seen():
-    return SimpleNamespace(faces=Finder(), models=SimpleNamespace(names=CELEBRITIES), basis=None)
+    return SimpleNamespace(
+        faces=Finder(), models=SimpleNamespace(names=CELEBRITIES, width=100), basis=None
+    )
 
 
 @pytest.fixture
