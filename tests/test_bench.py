@@ -84,7 +84,9 @@ def test_a_table_of_ratios(monkeypatch, tmp_path, capsys):
 
 def test_whole_trainings_are_compared_by_their_steps(measured_world, tmp_path, monkeypatch, capsys):
     scores = iter([0.5, 0.1, 0.3, 0.6])
-    monkeypatch.setattr(training, "score_people", lambda *_: {"identity": next(scores)})
+    monkeypatch.setattr(
+        training, "score_people", lambda *_: dict.fromkeys(training.SHOWN, next(scores))
+    )
     monkeypatch.setattr(training, "SCORED_STEPS", (0, 1, 2, 3))
     measured = {
         "rows": [{"variant": "ours", "step": 1.0}, {"variant": "official", "step": 2.0}],

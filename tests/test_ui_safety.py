@@ -79,8 +79,8 @@ def test_a_blocked_image_is_a_placeholder_that_says_so(page, checker, tmp_path):
 @pytest.mark.parametrize("safe", [True, False])
 def test_images_under_way_are_not_shown_unchecked(safe, page, studio, monkeypatch):
     shown = []
-    monkeypatch.setattr("ui.generation_job.PREVIEW_INTERVAL", 0.0)
-    monkeypatch.setattr("ui.generation_job.decode_preview", lambda *_: shown.append(1) or [])
+    monkeypatch.setattr("ui.previews.PREVIEW_INTERVAL", 0.0)
+    monkeypatch.setattr("ui.previews.decode_preview", lambda *_: shown.append(1) or [])
     page.shared.core = page.shared.core if safe else studio
     form = {"grid_people": [], "count": 1, "seed": 5, "new_seed": False, "strength": 1}
     form |= {"embed_settings": True, "steps": 2, "guidance_scale": 3.0, "session": ""}

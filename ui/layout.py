@@ -8,8 +8,6 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
-import torch
-
 from celeb_core import CelebError, Identity, Prompt, RegionConfig, SampleConfig, Studio, checks
 from celeb_core.errors import SettingsError
 from celeb_core.faces import FoundFaces
@@ -108,7 +106,7 @@ def plan(
     """
     names, found, aspect, readable = core.basis.names, dict[str, Box](), 1.5, not lines
     strengths = dict[str, float]()
-    crowd = {BLANK: torch.empty(0)} if grid else {}
+    crowd = {BLANK: core.basis.mean} if grid else {}  # anybody will do
     for line in lines[:MOST_LINES]:
         with suppress(CelebError):
             text = fill(line, f"<{BLANK}>") if grid and BLANK in line else line

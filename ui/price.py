@@ -8,7 +8,6 @@ from dataclasses import fields
 from typing import Any
 
 import gradio as gr
-import torch
 
 from celeb_core import CelebError, Prompt, TrainConfig, checks
 from celeb_core.layout import people_of
@@ -54,11 +53,12 @@ def images_label(
         attempts = checks.number(attempts, "Attempts", 1, MAX_ATTEMPTS)
     except CelebError:  # it is said when the button is pressed
         return GENERATE
-    work, names, rounds = 0.0, costs.estimates.core.models.names, 0
+    core = costs.estimates.core
+    work, names, anybody, rounds = 0.0, core.models.names, core.basis.mean, 0
     for line in lines:
         text = line.replace(BLANK, grid_people[0]) if grid_people else line
-        # Nobody is known here, but how many they are.
-        prompt = Prompt(text, {name: torch.empty(0) for name in placeholders(text)})
+        # Who they are makes no difference, but how many.
+        prompt = Prompt(text, dict.fromkeys(placeholders(text), anybody))
         several = len(people_of(prompt, names)) > 1
         rounds = max(rounds, attempts - 1 if several else 0)
         work += times * costs.images([prompt], config) * (attempts if several else 1)

@@ -273,8 +273,9 @@ def evaluate(options: Namespace) -> None:
     with logging_redirect_tqdm(), tqdm(desc="loading", unit="part", miniters=0) as bar:
 
         def show(progress: Progress) -> None:
+            new = progress.note != bar.desc  # each is shown, however short it is
             bar.set_description_str(progress.note, refresh=False)
-            bar.set_postfix_str(progress.detail, refresh=False)
+            bar.set_postfix_str(progress.detail, refresh=new)
             _advance(bar, progress.done, progress.total)
 
         result = run_evaluation(_studio(options), config, options.out, show)
