@@ -113,7 +113,8 @@ footer button.hidden:first-child + .divider { display: none; }
 .cards.small .grid-container { grid-template-columns: repeat(auto-fill, minmax(88px, 1fr)); }
 #faces-examples .grid-container { grid-template-columns: repeat(4, 1fr); }
 #train-results .grid-container { grid-template-columns: repeat(3, minmax(0, 180px)); }
-.cards:has(.preview) { min-height: 420px !important; }
+.cards:has(.preview), .cards:has(.preview) .gallery-container { min-height: 420px !important; }
+.cards .preview .caption { max-width: 100%; white-space: normal; overflow-wrap: anywhere; }
 .cards .thumbnail-item { aspect-ratio: auto; height: auto; display: block; }
 .cards .thumbnail-item img { width: 100%; height: auto; display: block; }
 .cards .caption-label { position: static; display: block; max-width: none; width: 100%;
