@@ -38,6 +38,9 @@ def test_two_browsers_away_from_home_see_nothing_of_each_other(app, chromium):
         again = mine.open()
         again.get_by_role("tab", name="Compose").click()
         expect(again.locator("#compose-gallery")).to_contain_text("Ash 0.")
+        again.get_by_role("tab", name="Train").click()
+        again.get_by_role("button", name="Advanced").first.click()
+        again.locator("#train-steps input").fill("800")  # under way while two pages are loaded
         train(again, "Ash", "Paper")
         expect(again.locator("#train-status")).to_contain_text("left")
         expect(mine.open().locator("#train-running")).to_contain_text("Training Ash · step")
