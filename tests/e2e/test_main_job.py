@@ -15,7 +15,7 @@ from e2e.harness import choose, step, use_example
 pytestmark = [pytest.mark.e2e, pytest.mark.toonville]
 
 ODD = 'Zoë "Q" & {{1}} ${1}'  # a name that must stay text everywhere
-STEPS = 90  # so that it is under way while the page is loaded again
+STEPS = 150  # so that it is under way while the page is loaded again
 LINES = "#train-plot svg .mark-line path"
 
 
