@@ -107,12 +107,12 @@ def arranged(prompt: Prompt, studio: Studio) -> Prompt:
     """Return the prompt, `rearranged` where the model is known not to know its people so late."""
     if studio.calibration is None or (limits := studio.calibration.person_positions) is None:
         return prompt
-    return rearranged(prompt, limits, studio.models.encoders[0], studio.models.names)
+    return rearranged(prompt, limits, studio.models.encoders[0], studio.basis.names)
 
 
 def prompt_hints(prompt: Prompt, studio: Studio) -> list[str]:
     """Return all hints about a prompt: `position_hints`, where limits are known, and `hints`."""
-    names, found = studio.models.names or studio.basis.names, list[str]()
+    names, found = studio.basis.names, list[str]()
     if studio.calibration and (limits := studio.calibration.person_positions):
         found = position_hints(prompt, limits, studio.models.encoders[0], names)
     return found + hints(prompt, names)

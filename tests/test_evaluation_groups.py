@@ -39,7 +39,9 @@ class Finder:
 @pytest.fixture
 def seen():
     return SimpleNamespace(
-        faces=Finder(), models=SimpleNamespace(names=CELEBRITIES, width=100), basis=None
+        faces=Finder(),
+        models=SimpleNamespace(width=100),
+        basis=SimpleNamespace(names=CELEBRITIES),
     )
 
 

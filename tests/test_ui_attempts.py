@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 from ui_help import fill_library, make_page
 
-from celeb_core import SampleConfig, parse_prompt
+from celeb_core import Prompt, SampleConfig, parse_prompt
 from celeb_core.errors import CelebError
 from celeb_core.safety import REASON
 from celeb_core.types import RegionConfig
@@ -258,3 +258,12 @@ def test_boxes_are_places_where_there_are_regions(page, people, monkeypatch, reg
     assert made.verdict.kind == kind
     assert made.settings()["verdict"]["sentence"].startswith("ada and bob are")
     assert [face.identity for face in made.scores.faces] == [1.0, 1.0]
+
+
+def test_celebrities_are_those_of_the_basis(studio, basis):
+    """A model of the hub has no list of names in its folder: its basis was built from another."""
+    core = replace(studio, models=replace(studio.models, names=()), basis=basis)
+    request = ImageRequest(Prompt(f"{basis.names[0]} at dinner", {}), SampleConfig(), "")
+    assert ImageScores(core, None).people(request) == {basis.names[0]: None}
+    pair = replace(request, prompt=Prompt(f"{basis.names[0]} and {basis.names[1]}", {}))
+    assert [one.attempts for one in with_attempts([request, pair], 3, basis.names)] == [1, 3]

@@ -79,7 +79,7 @@ def start_images(
         names = shared.core.basis.names
         named = {name for each in requests for name in people_of(each.prompt, names)}
         check_named(boxes, named)
-    requests = with_attempts(requests, attempts, shared.core.models.names)
+    requests = with_attempts(requests, attempts, shared.core.basis.names)
     check_attempts(requests, count)
     seeds = tuple(range(seed, seed + count))
     job = ComposeJob(

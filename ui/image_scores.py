@@ -81,14 +81,14 @@ class ImageScores:
         verdict = None
         if len(references) > 1:
             others = other_people(core.calibration, references)
-            drawn = prompt if request.config.regions else replace(prompt, boxes={})
-            places = layout(drawn, core.models.names)
+            placed = prompt if request.config.regions else replace(prompt, boxes={})
+            places = layout(placed, core.basis.names)
             verdict = verdict_of(faces, references, places, image.size, others)
         return first_attempt(request, image, scores, verdict)
 
     def people(self, request: ImageRequest) -> dict[str, Identity | None]:
         """Return who should be in an image; None stands for a celebrity."""
-        names = known_names(request.prompt.text, self.core.models.names)
+        names = known_names(request.prompt.text, self.core.basis.names)
         return {**request.people, **dict.fromkeys(names)}
 
     def missing(self, requests: Iterable[ImageRequest]) -> dict[str, Identity]:

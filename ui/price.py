@@ -54,7 +54,7 @@ def images_label(
     except CelebError:  # it is said when the button is pressed
         return GENERATE
     core = costs.estimates.core
-    work, names, anybody, rounds = 0.0, core.models.names, core.basis.mean, 0
+    work, names, anybody, rounds = 0.0, core.basis.names, core.basis.mean, 0
     for line in lines:
         text = line.replace(BLANK, grid_people[0]) if grid_people else line
         # Who they are makes no difference, but how many.

@@ -135,7 +135,7 @@ def load_photo_set(
         people.append(Person(name, (face,)))
         seen = [judge.embed(photo, [one])[0] for _, photo, one in others or photos[name]]
         embeddings.append(mean_embedding(seen))
-    known = [name for name in studio.models.names if name not in photos]
+    known = [name for name in studio.basis.names if name not in photos]
     celebrities = rng.sample(known, min(len(names), len(known)))
     note = f"Of {single} of {len(names)} people there is one photo: it is trained on, and is the "
     note += "reference, too. Give each a sub-folder of several for references of their own."

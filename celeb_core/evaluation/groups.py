@@ -152,7 +152,7 @@ def score_members(
     matched = match_faces(list(embeddings), list(group.references))
     cosines = [float(embeddings[at] @ group.references[i]) for i, at in matched.items()]
     judged = [replace(face, embedding=one) for face, one in zip(faces, embeddings, strict=True)]
-    places = layout(prompt, studio.models.names)
+    places = layout(prompt, studio.basis.names)
     references = dict(zip(group.names, group.references, strict=True))
     verdict = verdict_of(judged, references, places, image.size, group.others)
     return {
