@@ -1,9 +1,9 @@
 """The loaded diffusion model, frozen, and what its folder says about it.
 
 Optional files of a model folder, each turning a feature on: `studio.json` (title, note for photos
-without a face, defaults, whether its images need a safety check), `faces/` (insightface pack),
-`clip/`, `judge.onnx`, `reader.onnx` with `reader.json`, `names.txt`, `basis.pt`,
-`calibration.safetensors`, `evaluation/`.
+without a face, defaults, whether its images need a safety check, its vocabulary), `faces/`
+(insightface pack), `clip/`, `judge.onnx`, `reader.onnx` with `reader.json`, `names.txt`,
+`basis.pt`, `calibration.safetensors`, `evaluation/`, `examples/` (of the page).
 """
 
 import inspect
@@ -30,6 +30,7 @@ from celeb_core.files import read_json
 from celeb_core.loading import load_pipeline, resolve, unet_size
 from celeb_core.precision import store_in_bfloat16
 from celeb_core.text_encoder import TextEncoder, text_encoders
+from celeb_core.vocabulary import Vocabulary, parse_vocabulary
 
 RECOMPILES = (
     128  # per block class; a new one for each width, image size, LoRA, and kind of gradient
@@ -56,6 +57,7 @@ class Models:
     memory: Memory  # gets leaner when memory runs out
     device: torch.device  # of the UNet
     tiny_vae: Any = None  # diffusers.AutoencoderTiny that decodes generated images
+    vocabulary: Vocabulary | None = None  # None: it is not said
 
     @property
     def unet(self) -> Any:
@@ -163,6 +165,7 @@ def models_from_pipeline(
         dtype=precision,
         memory=Memory(pipeline, torch.device(device), mode),
         device=torch.device(pipeline.unet.device),
+        vocabulary=parse_vocabulary(about.get("vocabulary"), f"{folder}/studio.json"),
     )
 
 

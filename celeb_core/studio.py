@@ -17,10 +17,11 @@ from celeb_core.formats.calibration_file import load_calibration, read_calibrati
 from celeb_core.loading import is_tiny_vae, resolve
 from celeb_core.models import Models, load_models, read_about
 from celeb_core.person_positions import position_hints, rearranged
-from celeb_core.prompt import hints
+from celeb_core.prompt import hints, readable, strip_people
 from celeb_core.safety import SafetyChecker
 from celeb_core.scoring import Scorers, load_scorers
 from celeb_core.types import Calibration, CelebBasis, Framing, Prompt
+from celeb_core.vocabulary import vocabulary_hint
 
 CALIBRATION = "calibration.safetensors"  # in a model's folder, or in a repository of the hub
 
@@ -111,11 +112,20 @@ def arranged(prompt: Prompt, studio: Studio) -> Prompt:
 
 
 def prompt_hints(prompt: Prompt, studio: Studio) -> list[str]:
-    """Return all hints about a prompt: `position_hints`, where limits are known, and `hints`."""
+    """Return all hints about a prompt: `hints` and, where known, positions and unknown words."""
     names, found = studio.basis.names, list[str]()
     if studio.calibration and (limits := studio.calibration.person_positions):
         found = position_hints(prompt, limits, studio.models.encoders[0], names)
-    return found + hints(prompt, names)
+    unknown = word_hint(prompt.text, studio)
+    return [*found, *hints(prompt, names), *([unknown] if unknown else [])]
+
+
+def word_hint(text: str, studio: Studio) -> str:
+    """Say which words of a prompt, people apart, the model does not know; "" if that is unknown."""
+    vocabulary, names = studio.models.vocabulary, studio.basis.names
+    if vocabulary is None:
+        return ""
+    return vocabulary_hint(strip_people(readable(text), names), vocabulary, names)
 
 
 def without_gpu(studio: Studio) -> Studio:

@@ -16,7 +16,8 @@ CORE = Path(celeb_core.__file__).parent
 LAYERS = """types errors checks temporary_files files downloads
 formats.image_parts formats.image_file formats.tensor_file formats.checkpoint_file
 formats.embedding_file formats.calibration_file formats.saved_config
-precision text_encoder device face_packs face_orientation faces loading models adapters safety
+precision text_encoder device face_packs face_orientation faces vocabulary loading models adapters
+safety
 basis mapper prompt layout person_positions identity library
 marks.xmp marks.content_credentials marks.invisible_mark marks.provenance
 textual_inversion augmentation denoising_loss name_regression regions sampling scoring verdicts

@@ -150,6 +150,7 @@ def main() -> None:
     add("probe", lambda o: probe.run_probe(o.assets), "linear probes of the text encoder")
     add("scale", lambda o: judge_scale.run_judge_scale(o.assets), "identity scores by trait errors")
     add("export", lambda o: export.export(o.work / "models", o.assets), "write --assets")
+    add("settings", lambda o: export.export_settings(o.assets), "write studio.json of --assets")
     add("unpack", lambda o: export.unpack(o.assets, o.work / "models"), "put --assets into --work")
     add(
         "photos",

@@ -23,6 +23,7 @@ from toonville.face_report import Judge
 from toonville.identity import Traits, sample_traits
 from toonville.render import Rendering, render
 from toonville.unet import new_scheduler
+from toonville.vocabulary import vocabulary
 from toonville.world import EXPRESSIONS, ImageSpec, PersonSpec
 
 HELD_OUT_SEED = 77_000
@@ -93,8 +94,15 @@ def export(folder: Path, out: Path) -> None:
     names, _ = celebrities()
     (out / "names.txt").write_text("\n".join(names.known) + "\n")
     (out / "unknown_names.txt").write_text("\n".join(names.unknown) + "\n")
-    (out / "studio.json").write_text(json.dumps(STUDIO, indent=2) + "\n")
+    export_settings(out)
     export_evaluation(out)
+
+
+def export_settings(out: Path) -> None:
+    """Write `<out>/studio.json`: defaults, what it says about faces, the words that it knows."""
+    about = json.dumps(STUDIO, indent=2).removesuffix("\n}")
+    words = json.dumps(vocabulary())  # on one line
+    (out / "studio.json").write_text(f'{about},\n  "vocabulary": {words}\n}}\n')
 
 
 def unpack(assets: Path, folder: Path) -> None:

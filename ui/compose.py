@@ -11,7 +11,7 @@ from gradio.blocks import Block
 
 from celeb_core import CelebError, checks
 from celeb_core.prompt import MAX_TEXT
-from celeb_core.studio import prompt_hints
+from celeb_core.studio import prompt_hints, word_hint
 from ui.compose_job import MAX_ATTEMPTS, PER_PROMPT, ComposeJob, start_images
 from ui.errors import explain, notice
 from ui.form import (
@@ -114,6 +114,8 @@ class ComposeTab:
         core = self.shared.core
         asked = {request.prompt.text: request.prompt for request in requests}.values()
         lines = dict.fromkeys(hint for prompt in asked for hint in prompt_hints(prompt, core))
+        for prompt in asked:  # that stands below the prompt already
+            lines.pop(word_hint(prompt.text, core), None)
         return notice(*list(lines)[:MAX_HINTS], kind="hint")
 
     def take_apart(self, text: str) -> Updates:

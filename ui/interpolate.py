@@ -15,6 +15,7 @@ from ui.mixtures import choices, refilled
 from ui.square import Square
 from ui.strip import Strip
 from ui.studio import Shared
+from ui.unknown_words import UnknownWords
 from ui.widgets import Number, Updates
 
 
@@ -51,6 +52,7 @@ class InterpolateTab:
                 0, label="Seed", info="One for all images.", precision=0, minimum=0,
                 maximum=MAX_SEED, min_width=110, elem_id="interpolate-seed",
             )  # fmt: skip
+        UnknownWords(self.shared, "interpolate-unknown").build(self.prompt)
         shared = (self.prompt, self.seed, session)
         with gr.Tabs():
             with gr.Tab("Two people"):

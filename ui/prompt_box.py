@@ -12,6 +12,7 @@ from ui import ideas
 from ui.insert import insert, insert_chosen
 from ui.parameters import MAX_CHARACTERS
 from ui.studio import PRIVATE, Shared
+from ui.unknown_words import UnknownWords
 from ui.widgets import Updates, signal
 
 
@@ -70,6 +71,7 @@ class PromptBox:
             info="Type < for your people. Several prompts: one per line.",
             max_length=MAX_CHARACTERS,
         )  # fmt: skip
+        UnknownWords(self.shared, "compose-unknown").build(self.text)
         self.apart = gr.Button(
             "Take it apart: prompt, negative prompt, settings", visible=False, size="sm",
             elem_id="compose-apart",
