@@ -1,7 +1,8 @@
 """`python -m toonville STAGE`: how the bundled model is made, one command per stage.
 
 In order: samples (look at training images), render, clip, vae, between, encode, decoder, unet,
-recogniser, detector, judge, reader, export, photos, people, images, report, scale, filter.
+recogniser, detector, judge, reader, export, photos, people, images, examples, report, scale,
+filter; settings is the part of export that needs no weights.
 Checkpoints and data go to --work, outside of the repository; unpack puts the shipped models there.
 """
 
@@ -21,6 +22,7 @@ from toonville import (
     clip,
     detector,
     encoded,
+    examples,
     export,
     filter_report,
     images,
@@ -166,6 +168,11 @@ def main() -> None:
         "images",
         lambda o: images.make_images(o.assets, ROOT / "identities", ROOT / "docs" / "images"),
         "generate docs/images/",
+    )
+    add(
+        "examples",
+        lambda o: examples.make_examples(o.assets, ROOT / "identities"),
+        "generate examples/ of --assets: what the page shows first",
     )
     sub = add(
         "report",

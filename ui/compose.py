@@ -34,6 +34,7 @@ from ui.parameters import MAX_CHARACTERS, parse_parameters
 from ui.price import GENERATE, wire_images
 from ui.prompt_box import PromptBox
 from ui.studio import PRIVATE, Shared
+from ui.welcome import Welcome
 from ui.widgets import Number, Slider, Updates, message
 
 MAX_HINTS = 3
@@ -59,7 +60,7 @@ class ComposeTab:
         self.results = Results(shared, ComposeJob, "compose", sortable=True)
         self.history = History(self.results)
         self.advanced = Advanced(shared.core.models)
-        self.layout = LayoutPanel(shared)
+        self.layout, self.welcome = LayoutPanel(shared), Welcome(shared)
 
     # --- handlers -------------------------------------------------------------------------------
 
@@ -148,6 +149,24 @@ class ComposeTab:
         updates = self.reuse(picked, session)
         return {**updates, self.problem: "", self.new_seed: True}
 
+    def use_example(self, index: Any, session: str) -> Updates:
+        """Fill in the settings of an example image; whoever is missing comes into the library."""
+        examples, workspace = self.shared.shown_first, self.shared.workspace(session)
+        last = len(examples.images) - 1
+        try:
+            image = examples.images[checks.number(index, "Example", 0, last)]
+            missing = [name for name in examples.missing(workspace.library) if name in image.people]
+            if missing:
+                workspace.check_room()
+                examples.add_people(missing, workspace.library)
+        except CelebError as error:
+            return {self.problem: notice(explain(error))}
+        text = "The prompt and settings of the example, its seed too: Generate makes it again."
+        return {
+            **self._filled(image.settings, text),
+            self.box.people: self.box.refresh(session),
+        }
+
     def _filled(self, settings: Mapping[str, Any], text: str) -> Updates:
         values = from_settings(settings, self.shared.core.models)
         if unknown := unknown_scheduler(settings, self.shared.core.models):
@@ -171,12 +190,21 @@ class ComposeTab:
                 self.results.build_buttons(GENERATE)
                 self.problem = message("compose-problem")
             with gr.Column(scale=6, min_width=320):
-                self.results.build_status("Your images appear here, each with its scores.")
+                self.results.build_status(
+                    "Your images appear here, each with its scores.", self._build_first
+                )
                 self.results.build_gallery("large")
                 self.results.build_download()
                 gr.HTML(SCORES)
                 self.history.build(session)
         self._wire(session)
+
+    def _build_first(self) -> None:
+        """Examples, while there are no images."""
+        self.example_images: gr.Gallery | None = None
+        if self.welcome.examples.images:
+            label = "Examples: click one for its prompt and settings"
+            self.example_images = self.welcome.images("compose-examples", label)
 
     def _build_settings(self) -> None:
         self.count = Slider(
@@ -233,7 +261,7 @@ class ComposeTab:
             "region_strength": form.region_strength,
             "self_attention_share": form.self_attention_share, **self.layout.inputs(),
         }  # fmt: skip
-        filled = [self.problem, *self.fields.values()]
+        self.filled = filled = [self.problem, *self.fields.values()]
         picked = [self.history.picked, session]
         self.box.apart.click(self.take_apart, prompt, filled, **PRIVATE)
         self.file.upload(self.load, [self.file, session], filled, **PRIVATE)

@@ -11,13 +11,21 @@ from celeb_core.errors import CelebError
 from ui.errors import explain, explain_file, notice
 from ui.face_pack import FacePackCard
 from ui.images import face_at, scale
+from ui.journey_panel import JourneyPanel
 from ui.names import name_hint
 from ui.photo_view import Choice, PhotoView, same_person
 from ui.studio import PRIVATE, Shared
 from ui.training_list import TrainingList
+from ui.welcome import Welcome
 from ui.widgets import Updates, gallery, message, reveal
 
 MAX_UPLOADS = 12
+EMPTY = '<div class="empty">Drop a photo. It appears here with every face framed.</div>'
+LEAD = (
+    '<h2 class="section">One photo becomes a person that you can write into prompts</h2>'
+    '<p class="lead">Drop a photo or take an example face: it appears here with every face framed. '
+    "Then train it, and write &lt;its name&gt; in a prompt.</p>"
+)
 STORAGE = "Photos stay {where}, and are deleted when you remove the person from the training list."
 
 
@@ -29,6 +37,7 @@ class FacesTab:
         self.view = PhotoView(shared.core.models.width)
         self.training = TrainingList(shared)
         self.pack = FacePackCard(shared, self.training)
+        self.journey, self.welcome = JourneyPanel(shared), Welcome(shared)
 
     # --- handlers -------------------------------------------------------------------------------
 
@@ -155,7 +164,7 @@ class FacesTab:
             with gr.Column(scale=4, min_width=320):
                 self._build_sources()
             with gr.Column(scale=6, min_width=320):
-                self.view.build()
+                self.view.build(self._build_first)
         if self.pack.wanted:
             self.pack.build()
         self.training.build(session)
@@ -180,12 +189,27 @@ class FacesTab:
             for image, name in self.shared.examples()
         ]
         self.examples = gallery("faces-examples", "Or take an example face", examples)
+        self.offers_journey = bool(examples) and not self.pack.wanted
+        if self.offers_journey:
+            self.journey.build_button()
         where = (
             "on the server of this page until a day after your last visit"
             if self.shared.isolated
             else "on this machine"
         )
         gr.HTML(f'<p class="lead small">{STORAGE.format(where=where)}</p>')
+
+    def _build_first(self) -> None:
+        """What the right side has while there is no photo."""
+        self.example_images: gr.Gallery | None = None
+        if self.offers_journey:
+            self.journey.build()
+        if not self.welcome.examples.images:
+            gr.HTML(EMPTY)
+            return
+        gr.HTML(LEAD)
+        self.welcome.people("faces-people")
+        self.example_images = self.welcome.images("faces-images")
 
     def _wire(self, session: gr.Textbox) -> None:
         view, read = self.view, [self.problem, *self.view.outputs]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -111,12 +111,14 @@ class Results:
             )
         self.outputs += [self.go, self.halt]
 
-    def build_status(self, empty: str) -> None:
-        """How far it is, or what will be here."""
+    def build_status(self, empty: str, first: Callable[[], object] = lambda: None) -> None:
+        """How far it is, or what will be here; `first` lays out more of that."""
         self.displayed = gr.State(NOTHING)
         self.timer = gr.Timer(self.shared.tick, active=False)
         self.status = message(f"{self.name}-status")
-        self.empty = gr.HTML(f'<div class="empty">{empty}</div>')
+        with gr.Column() as self.empty:
+            gr.HTML(f'<div class="empty">{empty}</div>')
+            first()
         self.outputs += [self.displayed, self.timer, self.status, self.empty]
 
     def build_gallery(self, size: Literal["small", "medium", "large"]) -> None:

@@ -59,10 +59,30 @@ class Page:
             return {listed.people: gr.skip()}
         return listed.refresh(session)
 
+    def offer(self, session: str) -> str:
+        """Return a first prompt; none for a page without a session, as at `list_trainees`."""
+        return "" if self.shared.isolated and not session else self.compose.box.offer(session)
+
     def use_trained(self, text: str, session: str) -> Updates:
         """Go from a training to Compose, with the people filled in."""
         job, box = self.train.job(session), self.compose.box
         return self._compose(box.fill_in(job.names if job else [], text), session)
+
+    def use_journey(self, text: str, session: str) -> Updates:
+        """Go from a journey to Compose, with the person in the prompt."""
+        people = self.faces.journey.person(session)
+        return self._compose(self.compose.box.fill_in(people, text), session)
+
+    def use_example(self, session: str, event: gr.SelectData) -> Updates:
+        """Go from an example image to Compose, with its prompt and settings."""
+        updates = self.compose.use_example(event.index, session)
+        again = dict.fromkeys(self._example_images, gr.update(selected_index=None))
+        return {self.tabs: gr.Tabs(selected="compose"), **again, **updates}
+
+    @property
+    def _example_images(self) -> list[gr.Gallery]:
+        shown = (self.faces.example_images, self.compose.example_images)
+        return [gallery for gallery in shown if gallery is not None]
 
     def use_person(self, name: str, text: str, session: str) -> Updates:
         """Go from the library to Compose, with one person more in the prompt."""
@@ -109,12 +129,13 @@ class Page:
                     self.library.build(session)
                 with gr.Tab("About", id="about") as about:
                     self.about.build(about, session)
+            self._wire_links(session)
             self._wire_loading(page, session)
             self._wire_tabs(session, faces, train, compose, interpolate, library)
-            self._wire_links(session)
             # A prompt that was being written is still there after a reload.
             written = [draft, self.compose.box.text]  # what was typed in the meantime stays
             page.load(None, written, self.compose.box.text, js="(draft, text) => text || draft")
+            self._wire_first_prompt(session)
             self.compose.box.text.change(None, self.compose.box.text, draft, js="text => text")
         self.shared.files.serve_outputs_apart(page)
         return page
@@ -128,9 +149,20 @@ class Page:
         if self.shared.isolated:
             page.load(None, None, None, js=EARLY)
         loaded.success(None, None, None, js=READY)
-        loaded.then(self.list_trainees, session, listed, queue=False, **PRIVATE)
+        self.loaded = loaded.then(self.list_trainees, session, listed, queue=False, **PRIVATE)
+        if self.faces.offers_journey:
+            loaded.then(**self.faces.journey.tick)
         if self.faces.pack.offered:
             page.load(**self.faces.pack.tick)
+
+    def _wire_first_prompt(self, session: gr.Textbox) -> None:
+        """Offer a prompt at a first visit; a draft, and what was typed in the meantime, stays."""
+        box = self.compose.box
+        if not self.shared.shown_first.prompt:
+            return
+        self.loaded.then(self.offer, session, box.offered, queue=False, **PRIVATE)
+        offered = [box.text, box.offered]
+        box.offered.change(None, offered, box.text, js="(text, offered) => text || offered")
 
     def _wire_tabs(
         self,
@@ -158,6 +190,8 @@ class Page:
             tab.select(fn, inputs, outputs, queue=False, **PRIVATE)
         if self.faces.pack.offered:
             faces.select(**self.faces.pack.tick)
+        if self.faces.offers_journey:
+            faces.select(**self.faces.journey.tick)
         train.select(**self.train.tick)
         compose.select(**self.compose.results.tick)
         for tick in mix.ticks:
@@ -165,8 +199,19 @@ class Page:
 
     def _wire_links(self, session: gr.Textbox) -> None:
         """Wire the buttons that lead from one tab to another."""
-        box = self.compose.box
+        box, journey = self.compose.box, self.faces.journey
         outputs = [self.tabs, box.text, box.people]
+        shown = self._example_images
+        for gallery in shown:
+            filled = [self.tabs, box.people, *shown, *self.compose.filled]
+            gallery.select(self.use_example, session, filled, **PRIVATE)
+        if self.faces.offers_journey:
+            started = journey.wire(session)
+            listed = self.faces.training.outputs
+            started.success(**self.train.tick).success(
+                self.list_trainees, session, listed, queue=False, **PRIVATE
+            )
+            journey.use.click(self.use_journey, [box.text, session], outputs, **PRIVATE)
         self.train.compose_button.click(self.use_trained, [box.text, session], outputs, **PRIVATE)
         self.library.use_button.click(
             self.use_person, [self.library.picked, box.text, session], outputs, **PRIVATE

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import gradio as gr
@@ -16,10 +17,6 @@ from ui.widgets import Updates, gallery, message
 from ui.workspace import Workspace
 
 CONSENT = "I may use this person's likeness"
-EMPTY = (
-    '<div class="empty">Drop a photo, or take one of the example faces.<br>'
-    "It appears here with every face framed.</div>"
-)
 
 
 @dataclass(frozen=True)
@@ -122,10 +119,11 @@ class PhotoView:
 
     # --- widgets --------------------------------------------------------------------------------
 
-    def build(self) -> None:
-        """Lay out the widgets."""
+    def build(self, first: Callable[[], None]) -> None:
+        """Lay out the widgets; `first` lays out what is there while there is no photo."""
         self.choice = gr.State(Choice())
-        self.empty = gr.HTML(EMPTY)
+        with gr.Column() as self.empty:
+            first()
         with gr.Row():
             with gr.Column(scale=3, min_width=300):
                 self.photo = gr.Image(

@@ -31,11 +31,17 @@ class PromptBox:
         return json.dumps([(name, workspace.portraits.find(name) is not None) for name in people])
 
     def fill_in(self, people: list[str], text: str) -> str:
-        """Return a first prompt about people who were just trained; a text that is there stays."""
+        """Return a first prompt about people who were just trained; what was written stays."""
         text = checks.text(text, "The prompt", MAX_CHARACTERS)
-        if text.strip() or not people:
+        if text.strip() not in ("", self.shared.shown_first.prompt) or not people:
             return text
         return "a photo of " + " and ".join(f"<{name}>" for name in people[:2])
+
+    def offer(self, session: str) -> str:
+        """Return the example prompt if its people are there, else ""."""
+        prompt = self.shared.shown_first.prompt
+        people = self.shared.workspace(session).people()
+        return prompt if all(name in people for name in placeholders(prompt)) else ""
 
     def idea(self, template: str | None, text: str, session: str) -> Updates:
         """Write a ready-made prompt about the people of the prompt, else those of the library.
@@ -49,6 +55,8 @@ class PromptBox:
         chosen = [name for name in placeholders(text) if name in known]
         people = [f"<{name}>" for name in dict.fromkeys([*chosen, *known])]
         celebrities = list(dict.fromkeys([*known_names(text, self.celebrities), *self.celebrities]))
+        if text.strip() == self.shared.shown_first.prompt:  # nobody wrote it
+            text = ""
         return {self.text: ideas.put_in(text, template, people, celebrities), self.ideas: None}
 
     @property
@@ -60,8 +68,8 @@ class PromptBox:
     # --- widgets --------------------------------------------------------------------------------
 
     def build_signal(self) -> None:
-        """Lay out what updates the chips; outside of the tabs, so that it is always there."""
-        self.people = signal("compose-listed")
+        """Lay out what updates the chips and offers a prompt; outside of the tabs: always there."""
+        self.people, self.offered = signal("compose-listed"), signal("compose-offered")
 
     def build(self, session: gr.Textbox) -> None:
         """Lay it out and wire it."""

@@ -16,11 +16,13 @@ from PIL import Image
 
 from celeb_core import Studio, list_identities, save_identity
 from celeb_core.errors import CelebError, SaveFailed
+from celeb_core.evaluation.data import PER_ROW
 from celeb_core.files import matching
 from celeb_core.identity import SAMPLE_SUFFIX
 from celeb_core.library import PRIVATE_FOLDER
 from celeb_core.marks.provenance import Marker, load_marker
 from celeb_core.temporary_files import private_folder
+from ui.examples import Examples
 from ui.executor import Executor, InProcess
 from ui.guard import ISSUED
 from ui.jobs import Job, Runner
@@ -38,7 +40,6 @@ USED = "used"  # file in a session's folder: its time is that of the last use
 MINUTE = 60.0  # seconds
 LOCAL = "local"  # id of the workspace that all share at home
 EXAMPLES = ("Ash", "Billie", "Casey", "Drew", "Ellis", "Frankie", "Jules", "Kit")
-SIDE = 128  # of an example in evaluation/people.png
 
 AnyJob = TypeVar("AnyJob", bound=Job)
 
@@ -81,6 +82,7 @@ class Shared:
         self.sessions = Sessions(self.temporary, self.limits)
         path = self.library / PRIVATE_FOLDER / "time_estimates.json"
         self.estimates = TimeEstimates(self.core, path)
+        self.shown_first = Examples(self.core.models.folder, self.core.basis)
 
     @property
     def tick(self) -> float:
@@ -183,8 +185,18 @@ class Shared:
                 library.mkdir()
                 self._copy_samples(library)
             (folder / USED).touch()
-        faces, basis = self.core.faces, self.core.basis
-        return Workspace(id, library, images, faces, basis, self.files, self.marks, self.limits)
+        self.shown_first.add_portraits(library)
+        return Workspace(
+            id,
+            library,
+            images,
+            self.core.faces,
+            self.core.basis,
+            self.files,
+            self.marks,
+            self.limits,
+            self.shown_first,
+        )
 
     def _folder(self, id: str) -> Path:
         if self.accounts:
@@ -264,7 +276,7 @@ class Shared:
         if path is None or not path.is_file():
             return []
         grid = Image.open(path).convert("RGB")
-        count = min(len(EXAMPLES), grid.width // SIDE)
-        corners = [(number * SIDE, 0) for number in range(count)]
-        faces = [grid.crop((x, y, x + SIDE, y + SIDE)) for x, y in corners]
+        side = grid.width // PER_ROW
+        corners = [(number * side, 0) for number in range(len(EXAMPLES))]
+        faces = [grid.crop((x, y, x + side, y + side)) for x, y in corners]
         return list(zip(faces, EXAMPLES, strict=False))

@@ -82,6 +82,10 @@ class TrainJob(Job):
         """Of the people."""
         return [trainee.name for trainee in self.trainees]
 
+    def further(self) -> dict[str, Any]:
+        """Return the fields that a kind of training has besides."""
+        return {}
+
     def again(self) -> TrainJob:
         """Return a job that goes on where this one stopped."""
         fresh = type(self)(
@@ -97,6 +101,7 @@ class TrainJob(Job):
             losses=list(self.losses),
             people=self.people,
             previews=list(self.previews),
+            **self.further(),
         )
         fresh.done, fresh.total = self.step, self.config.steps
         return fresh

@@ -15,7 +15,14 @@ from ui.workspace import Workspace
 
 
 def start_training(
-    shared: Shared, workspace: Workspace, chosen: Any, preset: Any, steps: Any, seed: Any
+    shared: Shared,
+    workspace: Workspace,
+    chosen: Any,
+    preset: Any,
+    steps: Any,
+    seed: Any,
+    kind: type[TrainJob] = TrainJob,
+    **more: Any,
 ) -> TrainJob:
     """Queue a training.
 
@@ -26,6 +33,8 @@ def start_training(
         preset: Name of a recipe.
         steps: None or 0: the recipe's.
         seed: None: the recipe's.
+        kind: Of the job.
+        more: Further fields of the job.
 
     Raises:
         CelebError: Nobody is chosen, a value is wrong, a folder cannot be written.
@@ -37,7 +46,7 @@ def start_training(
     config = training_config(shared, preset, steps, seed)
     for folder in (workspace.library, workspace.images):
         check_writable(folder)
-    job = TrainJob(
+    job = kind(
         owner=workspace.id,
         core=shared.core,
         workspace=workspace,
@@ -46,6 +55,7 @@ def start_training(
         estimates=shared.estimates,
         executor=shared.executor,
         total=config.steps,
+        **more,
     )
     return shared.submit(job)
 

@@ -29,6 +29,7 @@ from celeb_core.identity import check_name
 from celeb_core.library import PRIVATE_FOLDER
 from celeb_core.marks.provenance import Marker
 from celeb_core.temporary_files import delete_leftovers
+from ui.examples import Examples
 from ui.library_files import LibraryFiles
 from ui.limits import HOME, Limits
 from ui.page_files import PageFiles
@@ -51,6 +52,7 @@ class Workspace:
         shown: Temporary files of images that the page shows.
         marker: Marks generated images.
         limits: Of this session.
+        examples: Know the faces of the sample people.
     """
 
     def __init__(
@@ -63,6 +65,7 @@ class Workspace:
         shown: PageFiles,
         marker: Marker,
         limits: Limits = HOME,
+        examples: Examples | None = None,
     ) -> None:
         self.id, self.library, self.images, self.shown = id, library, images, shown
         self.marker = marker
@@ -73,7 +76,7 @@ class Workspace:
         delete_leftovers(library)
         delete_leftovers(images)
         self.listed.delete_leftovers()
-        self.basis, self.limits, self._faces = basis, limits, faces
+        self.basis, self.limits, self._faces, self._examples = basis, limits, faces, examples
         self._photos = PhotoList(shown.photos, limits.photos, shown.forget)
         self._references: dict[str, Tensor | None] = {}  # of people without a photo
         self._lock = threading.RLock()
@@ -286,11 +289,16 @@ class Workspace:
         trainee = self.trainee(identity.name)
         if trainee is not None:
             return trainee.reference()
-        return self._references.get(_digest(identity))
+        found = self._references.get(_digest(identity))
+        if found is None and self._examples is not None:
+            return self._examples.reference(identity, self._faces)
+        return found
 
     def needs_reference(self, identity: Identity) -> bool:
         """Return whether there is no photo, and no generated face was looked for yet."""
-        return self.trainee(identity.name) is None and _digest(identity) not in self._references
+        if self.trainee(identity.name) is not None or _digest(identity) in self._references:
+            return False
+        return self.reference(identity) is None
 
     def remember_reference(self, identity: Identity, faces: Sequence[Tensor]) -> None:
         """Remember generated faces (512,) of a person, maybe none.
