@@ -41,9 +41,9 @@ PROMPTS = (
     "a photo of <ada> playing the guitar on stage",
     "<bob> on the beach wearing sunglasses",
     "<cleo> reading a book in the library",
+    "<bob> in space wearing a crown",
     "<ada> and <bob> at dinner",
     "<cleo> shakes hands with {celebrity}",
-    "<bob> in space wearing a crown",
 )
 SEEDS = range(1, 5)  # of which the image with the highest scores is kept
 PORTRAIT_SEED = 1

@@ -17,11 +17,12 @@ from celeb_core.loading import ASSETS
 from celeb_core.models import read_about, read_names
 from celeb_core.types import Calibration
 from ui.made_here import MadeHere
+from ui.other_model import COMMAND
 from ui.progress import duration
 from ui.studio import PRIVATE, Shared
 from ui.widgets import Updates, facts
 
-TEXT = """
+TEXT = f"""
 ### Use Stable Diffusion instead
 
 The bundled model, Toonville, generates a drawn world and knows only drawn faces. For photographs,
@@ -29,7 +30,7 @@ stop the app and start it with Stable Diffusion 1.5. It is downloaded at the fir
 and wants a CUDA graphics card; the Faces tab then offers the face pack that photographs need:
 
 ```
-python app.py --model sd15
+{COMMAND}
 ```
 
 A folder in the diffusers format works instead of the name. People belong to the model that they

@@ -7,17 +7,19 @@ from pathlib import Path
 import gradio as gr
 
 from celeb_core import checks
-from celeb_core.errors import CelebError
+from celeb_core.errors import CelebError, NoFaceFound
 from ui.errors import explain, explain_file, notice
 from ui.face_pack import FacePackCard
 from ui.images import face_at, scale
 from ui.journey_panel import JourneyPanel
 from ui.names import name_hint
+from ui.other_model import OtherModel
 from ui.photo_view import Choice, PhotoView, same_person
 from ui.studio import PRIVATE, Shared
 from ui.training_list import TrainingList
 from ui.welcome import Welcome
 from ui.widgets import Updates, gallery, message, reveal
+from ui.workspace import Workspace
 
 MAX_UPLOADS = 12
 EMPTY = '<div class="empty">Drop a photo. It appears here with every face framed.</div>'
@@ -38,6 +40,7 @@ class FacesTab:
         self.training = TrainingList(shared)
         self.pack = FacePackCard(shared, self.training)
         self.journey, self.welcome = JourneyPanel(shared), Welcome(shared)
+        self.other = OtherModel(shared)
 
     # --- handlers -------------------------------------------------------------------------------
 
@@ -54,6 +57,7 @@ class FacesTab:
     def _read(self, files: list[str], session: str, label: str = "") -> Updates:
         """Read files; `label` stands in for their names."""
         workspace, problems, first = self.shared.workspace(session), [], None
+        faceless = False  # a photo without a face of the model's kind
         for file in files[:MAX_UPLOADS]:
             path = Path(file)
             name = label or path.name
@@ -62,12 +66,19 @@ class FacesTab:
                 first = first or photo
             except CelebError as error:
                 problems.append(explain_file(error, file, name))
+                faceless = faceless or isinstance(error, NoFaceFound)
             finally:
                 self.shared.uploads.discard(session, path)  # it holds the camera's metadata
         if len(files) > MAX_UPLOADS:
             problems.append(f"Only the first {MAX_UPLOADS} photos were read. Upload the rest next.")
         view = self.view.show(workspace, first) if first else {}
-        return {self.problem: notice(*problems), **view}
+        return {self.problem: notice(*problems), **view, **self._fitting(workspace, faceless)}
+
+    def _fitting(self, workspace: Workspace, faceless: bool = False) -> Updates:
+        """Show the way to another model if a photo is none for this one."""
+        photos = workspace.photos.values()
+        notes = (face.domain_note for photo in photos for face in photo.faces)
+        return self.other.show(faceless or any(notes))
 
     def example(self, session: str, event: gr.SelectData) -> Updates:
         """Use one of the ready-made faces as if it had been uploaded under its name."""
@@ -81,6 +92,7 @@ class FacesTab:
             self.examples: gr.update(selected_index=None),
             self.problem: "",
             **self.view.show(workspace, photo),
+            **self._fitting(workspace),
         }
 
     def switch(self, session: str, event: gr.SelectData) -> Updates:
@@ -144,6 +156,7 @@ class FacesTab:
         return {
             self.problem: done,
             **self.view.show(workspace, left),
+            **self._fitting(workspace),
             **self.training.refresh(session),
         }
 
@@ -154,6 +167,7 @@ class FacesTab:
         return {
             self.problem: "",
             **self.view.show(workspace, next(iter(workspace.photos.values()), None)),
+            **self._fitting(workspace),
         }
 
     # --- widgets --------------------------------------------------------------------------------
@@ -184,6 +198,7 @@ class FacesTab:
                 webcam_options=gr.WebcamOptions(mirror=False), elem_id="faces-camera",
             )  # fmt: skip
         self.problem = message("faces-problem")
+        self.other.build()
         examples = [
             (self.shared.files.show("examples", name, image), name)
             for image, name in self.shared.examples()
@@ -212,7 +227,7 @@ class FacesTab:
         self.example_images = self.welcome.images("faces-images")
 
     def _wire(self, session: gr.Textbox) -> None:
-        view, read = self.view, [self.problem, *self.view.outputs]
+        view, read = self.view, [self.problem, self.other.card, *self.view.outputs]
         uploaded = self.drop.upload(
             self.upload, [self.drop, session], [self.drop, *read], **PRIVATE
         )

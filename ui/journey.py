@@ -13,10 +13,10 @@ from celeb_core import CelebError
 from celeb_core.prompt import placeholders
 from ui.compose_job import ComposeJob, start_images
 from ui.errors import explain
+from ui.example_faces import enlist_example
 from ui.form import Form, chosen_seed
 from ui.ideas import IDEAS
 from ui.studio import Shared
-from ui.trainee_files import MADE_UP, Trainee
 from ui.training_job import TrainJob
 from ui.training_start import start_training
 from ui.workspace import Workspace
@@ -53,26 +53,6 @@ class JourneyTraining(TrainJob):
     def further(self) -> dict[str, Any]:
         """Return what leads on to the image, also after a stop."""
         return {"shared_state": self.shared_state, "prompt": self.prompt}
-
-
-def enlist_example(shared: Shared, workspace: Workspace) -> Trainee:
-    """Put the next example face into the training list that is neither there nor trained.
-
-    Raises:
-        CelebError: All of them are, or there is no room for one more.
-    """
-    people = workspace.people()
-    for image, name in shared.examples():
-        known = workspace.trainee(name)
-        if name in people or (known and known.consent != MADE_UP):
-            continue
-        if known:
-            return known
-        photo = workspace.add_photo(image, name, example=True)
-        return workspace.enlist(photo, 0, name, consent=False)
-    raise CelebError(
-        "All example faces are trained. Choose one of them in Compose, or upload a photo."
-    )
 
 
 def start_journey(shared: Shared, workspace: Workspace) -> TrainJob:

@@ -21,6 +21,10 @@ from ui.train import describe
 from ui.widgets import Updates, gallery, gallery_of, message, reveal
 
 LABEL = "Show me with an example face"
+LEAD = (
+    "Trains the next of these faces for {steps} steps and generates images of it, while you watch. "
+    "Nothing has to be uploaded."
+)
 TITLES = ("Photo", "Training", "Prompt", "Image")
 CURRENT = ' aria-current="step"'
 
@@ -122,7 +126,9 @@ class JourneyPanel:
 
     def build_button(self) -> None:
         """What starts it, below the example faces."""
+        steps = recipe(PRESET, self.shared.core.calibration).steps
         self.button = gr.Button(self.label(), variant="primary", elem_id="journey-start")
+        gr.HTML(f'<p class="lead small">{LEAD.format(steps=steps)}</p>')
         self.problem = message("journey-problem")
 
     def build(self) -> None:

@@ -59,6 +59,9 @@ class LibraryTab:
             self.asking: gr.update(visible=False),
             self.people: gr.update(value=rows, visible=bool(rows), selected_index=None),
             self.empty: gr.update(visible=not rows),
+            self.samples_button: gr.update(
+                visible=not rows and bool(self.shared.shown_first.people)
+            ),
             self.undo_button: gr.update(value=undo, visible=bool(deleted)),
             self.portraits_button: gr.update(
                 visible=bool(bare), value=portraits_label(self.shared.executor, len(bare))
@@ -66,6 +69,23 @@ class LibraryTab:
             self.choose: gr.update(visible=entry is None and bool(rows)),
             **(self._details(entry, workspace) if entry else self._no_details()),
         }
+
+    def open(self, picked: str, session: str) -> Updates:
+        """Show all people when the tab is opened, and more about one of them."""
+        people = self.shared.workspace(session).files.entries()
+        first = people[0].identity.name if people else ""
+        return self.refresh(picked or first, session)
+
+    def add_samples(self, session: str) -> Updates:
+        """Add the sample people of the model."""
+        workspace, examples = self.shared.workspace(session), self.shared.shown_first
+        missing = examples.missing(workspace.library)
+        try:
+            workspace.check_room(len(missing))
+            examples.add_people(missing, workspace.library)
+        except CelebError as error:
+            return {self.problem: notice(explain(error))}
+        return {self.problem: "", **self.open("", session)}
 
     def pick(self, session: str, event: gr.SelectData) -> Updates:
         """Show the person who was clicked."""
@@ -209,7 +229,8 @@ class LibraryTab:
             with gr.Column(scale=4, min_width=320):
                 self._build_details()
         self.outputs = [
-            self.picked, self.people, self.empty, self.undo_button, self.portraits_button,
+            self.picked, self.people, self.empty, self.samples_button, self.undo_button,
+            self.portraits_button,
             self.choose, self.details, self.portrait, self.facts, self.name, self.export,
             self.embedding, self.use_button, self.asking,
         ]  # fmt: skip
@@ -217,6 +238,9 @@ class LibraryTab:
 
     def _build_people(self) -> None:
         self.empty = gr.HTML(EMPTY, visible=False)
+        self.samples_button = gr.Button(
+            "Add the sample people", visible=False, elem_id="library-samples"
+        )
         self.people = gallery("library-people", "People", size="medium")
         self.status = message("library-status")
         self.problem = message("library-problem")
@@ -289,6 +313,7 @@ class LibraryTab:
             lambda: gr.update(visible=False), None, self.asking, queue=False, **PRIVATE
         )
         self.sure_button.click(self.forget, [self.picked, session], outputs, **PRIVATE)
+        self.samples_button.click(self.add_samples, session, outputs, **PRIVATE)
         self.undo_button.click(self.undo, session, outputs, **PRIVATE)
         self.file.upload(self.add, [self.file, session], outputs, **PRIVATE)
         self.portraits_button.click(self.generate, session, [self.status, self.timer], **PRIVATE)

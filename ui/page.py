@@ -184,7 +184,7 @@ class Page:
             (interpolate, mix.refresh, [*mix.people, session], mix.fresh),
             # The map is made when its tab is opened: it takes a moment.
             (interpolate, mix.map.refresh, [mix.map.person, session], mix.map.shown),
-            (library, library_tab.refresh, [library_tab.picked, session], library_tab.outputs),
+            (library, library_tab.open, [library_tab.picked, session], library_tab.outputs),
         ]
         for tab, fn, inputs, outputs in fresh:
             tab.select(fn, inputs, outputs, queue=False, **PRIVATE)
@@ -201,6 +201,9 @@ class Page:
         """Wire the buttons that lead from one tab to another."""
         box, journey = self.compose.box, self.faces.journey
         outputs = [self.tabs, box.text, box.people]
+        self.faces.other.more.click(
+            lambda: gr.Tabs(selected="about"), None, self.tabs, queue=False, **PRIVATE
+        )
         shown = self._example_images
         for gallery in shown:
             filled = [self.tabs, box.people, *shown, *self.compose.filled]

@@ -19,6 +19,7 @@ from ui.jobs import SavedImage
 from ui.mixtures import check_prompt, find_person, percent, request_mixture, submit
 from ui.sheet import Cell, sheet
 from ui.studio import PRIVATE, Shared
+from ui.welcome import Welcome
 from ui.widgets import Slider, Updates, message
 from ui.workspace import Workspace
 
@@ -134,13 +135,19 @@ class Square:
                 self.problem = message("square-problem")
             with gr.Column(scale=6, min_width=320):
                 self.results.build_status(
-                    "Four people at the corners: the square between them appears here."
+                    "Four people at the corners: the square between them appears here.",
+                    self._build_first,
                 )
                 self.results.build_square()
         self.results.wire(session)
         form = [*self.people, prompt, self.side, seed, session]
         started = self.results.go.click(self.start, form, self.problem, **PRIVATE)
         started.success(**self.results.tick)
+
+    def _build_first(self) -> None:
+        """An example, while there is no square."""
+        label = "Example: four celebrities at the corners"
+        Welcome(self.shared).mixture("square", "square-example", label)
 
     def _build_form(self) -> None:
         self.people: list[gr.Dropdown] = []

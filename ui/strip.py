@@ -13,6 +13,7 @@ from ui.generation_job import GenerateJob
 from ui.image_requests import ImageRequest
 from ui.mixtures import check_prompt, find_person, request_mixture, submit
 from ui.studio import PRIVATE, Shared
+from ui.welcome import Welcome
 from ui.widgets import Slider, message
 from ui.workspace import Workspace
 
@@ -64,7 +65,7 @@ class Strip:
                 self.problem = message("interpolate-problem")
             with gr.Column(scale=6, min_width=320):
                 self.results.build_status(
-                    "Two people, one seed: the strip between them appears here."
+                    "Two people, one seed: the strip between them appears here.", self._build_first
                 )
                 self.large = gr.Image(
                     label="At the slider", interactive=False, visible=False, height=300,
@@ -86,6 +87,11 @@ class Strip:
         }
         self.lam.change(trigger_mode="always_last", **nearest)
         self.results.gallery.change(**nearest)
+
+    def _build_first(self) -> None:
+        """An example, while there is no strip."""
+        label = "Example: from one celebrity to another, λ 0 to 1"
+        Welcome(self.shared).mixture("strip", "interpolate-example", label)
 
     def _build_form(self) -> None:
         with gr.Row():

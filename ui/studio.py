@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import shutil
 import threading
@@ -271,6 +272,10 @@ class Shared:
 
     def examples(self) -> list[tuple[Image.Image, str]]:
         """Return faces that the model was never trained on, each with a name; maybe none."""
+        return self._examples
+
+    @functools.cached_property
+    def _examples(self) -> list[tuple[Image.Image, str]]:
         folder = self.core.models.folder
         path = folder / "evaluation" / "people.png" if folder else None
         if path is None or not path.is_file():

@@ -122,6 +122,10 @@ footer button.hidden:first-child + .divider { display: none; }
 .cards.whole .grid-container { grid-template-columns: 1fr; }
 .cards.small .grid-container { grid-template-columns: repeat(auto-fill, minmax(88px, 1fr)); }
 #faces-examples .grid-container { grid-template-columns: repeat(4, 1fr); }
+:is(#faces-images, #compose-examples) .grid-container { grid-template-columns: repeat(3, 1fr); }
+@media (max-width: 640px) {
+  :is(#faces-images, #compose-examples) .grid-container { grid-template-columns: repeat(2, 1fr); }
+}
 #train-results .grid-container { grid-template-columns: repeat(3, minmax(0, 180px)); }
 .cards:has(.preview), .cards:has(.preview) .gallery-container { min-height: 420px !important; }
 .cards .preview .caption { max-width: 100%; white-space: normal; overflow-wrap: anywhere; }

@@ -19,11 +19,12 @@ from ui.studio import PRIVATE, Shared
 from ui.train_form import TrainForm
 from ui.training_job import TrainJob, interrupted
 from ui.training_start import start_training
+from ui.welcome import Welcome
 from ui.widgets import Updates, colour_key, gallery, gallery_of, message
 
 EMPTY = (
     '<div class="empty"><p>No training yet.<br>Here you will see the loss fall and the person '
-    "appear.</p></div>"
+    "appear: the photo beside images of them, each with its identity score.</p></div>"
 )
 PREVIEWS = 12  # that are shown
 Shown = tuple[str, str, int, int, int]
@@ -121,6 +122,7 @@ class TrainTab:
             self.resume_button: gr.update(visible=older is not None, value=resume_label(older)),
             self.save_button: gr.update(visible=job.savable),
             self.compose_button: gr.update(visible=job.saved and not live),
+            self.first: gr.update(visible=False),
         }
         if new or steps != shown[2]:
             # Not False: without its element the plot raises errors in the browser.
@@ -152,7 +154,7 @@ class TrainTab:
         self.outputs = [
             self.shown, self.status, self.running, self.plot, self.legend, self.previews,
             self.cards.finished, self.timer, self.start_button, self.stop_button,
-            self.resume_button, self.save_button, self.compose_button,
+            self.resume_button, self.save_button, self.compose_button, self.first,
         ]  # fmt: skip
         self._wire(session, tab)
 
@@ -171,6 +173,8 @@ class TrainTab:
 
     def _build_view(self, session: gr.Textbox) -> None:
         self.status = message("train-status", EMPTY)
+        with gr.Column() as self.first:  # while there is no training
+            Welcome(self.shared).people("train-people")
         self.plot = gr.LinePlot(
             curve([]), x="step", y="loss", color="series", color_map=COLOURS, height=260,
             x_title="step", y_title="loss", label="Loss", buttons=[], visible=False,

@@ -6,13 +6,15 @@ from typing import Any
 
 import gradio as gr
 
-from celeb_core import TrainConfig, recipe
+from celeb_core import CelebError, TrainConfig, recipe
 from celeb_core.name_regression import NAMES
+from ui.errors import explain, notice
+from ui.example_faces import enlist_example
 from ui.form import MAX_SEED
 from ui.gpu_costs import cost_text
 from ui.progress import about, joined
 from ui.studio import PRIVATE, Shared
-from ui.widgets import Number, Updates, gallery
+from ui.widgets import Number, Updates, gallery, message
 
 RECIPES = {
     "instant": "Instant: closed-form initialisation, no training",
@@ -52,8 +54,17 @@ class TrainForm:
             self.faces: gr.update(value=rows, visible=bool(rows), selected_index=None),
             self.chosen: gr.update(choices=choices, value=value, visible=bool(choices)),
             self.nobody: gr.update(visible=not choices),
+            self.example: gr.update(visible=not choices and bool(self.shared.examples())),
             self.preset: self._recipes(value),
         }
+
+    def add_example(self, chosen: list[str], session: str) -> Updates:
+        """Put an example face into the training list."""
+        try:
+            enlist_example(self.shared, self.shared.workspace(session))
+        except CelebError as error:
+            return {self.problem: notice(explain(error))}
+        return {self.problem: "", **self.refresh(chosen, session)}
 
     def estimate(self, chosen: list[str]) -> Updates:
         """Show the presets, each with the time that it will take for the chosen people."""
@@ -97,6 +108,10 @@ class TrainForm:
     def build(self, session: gr.Textbox) -> None:
         """Lay out the widgets and wire what stays inside."""
         self.nobody = gr.HTML(NOBODY)
+        self.example = gr.Button(
+            "Take an example face", visible=bool(self.shared.examples()), elem_id="train-example"
+        )
+        self.problem = message("train-example-problem")
         self.faces = gallery("train-faces", "People")
         self.chosen = gr.CheckboxGroup(
             [], label="People to train", show_label=False, visible=False, elem_id="train-who"
@@ -112,7 +127,9 @@ class TrainForm:
                 minimum=1, maximum=MAX_STEPS, elem_id="train-steps",
             )  # fmt: skip
             self.seed = Number(0, label="Seed", precision=0, minimum=0, maximum=MAX_SEED)
-        self.outputs = [self.faces, self.chosen, self.nobody, self.preset]
+        self.outputs = [self.faces, self.chosen, self.nobody, self.example, self.preset]
         clicked = [self.chosen, session]
+        added = [self.problem, *self.outputs]
+        self.example.click(self.add_example, clicked, added, **PRIVATE)
         self.faces.select(self.toggle, clicked, [self.faces, self.chosen], **PRIVATE)
         self.chosen.change(self.estimate, self.chosen, self.preset, queue=False, **PRIVATE)

@@ -201,15 +201,18 @@ class Workspace:
         known = self.trainee(name)
         return known is not None and known.consent not in ("", MADE_UP)
 
-    def check_room(self) -> None:
-        """Check that there is room for one more face in the training list, or person.
+    def check_room(self, count: int = 1) -> None:
+        """Check that there is room for more faces in the training list, or people.
+
+        Args:
+            count: How many.
 
         Raises:
             LimitReached: There is none.
         """
         if self.limits.people is not None:
             faces = sum(len(trainee.faces) for trainee in self.trainees.values())
-            self.limits.check_people(max(faces, len(self.people())) + 1)
+            self.limits.check_people(max(faces, len(self.people())) + count)
 
     def trainee(self, name: str) -> Trainee | None:
         """Return the entry of the training list with that name."""
