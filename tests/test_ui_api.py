@@ -193,7 +193,7 @@ def test_a_job_that_takes_longer_is_asked_for_and_stopped(call):
         ("train", {"name": "a", "images": ["x"]}, "set consent to true"),
         ("train", {"name": "a", "images": "x", **TRAINING}, "Give a list"),
         ("train", {"name": "a", "faces": ["x"] * 13, **TRAINING}, "at most 12"),
-        ("train", {"name": "a", "preset": "no", "images": ["x"], "consent": True}, "Recipe is"),
+        ("train", {"name": "a", "preset": "no", "images": ["x"], "consent": True}, "Preset is"),
         ("export", {"name": "nobody"}, "Nobody here is called"),
         ("export", {"name": "nobody", "format": "exe"}, "choose one of"),
         ("delete", {"name": "nobody"}, "nobody"),

@@ -122,7 +122,7 @@ def test_what_is_wrong_with_a_prompt_is_said_at_once(page, library, text, says):
         ("strength", "Identity strength"),
         ("steps", "Steps"),
         ("guidance_scale", "Guidance scale"),
-        ("shape", "Shape"),
+        ("shape", "Aspect ratio"),
         ("scheduler", "Scheduler"),
         ("grid_people", "The grid of people"),
         ("negative_prompt", "Negative prompt"),

@@ -102,9 +102,11 @@ def test_boxes_come_back_from_an_image(page):
     assert from_settings(settings, page.shared.core.models)["regions"] == AUTOMATIC
 
 
-def refresh(page, text, grid_people=(), shape="Automatic", regions=AUTOMATIC, boxes=""):
+def refresh(
+    page, text, grid_people=(), shape="Automatic", regions=AUTOMATIC, boxes="", size=(None, None)
+):
     panel = page.compose.layout
-    answer = panel.refresh(text, list(grid_people), shape, regions, boxes, "")
+    answer = panel.refresh(text, list(grid_people), shape, *size, regions, boxes, "")
     return answer if isinstance(answer, dict) else json.loads(answer)
 
 
@@ -131,6 +133,7 @@ def test_the_canvas_follows_prompt_and_shape(page):
 )
 def test_the_canvas_stays_when_something_is_wrong(page, wrong):
     usual = {"text": "<ada> and <bob>", "grid_people": [], "shape": "Square", "boxes": ""}
+    usual |= {"width": None, "height": None}
     answer = page.compose.layout.refresh(**{**usual, **wrong}, regions=BOXES, session="")
     assert answer == gr.skip()
 
@@ -140,7 +143,7 @@ def test_the_faces_of_an_upload_become_boxes(page, tmp_path):
     photo = portrait(255, at=(2, 2))
     photo.paste(portrait(200, at=(0, 0)).crop((0, 0, 64, 64)), (0, 0))
     photo.save(path)
-    updates = panel.from_image(str(path), "<bob> and <ada>", [], "Automatic", "")
+    updates = panel.from_image(str(path), "<bob> and <ada>", [], "Automatic", None, None, "")
     found = json.loads(updates[panel.boxes])
     assert updates[panel.regions] == BOXES and updates[panel.problem] == ""
     assert found["bob"][0] < found["ada"][0]
@@ -149,8 +152,8 @@ def test_the_faces_of_an_upload_become_boxes(page, tmp_path):
         ("<ada> and <nobody>", "two or more people first"),
         ("<ada>, <bob>, " + page.shared.core.basis.names[0], "has 3 people, this image 2 faces"),
     ):
-        updates = panel.from_image(str(path), text, [], "Automatic", "")
+        updates = panel.from_image(str(path), text, [], "Automatic", None, None, "")
         assert says in updates[panel.problem] and panel.boxes not in updates
     path.write_text("no image")
-    updates = panel.from_image(str(path), "<bob> and <ada>", [], "Automatic", "")
+    updates = panel.from_image(str(path), "<bob> and <ada>", [], "Automatic", None, None, "")
     assert "pair.png" in updates[panel.problem] and str(tmp_path) not in updates[panel.problem]

@@ -134,7 +134,7 @@ class Components:
         with gr.Row(elem_classes="joined"):
             self.component = gr.Dropdown(
                 [(f"Component {number}", number) for number in range(1, COMPONENTS + 1)],
-                value=1, label="What does it do?", interactive=True, min_width=240,
+                value=1, label="Component", interactive=True, min_width=240,
                 elem_id="around-component", info="From -2 to +2 steps.",
             )  # fmt: skip
             self.results.build_second("Generate component")

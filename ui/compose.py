@@ -216,8 +216,8 @@ class ComposeTab:
                 elem_id="compose-seed", min_width=110,
             )  # fmt: skip
             self.new_seed = gr.Checkbox(
-                True, label="A new seed each time", elem_id="compose-fresh", min_width=150,
-                info="Off: the same image again.",
+                True, label="Random seed", elem_id="compose-fresh", min_width=150,
+                info="A new one each time. Off: the same image again.",
             )  # fmt: skip
         self.attempts = Slider(
             1, MAX_ATTEMPTS, 1, step=1, label="Attempts until everybody is right",
@@ -257,6 +257,7 @@ class ComposeTab:
             "prompt": prompt, "negative_prompt": form.negative_prompt, "seed": self.seed,
             "steps": form.steps, "guidance": form.guidance_scale, "strength": form.strength,
             "scheduler": form.scheduler, "shape": form.shape,
+            "width": form.width, "height": form.height,
             "grid_people": self.grid_people, "fast": form.fast, "new_seed": self.new_seed,
             "region_strength": form.region_strength,
             "self_attention_share": form.self_attention_share, **self.layout.inputs(),
@@ -273,7 +274,8 @@ class ComposeTab:
             "embed_settings": self.embed_settings, "attempts": self.attempts, "session": session,
             **form.inputs(), **self.layout.inputs(),
         }  # fmt: skip
-        self.layout.wire(prompt, self.grid_people, form.shape, self.box.people, session)
+        sizes = [form.shape, form.width, form.height]
+        self.layout.wire(prompt, self.grid_people, sizes, self.box.people, session)
         start: dict[str, Any] = {
             "fn": self.start,
             "inputs_kwargs": inputs,

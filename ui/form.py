@@ -17,7 +17,7 @@ from celeb_core.sampling import MOST_STEPS, check_config
 from celeb_core.types import Box
 from ui.layout import AUTOMATIC, BOXES, MODES, OFF, from_region_settings, parse_boxes
 from ui.parameters import MAX_CHARACTERS, parse_parameters
-from ui.widgets import Slider
+from ui.widgets import Number, Slider
 
 MAX_SEED = 2**32 - 1  # as in A1111, whose settings can be taken over
 SHAPES: dict[str, tuple[float, float] | None] = {
@@ -27,6 +27,7 @@ SHAPES: dict[str, tuple[float, float] | None] = {
     "Tall": (1.0, 1.5),
 }
 """Label -> width and height as multiples of the model's; None is wider for several people."""
+LARGEST = 4  # times the model's width or height
 KINDS: dict[str, Any] = {
     "prompt": str,
     "negative_prompt": str,
@@ -48,7 +49,9 @@ class Form:
     steps: int
     guidance_scale: float
     scheduler: str = ""  # empty: the model's own
-    shape: str = "Automatic"
+    shape: str = "Automatic"  # of SHAPES
+    width: int | None = None  # pixels; None: what the shape says
+    height: int | None = None
     fast: bool = False  # half the steps
     regions: str = AUTOMATIC  # of MODES
     boxes: Any = ""  # name -> box, as JSON or not: see `parse_boxes`
@@ -62,7 +65,7 @@ class Form:
         Raises:
             SettingsError: A value is none that its widget can have.
         """
-        times = SHAPES[choice(self.shape, "Shape", SHAPES)]
+        width, height = self._size(models)
         steps = number(self.steps, "Steps", 1, MOST_STEPS)
         config = SampleConfig(
             seed=seed,
@@ -70,8 +73,8 @@ class Form:
             guidance_scale=number(self.guidance_scale, "Guidance scale", 0, 100, whole=False),
             negative_prompt=text(self.negative_prompt, "Negative prompt", MAX_TEXT).strip(),
             scheduler=choice(self.scheduler or "", "Scheduler", ("", *SCHEDULERS)) or None,
-            width=round(models.width * times[0]) if times else None,
-            height=round(models.height * times[1]) if times else None,
+            width=width,
+            height=height,
             regions=self._regions(),
         )
         check_config(config, models)
@@ -84,6 +87,16 @@ class Form:
             SettingsError: They are no boxes.
         """
         return parse_boxes(self.boxes) if self.regions == BOXES else {}
+
+    def _size(self, models: Models) -> tuple[int | None, int | None]:
+        """Return width and height in pixels; None where the model says it."""
+        given = (self.width, "Width", models.width), (self.height, "Height", models.height)
+        size = shape_size(choice(self.shape, "Aspect ratio", SHAPES), models) or (None, None)
+        width, height = (
+            by_shape if value is None else number(value, label, 1, LARGEST * side)
+            for (value, label, side), by_shape in zip(given, size, strict=True)
+        )
+        return width, height
 
     def _regions(self) -> RegionConfig | None:
         share, label = self.self_attention_share, "Share of steps"
@@ -123,9 +136,12 @@ class Advanced:
             )  # fmt: skip
         with gr.Row():
             self.shape = gr.Dropdown(
-                list(SHAPES), value="Automatic", label="Shape", min_width=150,
+                list(SHAPES), value="Automatic", label="Aspect ratio", min_width=150,
                 info="Automatic: wider for several people.", elem_id="compose-shape",
             )  # fmt: skip
+            self.width = self._side("Width", self.models.width)
+            self.height = self._side("Height", self.models.height)
+        with gr.Row():
             self.scheduler = gr.Dropdown(
                 [("The model's own", ""), *((name, name) for name in SCHEDULERS)], value="",
                 label="Scheduler", min_width=150, info="How noise becomes an image.",
@@ -149,6 +165,12 @@ class Advanced:
             True, label="People first", elem_id="compose-rearrange",
             info="Where the model knows people near the beginning of a prompt only, what stands "
             "before them is moved behind them. You are told how.",
+        )  # fmt: skip
+
+    def _side(self, label: str, side: int) -> Number:
+        return Number(
+            None, label=label, precision=0, minimum=1, maximum=LARGEST * side, min_width=100,
+            info="Pixels. Empty: by the aspect ratio.", elem_id=f"compose-{label.lower()}",
         )  # fmt: skip
 
     def inputs(self) -> dict[str, Any]:
@@ -176,7 +198,7 @@ def from_settings(settings: Mapping[str, Any], models: Models) -> dict[str, Any]
         **fitting,
         **from_region_settings(settings),
         "scheduler": scheduler if known and scheduler != models.scheduler_name else "",
-        "shape": nearest_shape(settings.get("width"), settings.get("height"), models),
+        **fitting_size(settings, models),
         "grid_people": [],
         "fast": False,
         "new_seed": "seed" not in fitting,
@@ -188,6 +210,27 @@ def fits(value: Any, kind: Any) -> bool:
     if isinstance(value, bool) or not isinstance(value, kind):
         return False
     return len(value) <= MAX_TEXT if isinstance(value, str) else abs(value) < 2**64
+
+
+def shape_size(shape: str, models: Models) -> tuple[int, int] | None:
+    """Return width and height in pixels of a shape; None: as many people need."""
+    times = SHAPES[shape]
+    return (round(models.width * times[0]), round(models.height * times[1])) if times else None
+
+
+def fitting_size(settings: Mapping[str, Any], models: Models) -> dict[str, Any]:
+    """Return the fields of `Form` that give the size of an image, or its proportions.
+
+    An image of this model gets its very size; those of other models may be far too large for it.
+    """
+    size: tuple[Any, Any] = (settings.get("width"), settings.get("height"))
+    shape = nearest_shape(*size, models)
+    ours = settings.get("model") == models.id and all(fits(side, int) for side in size)
+    if shape == "Automatic" or not ours or size == shape_size(shape, models):
+        return {"shape": shape, "width": None, "height": None}
+    limits = LARGEST * models.width, LARGEST * models.height
+    width, height = (min(side, most) for side, most in zip(size, limits, strict=True))
+    return {"shape": shape, "width": width, "height": height}
 
 
 def nearest_shape(width: Any, height: Any, models: Models) -> str:

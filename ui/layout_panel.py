@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -40,22 +41,38 @@ class LayoutPanel:
     # --- handlers -------------------------------------------------------------------------------
 
     def refresh(
-        self, text: str, grid_people: list[str], shape: str, regions: str, boxes: str, session: str
+        self,
+        text: str,
+        grid_people: list[str],
+        shape: str,
+        width: int | None,
+        height: int | None,
+        regions: str,
+        boxes: str,
+        session: str,
     ) -> Any:
         """Return whom the canvas shows, see `layout.plan`; while that cannot be said, as it is."""
         try:
-            found = self._plan(text, grid_people, shape, session, regions, boxes)
+            found = self._plan(text, grid_people, (shape, width, height), session, regions, boxes)
         except CelebError:  # it is said when the button is pressed
             found = None
         return gr.skip() if found is None else found
 
     def from_image(
-        self, file: str, text: str, grid_people: list[str], shape: str, session: str
+        self,
+        file: str,
+        text: str,
+        grid_people: list[str],
+        shape: str,
+        width: int | None,
+        height: int | None,
+        session: str,
     ) -> Updates:
         """Place the people of the prompt where an image has faces, left to right."""
         path = Path(checks.text(file, "The file", MAX_TEXT))
         try:
-            shown = json.loads(self._plan(text, grid_people, shape, session) or "{}")
+            size = shape, width, height
+            shown = json.loads(self._plan(text, grid_people, size, session) or "{}")
             people = [person["name"] for person in shown.get("people", ())]
             if not people:
                 raise SettingsError("Write a prompt with two or more people first.")
@@ -70,7 +87,7 @@ class LayoutPanel:
         self,
         text: str,
         grid_people: list[str],
-        shape: str,
+        size: tuple[str, int | None, int | None],
         session: str,
         regions: str = AUTOMATIC,
         boxes: str = "",
@@ -78,8 +95,8 @@ class LayoutPanel:
         core = self.shared.core
         models, known = core.models, self.shared.workspace(session).people()
         form = Form(
-            steps=models.steps, guidance_scale=models.guidance_scale, shape=shape,
-            regions=regions, boxes=boxes,
+            steps=models.steps, guidance_scale=models.guidance_scale, shape=size[0],
+            width=size[1], height=size[2], regions=regions, boxes=boxes,
         )  # fmt: skip
         crowd = checks.texts(grid_people, "The grid of people", MAX_TEXT)
         config, drawn = form.config(models, 0), form.layout()
@@ -89,7 +106,7 @@ class LayoutPanel:
 
     def build(self) -> None:
         """Lay it out."""
-        with gr.Accordion("Who is where", open=False, elem_id="compose-layout"):
+        with gr.Accordion("Regions: who is where", open=False, elem_id="compose-layout"):
             self.regions = gr.Radio(
                 CHOICES, value=AUTOMATIC, label="Regions", info=INFO, elem_id="compose-regions"
             )
@@ -112,12 +129,12 @@ class LayoutPanel:
         self,
         prompt: gr.Textbox,
         grid_people: gr.Dropdown,
-        shape: gr.Dropdown,
+        sizes: Sequence[Any],
         people: gr.Textbox,
         session: gr.Textbox,
     ) -> None:
         """Wire it with what else of the tab says who is in the images, and how wide they are."""
-        written = [prompt, grid_people, shape]
+        written = [prompt, grid_people, *sizes]
         widgets: list[Any] = [*written, self.regions, self.boxes]
         gr.on(
             [widget.change for widget in (*widgets, people)],

@@ -28,7 +28,7 @@ def about(entry: Entry) -> str:
         "In prompts": f"<{identity.name}>",
         "Identity score": "not measured" if entry.score is None else f"{entry.score:.2f} of 1",
         "Model": identity.base_model or "unknown",
-        "Recipe": f"{recipe}, {steps} steps" if steps else recipe,
+        "Preset": f"{recipe}, {steps} steps" if steps else recipe,
         "Saved": f"{entry.saved.day} {entry.saved:%B %Y, %H:%M}",
         "File": f"{entry.file.stat().st_size:,} bytes: numbers only, no photo",
     }

@@ -93,7 +93,8 @@ class PromptBox:
                 elem_id="compose-celebrity", min_width=150,
             )  # fmt: skip
             self.ideas = gr.Dropdown(
-                ideas.choices(), value=None, label="Ideas", elem_id="compose-ideas", min_width=150,
+                ideas.choices(), value=None, label="Example prompts", elem_id="compose-ideas",
+                min_width=150,
             )  # fmt: skip
         both = [self.text, self.celebrity]
         self.celebrity.input(None, both, both, js=insert_chosen())

@@ -251,7 +251,7 @@ def describe(job: TrainJob) -> str:
     """Describe step, loss and time."""
     names = ", ".join(job.names)
     loss = f"loss {mean(job.losses[-1][1]):.4f}" if job.losses else ""
-    facts = (f"recipe {job.config.preset}", _steps(job), loss)
+    facts = (f"preset {job.config.preset}", _steps(job), loss)
     if job.status == "done":
         ready = "ready, without any training"
         how = f"trained in {duration(job.trained)}" if job.config.steps else ready

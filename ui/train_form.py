@@ -118,12 +118,12 @@ class TrainForm:
         )
         recipes = self._recipes([])
         self.preset = gr.Radio(
-            recipes["choices"], value="best", label="Recipe", elem_id="train-preset",
+            recipes["choices"], value="best", label="Preset", elem_id="train-preset",
             info=recipes["info"],
         )  # fmt: skip
         with gr.Accordion("Advanced", open=False):
             self.steps = Number(
-                None, label="Steps", info="Empty: as many as the recipe says.", precision=0,
+                None, label="Steps", info="Empty: as many as the preset says.", precision=0,
                 minimum=1, maximum=MAX_STEPS, elem_id="train-steps",
             )  # fmt: skip
             self.seed = Number(0, label="Seed", precision=0, minimum=0, maximum=MAX_SEED)

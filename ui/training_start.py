@@ -66,7 +66,7 @@ def training_config(shared: Shared, preset: Any, steps: Any, seed: Any) -> Train
     Raises:
         SettingsError: A value is wrong.
     """
-    config = recipe(checks.choice(preset, "Recipe", PRESETS), shared.core.calibration)
+    config = recipe(checks.choice(preset, "Preset", PRESETS), shared.core.calibration)
     if seed is not None:
         config = config.changed(seed=checks.number(seed, "Seed", 0, MAX_SEED))
     if steps and config.steps:

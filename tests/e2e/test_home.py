@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
+import shutil
 from collections.abc import Iterator
 
 import pytest
 from playwright.sync_api import expect
 
-from e2e.harness import App, browsing, running, train, until, use_example
+from e2e.harness import ROOT, App, browsing, running, train, until, use_example
 
 pytestmark = [pytest.mark.e2e, pytest.mark.toonville]
 
@@ -16,14 +18,22 @@ CLICKS = 6  # at most
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[App]:
-    """An app that nobody has used before these tests."""
-    with running(tmp_path_factory.mktemp("home")) as app:
+    """An app that nobody has used before these tests, with the sample people."""
+    folder = tmp_path_factory.mktemp("home")
+    (folder / "identities").mkdir()
+    for sample in (ROOT / "identities").glob("*.sample.safetensors"):
+        shutil.copy(sample, folder / "identities")
+    with running(folder) as app:
         yield app
 
 
 def test_from_the_first_visit_to_the_first_image(home, chromium):
     with browsing(home.url, chromium) as browser:
         page = browser.open()
+        expect(page.locator("#faces-people .thumbnail-item")).to_have_count(6)
+        expect(page.locator("#faces-people")).to_contain_text("ada · identity score")
+        expect(page.locator("#faces-images .thumbnail-item")).to_have_count(6)
+        expect(page.locator("#compose-prompt textarea")).to_have_value(re.compile("<ada>"))
         clicks = [
             page.locator("#faces-examples .thumbnail-item").nth(3),
             page.locator("#faces-use"),
@@ -48,11 +58,29 @@ def test_from_the_first_visit_to_the_first_image(home, chromium):
         expect(page.locator("#compose-gallery")).to_contain_text("Drew 0.")
 
 
+def test_one_button_goes_from_a_face_to_an_image(home, chromium):
+    with browsing(home.url, chromium) as browser:
+        page = browser.open()
+        page.locator("#journey-start").click()
+        expect(page.locator("#journey-steps .now")).to_contain_text("Training")
+        expect(page.locator("#journey-steps .now")).to_contain_text("Image", timeout=120_000)
+        expect(page.locator("#journey-steps .done")).to_have_count(4)
+        expect(page.locator("#journey-images")).to_contain_text("Ash 0.")
+        page.locator("#journey-use").click()
+        prompt = page.locator("#compose-prompt textarea")
+        expect(prompt).to_have_value("a photo of <Ash>")
+        prompt.fill("an oil painting of <Ash> with a horse")
+        unknown = page.locator("#compose-unknown")
+        expect(unknown).to_contain_text("does not know “oil painting” and “horse”")
+        prompt.fill("a pencil sketch of <Ash>")
+        expect(unknown).to_be_empty()
+
+
 def test_a_training_goes_on_after_a_kill(home, chromium):
     with browsing(home.url, chromium) as browser:
         page = browser.open()
-        use_example(page, 0, "Ash")
-        train(page, "Ash", "Paper")
+        use_example(page, 5, "Frankie")
+        train(page, "Frankie", "Paper")
         expect(page.locator("#train-stop")).to_be_enabled()
         stored = home.folder / "identities" / ".studio" / "jobs"
         until(lambda: any(stored.glob("*/job.json")))
@@ -60,8 +88,8 @@ def test_a_training_goes_on_after_a_kill(home, chromium):
     with running(home.folder) as again, browsing(again.url, chromium) as browser:
         page = browser.open()
         page.get_by_role("tab", name="Train").click()
-        expect(page.locator("#train-status")).to_contain_text("Ash: stopped, can be resumed")
-        page.get_by_role("button", name="Resume Ash").click()
+        expect(page.locator("#train-status")).to_contain_text("Frankie: stopped, can be resumed")
+        page.get_by_role("button", name="Resume Frankie").click()
         expect(page.locator("#train-status")).to_contain_text("left")
         page.locator("#train-stop").click()
         expect(page.locator("#train-keep")).to_be_visible()

@@ -28,7 +28,7 @@ def test_people_are_where_their_boxes_are(browser):
     expect(page.locator(".layout-box")).to_have_count(2)
     page.get_by_role("button", name="Advanced").last.click()
     page.get_by_label("Fast mode").check()
-    page.get_by_label("A new seed each time").uncheck()
+    page.get_by_label("Random seed").uncheck()
     page.locator("#compose-count input[type=number]").fill("1")
     draw(page, "ada", RIGHT, by_mouse)
     draw(page, "bob", LEFT, by_mouse)
