@@ -460,6 +460,14 @@ def test_the_shape_is_as_asked(page, library):
         (image,) = generate(page, "a photo of <ada>", shape=shape)
         assert Image.open(image.path).size == size
     assert fields(page, page.compose.load(str(image.path), ""))["shape"] == "Square"
+    (image,) = generate(page, "a photo of <ada>", shape="Wide", height=96)
+    assert Image.open(image.path).size == (192, 96)
+    loaded = fields(page, page.compose.load(str(image.path), ""))
+    assert (loaded["shape"], loaded["width"], loaded["height"]) == ("Wide", 192, 96)
+    large = {"width": 512, "height": 768, "model": "another one"}
+    loaded = from_settings(large, page.shared.core.models)
+    assert (loaded["shape"], loaded["width"], loaded["height"]) == ("Tall", None, None)
+    assert "Width is 513" in start(page, "a photo of <ada>", width=4 * 128 + 1)[0]
 
 
 def test_settings_stay_out_of_the_file_when_asked_but_can_be_reused(page, library):

@@ -290,6 +290,25 @@ def test_without_a_chosen_face_nothing_is_used(page):
     assert "Choose a face first" in use(page, "ada", Choice("gone", 0))[page.faces.problem]
 
 
+def test_a_photograph_leads_to_another_model(studio, tmp_path, monkeypatch):
+    page = make_page(replace(studio, faces=replace(studio.faces, drawn=True)), tmp_path)
+    card, blank = page.faces.other.card, Image.new("RGB", (128, 128), "blue")
+    assert upload(page, stored(tmp_path, blank))[card]["visible"]
+    assert not upload(page, stored(tmp_path, portrait()))[card]["visible"]
+    monkeypatch.setattr("celeb_core.faces.is_photograph", lambda aligned: True)
+    shown = upload(page, stored(tmp_path, portrait()))
+    assert shown[card]["visible"]
+    shown = page.faces.discard(shown[page.faces.view.choice], "")
+    assert not shown[card]["visible"]
+
+
+def test_a_model_of_photographs_leads_nowhere_else(page, tmp_path):
+    blank = stored(tmp_path, Image.new("RGB", (128, 128), "blue"))
+    shown = upload(page, blank)
+    assert "No face found" in shown[page.faces.problem]
+    assert not shown[page.faces.other.card]["visible"]
+
+
 @pytest.fixture
 def with_examples(measured_world, tmp_path):
     return make_page(load_studio(measured_world, device="cpu"), tmp_path)

@@ -36,8 +36,5 @@ class OtherModel:
                 '<h2 class="section">Photographs need another model</h2>'
                 f'<p class="lead">{safe(note)} {how}</p>'
             )
-            gr.Code(
-                COMMAND, language="shell", interactive=False, lines=1, show_label=False,
-                show_line_numbers=False, buttons=["copy"], elem_id="faces-command",
-            )  # fmt: skip
+            gr.Markdown(f"```\n{COMMAND}\n```", elem_id="faces-command")  # with a copy button
             self.more = gr.Button("More about Stable Diffusion", size="sm", elem_id="faces-more")

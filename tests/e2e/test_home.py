@@ -33,7 +33,10 @@ def test_from_the_first_visit_to_the_first_image(home, chromium):
         expect(page.locator("#faces-people .thumbnail-item")).to_have_count(6)
         expect(page.locator("#faces-people")).to_contain_text("ada · identity score")
         expect(page.locator("#faces-images .thumbnail-item")).to_have_count(6)
+        page.get_by_role("tab", name="Compose").click()
         expect(page.locator("#compose-prompt textarea")).to_have_value(re.compile("<ada>"))
+        expect(page.locator("#compose-examples .thumbnail-item")).to_have_count(6)
+        page.get_by_role("tab", name="Faces").click()
         clicks = [
             page.locator("#faces-examples .thumbnail-item").nth(3),
             page.locator("#faces-use"),
