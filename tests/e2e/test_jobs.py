@@ -64,7 +64,7 @@ def test_a_training_is_found_by_a_new_tab_and_its_end_makes_room_for_the_next_jo
     before = step(page.locator("#train-running"))
     expect(page.locator("#train-running")).not_to_contain_text(f"step {before} of")  # it goes on
     page.get_by_role("tab", name="Train").click()
-    expect(page.locator("#train-status")).to_contain_text("Billie · recipe paper · step")
+    expect(page.locator("#train-status")).to_contain_text("Billie · preset paper · step")
     expect(page.locator("#train-running")).to_be_hidden()
     expect(page.locator("#train-stop")).to_be_enabled()
     expect(page.locator("#train-plot svg .mark-line path").first).to_be_attached()
