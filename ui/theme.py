@@ -96,8 +96,8 @@ body:has(#tab-train-button[aria-selected="true"]) #train-running { display: none
 .journey li.done::before { content: "✓"; background: #15803d; color: white; }
 .journey li.now::before { background: var(--primary-600); color: white; }
 .journey li b { display: block; line-height: 1.5rem; }
-.journey li p { display: block; margin: 0.1rem 0 0; color: var(--body-text-color-subdued); font-size: 0.95rem;
-  overflow-wrap: anywhere; }
+.journey li p { display: block; margin: 0.1rem 0 0; overflow-wrap: anywhere; font-size: 0.95rem;
+  color: var(--body-text-color-subdued); }
 .chips { flex-wrap: wrap !important; gap: 6px !important; }
 .chips button { flex: 0 0 auto !important; min-width: 0 !important; width: auto !important;
   max-width: 100%; padding: 4px 12px !important; border-radius: 999px !important; }
