@@ -133,7 +133,7 @@ def test_the_canvas_follows_prompt_and_shape(page):
 )
 def test_the_canvas_stays_when_something_is_wrong(page, wrong):
     usual = {"text": "<ada> and <bob>", "grid_people": [], "shape": "Square", "boxes": ""}
-    usual |= {"width": None, "height": None}
+    usual |= {"width": 0, "height": 0}
     answer = page.compose.layout.refresh(**{**usual, **wrong}, regions=BOXES, session="")
     assert answer == gr.skip()
 

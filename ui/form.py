@@ -50,7 +50,7 @@ class Form:
     guidance_scale: float
     scheduler: str = ""  # empty: the model's own
     shape: str = "Automatic"  # of SHAPES
-    width: int | None = None  # pixels; None: what the shape says
+    width: int | None = None  # pixels; None or 0: what the shape says
     height: int | None = None
     fast: bool = False  # half the steps
     regions: str = AUTOMATIC  # of MODES
@@ -93,7 +93,7 @@ class Form:
         given = (self.width, "Width", models.width), (self.height, "Height", models.height)
         size = shape_size(choice(self.shape, "Aspect ratio", SHAPES), models) or (None, None)
         width, height = (
-            by_shape if value is None else number(value, label, 1, LARGEST * side)
+            (number(value, label, 0, LARGEST * side) if value else 0) or by_shape
             for (value, label, side), by_shape in zip(given, size, strict=True)
         )
         return width, height
@@ -169,8 +169,8 @@ class Advanced:
 
     def _side(self, label: str, side: int) -> Number:
         return Number(
-            None, label=label, precision=0, minimum=1, maximum=LARGEST * side, min_width=100,
-            info="Pixels. Empty: by the aspect ratio.", elem_id=f"compose-{label.lower()}",
+            0, label=label, precision=0, minimum=0, maximum=LARGEST * side, min_width=100,
+            info="Pixels. 0: by the aspect ratio.", elem_id=f"compose-{label.lower()}",
         )  # fmt: skip
 
     def inputs(self) -> dict[str, Any]:
@@ -227,7 +227,7 @@ def fitting_size(settings: Mapping[str, Any], models: Models) -> dict[str, Any]:
     shape = nearest_shape(*size, models)
     ours = settings.get("model") == models.id and all(fits(side, int) for side in size)
     if shape == "Automatic" or not ours or size == shape_size(shape, models):
-        return {"shape": shape, "width": None, "height": None}
+        return {"shape": shape, "width": 0, "height": 0}
     limits = LARGEST * models.width, LARGEST * models.height
     width, height = (min(side, most) for side, most in zip(size, limits, strict=True))
     return {"shape": shape, "width": width, "height": height}

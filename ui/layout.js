@@ -16,7 +16,7 @@
   const STRENGTHS =
     "Identity strength of each: less is nearer to the scene of the prompt, more is nearer to the person. It is written into the prompt, as in <ada:0.7>.";
   // The page puts the element away with its tab; this stays.
-  const state = { people: [], aspect: 1.5, boxes: {}, mode: "automatic", chosen: "", armed: "" };
+  const state = { people: [], aspect: 1.5, boxes: {}, mode: "automatic", chosen: "", armed: "", received: "" };
   const sent = []; // texts on their way through the hidden field
   const shown = new Set();
 
@@ -84,9 +84,15 @@
   document.addEventListener("people-layout", ({ detail: [plan, boxes, mode] }) => {
     const { people, aspect } = parse(plan, {});
     if (Array.isArray(people)) Object.assign(state, { people, aspect });
-    const echo = sent.indexOf(boxes ?? "");
+    const text = boxes ?? "";
+    const echo = sent.indexOf(text);
     if (echo >= 0) sent.splice(0, echo + 1);
-    else if (!sent.length) state.boxes = parse(boxes, {});
+    else if (!sent.length || text !== state.received) {
+      // Not what was there before the canvas sent anything, so it is from an image or an upload.
+      state.boxes = parse(text, {});
+      sent.splice(0);
+    }
+    state.received = text;
     state.mode = mode;
     if (!state.people.some(({ name }) => name === state.armed)) state.armed = "";
     show();

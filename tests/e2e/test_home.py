@@ -67,7 +67,7 @@ def test_one_button_goes_from_a_face_to_an_image(home, chromium):
         page.locator("#journey-start").click()
         expect(page.locator("#journey-steps .now")).to_contain_text("Training")
         expect(page.locator("#journey-steps .now")).to_contain_text("Image", timeout=120_000)
-        expect(page.locator("#journey-steps .done")).to_have_count(4)
+        expect(page.locator("#journey-steps li.done")).to_have_count(4)
         expect(page.locator("#journey-images")).to_contain_text("Ash 0.")
         page.locator("#journey-use").click()
         prompt = page.locator("#compose-prompt textarea")
