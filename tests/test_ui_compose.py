@@ -468,7 +468,7 @@ def test_the_shape_is_as_asked(page, library):
     assert (loaded["shape"], loaded["width"], loaded["height"]) == ("Wide", 192, 96)
     large = {"width": 512, "height": 768, "model": "another one"}
     loaded = from_settings(large, page.shared.core.models)
-    assert (loaded["shape"], loaded["width"], loaded["height"]) == ("Tall", None, None)
+    assert (loaded["shape"], loaded["width"], loaded["height"]) == ("Tall", 0, 0)
     assert "Width is 513" in start(page, "a photo of <ada>", width=4 * 128 + 1)[0]
 
 
