@@ -22,6 +22,7 @@ from celeb_core.errors import (
     PhotoUnreadable,
     SeveralFaces,
 )
+from celeb_core.evaluation.data import held_out_photos
 from celeb_core.faces import (
     FaceModel,
     examine_photo,
@@ -337,9 +338,7 @@ def toonville():
 
 
 def person(number: int) -> Image.Image:
-    grid = Image.open(ASSETS / "evaluation" / "people.png").convert("RGB")
-    left, top = number % 20 * 128, number // 20 * 128
-    return grid.crop((left, top, left + 128, top + 128))
+    return held_out_photos(ASSETS / "evaluation" / "people.png")[number]
 
 
 @pytest.mark.toonville

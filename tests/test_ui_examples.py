@@ -130,6 +130,9 @@ def test_a_first_prompt_is_offered_and_gives_way_to_people(page, workspace):
 
 def test_an_example_image_fills_in_its_settings_and_brings_its_people(page):
     compose, library = page.compose, page.library
+    page.shared.workspace("").limits = Limits(people=1)
+    assert "at most 1 people" in page.use_example("", selected(1))[compose.problem]  # two are in it
+    page.shared.workspace("").limits = Limits()
     updates = page.use_example("", selected(1))
     assert updates[page.tabs].selected == "compose"
     assert updates[compose.box.text] == "<ada> and <bob>" and updates[compose.seed] == 42

@@ -157,7 +157,7 @@ class ComposeTab:
             image = examples.images[checks.number(index, "Example", 0, last)]
             missing = [name for name in examples.missing(workspace.library) if name in image.people]
             if missing:
-                workspace.check_room()
+                workspace.check_room(len(missing))
                 examples.add_people(missing, workspace.library)
         except CelebError as error:
             return {self.problem: notice(explain(error))}

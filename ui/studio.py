@@ -17,7 +17,7 @@ from PIL import Image
 
 from celeb_core import Studio, list_identities, save_identity
 from celeb_core.errors import CelebError, SaveFailed
-from celeb_core.evaluation.data import PER_ROW
+from celeb_core.evaluation.data import held_out_photos
 from celeb_core.files import matching
 from celeb_core.identity import SAMPLE_SUFFIX
 from celeb_core.library import PRIVATE_FOLDER
@@ -280,8 +280,4 @@ class Shared:
         path = folder / "evaluation" / "people.png" if folder else None
         if path is None or not path.is_file():
             return []
-        grid = Image.open(path).convert("RGB")
-        side = grid.width // PER_ROW
-        corners = [(number * side, 0) for number in range(len(EXAMPLES))]
-        faces = [grid.crop((x, y, x + side, y + side)) for x, y in corners]
-        return list(zip(faces, EXAMPLES, strict=False))
+        return list(zip(held_out_photos(path), EXAMPLES, strict=False))

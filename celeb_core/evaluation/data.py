@@ -26,7 +26,7 @@ from celeb_core.scoring import AttributeReader, ClipScorer
 from celeb_core.studio import Studio
 from celeb_core.types import Face, Person
 
-SIDE, PER_ROW = 128, 20  # pixels of a photo in people.png, photos in a row
+PER_ROW = 20  # photos in a row of people.png
 COUNT = 20  # people, of a model's own evaluation set
 
 EDITS = (
@@ -85,15 +85,14 @@ def load_evaluation_set(studio: Studio, seed: int, count: int) -> EvaluationSet:
     gallery, names = tensors["judge_embedding"], studio.models.names
     if count > (most := min(len(names), len(gallery))):
         raise UsageError(f"There are {most} people and celebrities, not {count}. Evaluate fewer.")
-    grid = Image.open(files / "people.png").convert("RGB")
+    photos = held_out_photos(files / "people.png")
     rng, index = random.Random(seed), list(range(len(gallery)))
     rng.shuffle(index)
     del index[count:]
     persons = []
     for number in index:
-        y, x = (SIDE * at for at in divmod(number, PER_ROW))
-        photo = grid.crop((x, y, x + SIDE, y + SIDE))
-        persons.append(Person(f"p{number}", (find_face(photo, studio.faces, choose=1),)))
+        face = find_face(photos[number], studio.faces, choose=1)
+        persons.append(Person(f"p{number}", (face,)))
     celebrities = rng.sample(list(names), count)
     known = tensors["celebrity_judge_embedding"][[names.index(name) for name in celebrities]]
     own, of_groups = _edit_prompts(studio)
@@ -101,6 +100,14 @@ def load_evaluation_set(studio: Studio, seed: int, count: int) -> EvaluationSet:
         persons, index, gallery, celebrities, known, own, of_groups,
         scorers.judge, scorers.reader, scorers.clip,
     )  # fmt: skip
+
+
+def held_out_photos(path: Path) -> list[Image.Image]:
+    """Cut a model's people.png into its square photos."""
+    grid = Image.open(path).convert("RGB")
+    side = grid.width // PER_ROW
+    corners = [(x, y) for y in range(0, grid.height, side) for x in range(0, grid.width, side)]
+    return [grid.crop((x, y, x + side, y + side)) for x, y in corners]
 
 
 def load_photo_set(

@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 from playwright import sync_api
 
+from celeb_core.evaluation.data import held_out_photos
 from e2e.harness import (
     ARGUMENTS,
     CHROMIUM,
@@ -39,8 +40,8 @@ def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[App]:
 def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[sync_api.Browser]:
     """With a camera that sees an example face."""
     film = tmp_path_factory.mktemp("camera") / "face.mjpeg"
-    grid = Image.open(TOONVILLE / "evaluation" / "people.png").convert("RGB")
-    grid.crop((0, 0, 128, 128)).resize((480, 480)).save(film, "JPEG")
+    face = held_out_photos(TOONVILLE / "evaluation" / "people.png")[0]
+    face.resize((480, 480)).save(film, "JPEG")
     camera = [
         "--use-fake-ui-for-media-stream",
         "--use-fake-device-for-media-stream",
@@ -72,7 +73,10 @@ def browser(app: App, context: sync_api.BrowserContext) -> Iterator[Browser]:
 @pytest.fixture
 def pair(tmp_path: Path) -> Path:
     """A photo of two held-out people beside each other."""
-    grid = Image.open(TOONVILLE / "evaluation" / "people.png").convert("RGB")
+    faces = held_out_photos(TOONVILLE / "evaluation" / "people.png")[10:12]
+    both = Image.new("RGB", (2 * faces[0].width, faces[0].height))
+    both.paste(faces[0], (0, 0))
+    both.paste(faces[1], (faces[0].width, 0))
     path = tmp_path / "pair.png"
-    grid.crop((10 * 128, 0, 12 * 128, 128)).save(path)
+    both.save(path)
     return path
