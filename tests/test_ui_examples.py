@@ -1,4 +1,4 @@
-"""The first visit: sample people, example images, a first prompt, the journey with a face."""
+"""The first visit: sample people, example images, a first prompt, the demo with a face."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from celeb_core import PRESETS, TrainConfig, fit, load_studio, save_identity
 from celeb_core.errors import SaveFailed
 from celeb_core.faces import find_face
 from celeb_core.vocabulary import parse_vocabulary
-from ui import examples, journey
+from ui import demo, examples
+from ui.demo_panel import Displayed
 from ui.example_faces import enlist_example
 from ui.images import read_settings, save_generated
-from ui.journey_panel import Displayed
 from ui.limits import LimitReached, Limits
 from ui.unknown_words import UnknownWords
 
@@ -104,7 +104,7 @@ def test_portraits_are_given_to_sample_people_alone(page, workspace):
 def test_a_model_without_examples_shows_none(studio, tmp_path):
     bare = make_page(studio, tmp_path)
     assert bare.shared.shown_first.images == [] and bare.shared.shown_first.people == {}
-    assert bare.faces.example_images is None and not bare.faces.offers_journey
+    assert bare.faces.example_images is None and not bare.faces.offers_demo
     assert bare.offer("") == ""
     assert not UnknownWords(bare.shared, "x").known
 
@@ -165,7 +165,7 @@ def test_words_that_the_model_does_not_know_are_named_once(page, workspace):
     assert parse_vocabulary(None, "") is None
 
 
-# --- the journey --------------------------------------------------------------------------------
+# --- the demo --------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -176,12 +176,12 @@ def quick(monkeypatch):
 
 
 def poll(page, displayed=None):
-    return page.faces.journey.poll(displayed or Displayed(), "")
+    return page.faces.demo.poll(displayed or Displayed(), "")
 
 
-def test_the_journey_leads_from_a_face_to_an_image(page, quick):
-    panel = page.faces.journey
-    assert page.faces.offers_journey and panel.person("") == []
+def test_the_demo_leads_from_a_face_to_an_image(page, quick):
+    panel = page.faces.demo
+    assert page.faces.offers_demo and panel.person("") == []
     assert set(poll(page)) == {panel.displayed}
     assert panel.start("") == ""
     job = finish(panel.job(""))
@@ -196,15 +196,15 @@ def test_the_journey_leads_from_a_face_to_an_image(page, quick):
     assert len(shown[panel.gallery]["value"]) == len(job.results) + 1
     assert shown[panel.use]["visible"] and not shown[panel.timer].active
     assert panel.gallery not in poll(page, shown[panel.displayed])
-    opened = page.use_journey("", "")
+    opened = page.use_demo("", "")
     assert opened[page.compose.box.text] == "a photo of <Ash>"
     assert enlist_example(page.shared, page.shared.workspace("")).name == "Billie"
 
 
-def test_a_journey_is_cancelled_and_resumed_up_to_the_image(page, monkeypatch):
+def test_a_demo_is_cancelled_and_resumed_up_to_the_image(page, monkeypatch):
     long = lambda *_: FAST.changed(steps=4000)  # noqa: E731
     monkeypatch.setattr("ui.training_start.recipe", long)
-    panel = page.faces.journey
+    panel = page.faces.demo
     assert panel.start("") == ""
     job = panel.job("")
     live = poll(page)
@@ -214,11 +214,11 @@ def test_a_journey_is_cancelled_and_resumed_up_to_the_image(page, monkeypatch):
     assert finish(job).status == "stopped" and job.images is None
     assert not poll(page)[panel.use]["visible"]
     again = job.again()
-    assert isinstance(again, journey.JourneyTraining) and again.prompt == job.prompt
+    assert isinstance(again, demo.DemoTraining) and again.prompt == job.prompt
 
 
-def test_what_stops_a_journey_is_said(page, monkeypatch, quick):
-    panel, workspace = page.faces.journey, page.shared.workspace("")
+def test_what_stops_a_demo_is_said(page, monkeypatch, quick):
+    panel, workspace = page.faces.demo, page.shared.workspace("")
     workspace.limits = Limits(people=0)
     assert "at most 0 people" in panel.start("")
     workspace.limits = Limits()
@@ -231,8 +231,8 @@ def test_an_image_that_cannot_be_queued_leaves_the_person(page, monkeypatch, qui
     def refused(*args, **kwargs):
         raise LimitReached("3 jobs of yours are waiting.")
 
-    monkeypatch.setattr(journey, "start_images", refused)
-    panel = page.faces.journey
+    monkeypatch.setattr(demo, "start_images", refused)
+    panel = page.faces.demo
     panel.start("")
     job = finish(panel.job(""))
     assert job.status == "done" and "Ash" in page.shared.workspace("").people()

@@ -47,7 +47,7 @@ PROMPTS = (
 )
 SEEDS = range(1, 5)  # of which the image with the highest scores is kept
 PORTRAIT_SEED = 1
-COLOURS = 128  # of a palette: a third of the size, and hardly anybody sees it
+COLOURS = 128  # of a palette: a third of the size, without a visible difference
 SIDE = 128  # of an image in a strip or a square, in pixels
 STRIP, SQUARE = 5, 3  # images per side
 MARKER = Marker(b"shipped with the program")  # says “generated”, and of no installation

@@ -8,10 +8,10 @@ import gradio as gr
 
 from celeb_core import checks
 from celeb_core.errors import CelebError, NoFaceFound
+from ui.demo_panel import DemoPanel
 from ui.errors import explain, explain_file, notice
 from ui.face_pack import FacePackCard
 from ui.images import face_at, scale
-from ui.journey_panel import JourneyPanel
 from ui.names import name_hint
 from ui.other_model import OtherModel
 from ui.photo_view import Choice, PhotoView, same_person
@@ -39,7 +39,7 @@ class FacesTab:
         self.view = PhotoView(shared.core.models.width)
         self.training = TrainingList(shared)
         self.pack = FacePackCard(shared, self.training)
-        self.journey, self.welcome = JourneyPanel(shared), Welcome(shared)
+        self.demo, self.welcome = DemoPanel(shared), Welcome(shared)
         self.other = OtherModel(shared)
 
     # --- handlers -------------------------------------------------------------------------------
@@ -204,9 +204,9 @@ class FacesTab:
             for image, name in self.shared.examples()
         ]
         self.examples = gallery("faces-examples", "Or take an example face", examples)
-        self.offers_journey = bool(examples) and not self.pack.wanted
-        if self.offers_journey:
-            self.journey.build_button()
+        self.offers_demo = bool(examples) and not self.pack.wanted
+        if self.offers_demo:
+            self.demo.build_button()
         where = (
             "on the server of this page until a day after your last visit"
             if self.shared.isolated
@@ -217,8 +217,8 @@ class FacesTab:
     def _build_first(self) -> None:
         """What the right side has while there is no photo."""
         self.example_images: gr.Gallery | None = None
-        if self.offers_journey:
-            self.journey.build()
+        if self.offers_demo:
+            self.demo.build()
         if not self.welcome.examples.images:
             gr.HTML(EMPTY)
             return

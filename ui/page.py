@@ -68,9 +68,9 @@ class Page:
         job, box = self.train.job(session), self.compose.box
         return self._compose(box.fill_in(job.names if job else [], text), session)
 
-    def use_journey(self, text: str, session: str) -> Updates:
-        """Go from a journey to Compose, with the person in the prompt."""
-        people = self.faces.journey.person(session)
+    def use_demo(self, text: str, session: str) -> Updates:
+        """Go from a demo to Compose, with the person in the prompt."""
+        people = self.faces.demo.person(session)
         return self._compose(self.compose.box.fill_in(people, text), session)
 
     def use_example(self, session: str, event: gr.SelectData) -> Updates:
@@ -150,8 +150,8 @@ class Page:
             page.load(None, None, None, js=EARLY)
         loaded.success(None, None, None, js=READY)
         self.loaded = loaded.then(self.list_trainees, session, listed, queue=False, **PRIVATE)
-        if self.faces.offers_journey:
-            loaded.then(**self.faces.journey.tick)
+        if self.faces.offers_demo:
+            loaded.then(**self.faces.demo.tick)
         if self.faces.pack.offered:
             page.load(**self.faces.pack.tick)
 
@@ -190,8 +190,8 @@ class Page:
             tab.select(fn, inputs, outputs, queue=False, **PRIVATE)
         if self.faces.pack.offered:
             faces.select(**self.faces.pack.tick)
-        if self.faces.offers_journey:
-            faces.select(**self.faces.journey.tick)
+        if self.faces.offers_demo:
+            faces.select(**self.faces.demo.tick)
         train.select(**self.train.tick)
         compose.select(**self.compose.results.tick)
         for tick in mix.ticks:
@@ -199,7 +199,7 @@ class Page:
 
     def _wire_links(self, session: gr.Textbox) -> None:
         """Wire the buttons that lead from one tab to another."""
-        box, journey = self.compose.box, self.faces.journey
+        box, demo = self.compose.box, self.faces.demo
         outputs = [self.tabs, box.text, box.people]
         self.faces.other.more.click(
             lambda: gr.Tabs(selected="about"), None, self.tabs, queue=False, **PRIVATE
@@ -208,13 +208,13 @@ class Page:
         for gallery in shown:
             filled = [self.tabs, box.people, *shown, *self.compose.filled]
             gallery.select(self.use_example, session, filled, **PRIVATE)
-        if self.faces.offers_journey:
-            started = journey.wire(session)
+        if self.faces.offers_demo:
+            started = demo.wire(session)
             listed = self.faces.training.outputs
             started.success(**self.train.tick).success(
                 self.list_trainees, session, listed, queue=False, **PRIVATE
             )
-            journey.use.click(self.use_journey, [box.text, session], outputs, **PRIVATE)
+            demo.use.click(self.use_demo, [box.text, session], outputs, **PRIVATE)
         self.train.compose_button.click(self.use_trained, [box.text, session], outputs, **PRIVATE)
         self.library.use_button.click(
             self.use_person, [self.library.picked, box.text, session], outputs, **PRIVATE

@@ -88,15 +88,15 @@ body:has(#tab-train-button[aria-selected="true"]) #train-running { display: none
 .job .bar i { display: block; height: 100%; border-radius: 4px; background: var(--primary-500);
   transition: width 0.3s; }
 .job p { margin: 0.45rem 0 0; overflow-wrap: anywhere; }
-.journey { list-style: none; margin: 0.5rem 0 0; padding: 0; counter-reset: step; }
-.journey li { position: relative; margin: 0; padding: 0 0 0.8rem 2.2rem; counter-increment: step; }
-.journey li::before { content: counter(step); position: absolute; left: 0; top: 0; width: 1.5rem;
+.demo { list-style: none; margin: 0.5rem 0 0; padding: 0; counter-reset: step; }
+.demo li { position: relative; margin: 0; padding: 0 0 0.8rem 2.2rem; counter-increment: step; }
+.demo li::before { content: counter(step); position: absolute; left: 0; top: 0; width: 1.5rem;
   height: 1.5rem; border-radius: 50%; text-align: center; line-height: 1.5rem; font-size: 0.85rem;
   background: var(--border-color-primary); color: var(--body-text-color); }
-.journey li.done::before { content: "✓"; background: #15803d; color: white; }
-.journey li.now::before { background: var(--primary-600); color: white; }
-.journey li b { display: block; line-height: 1.5rem; }
-.journey li p { display: block; margin: 0.1rem 0 0; overflow-wrap: anywhere; font-size: 0.95rem;
+.demo li.done::before { content: "✓"; background: #15803d; color: white; }
+.demo li.now::before { background: var(--primary-600); color: white; }
+.demo li b { display: block; line-height: 1.5rem; }
+.demo li p { display: block; margin: 0.1rem 0 0; overflow-wrap: anywhere; font-size: 0.95rem;
   color: var(--body-text-color-subdued); }
 .chips { flex-wrap: wrap !important; gap: 6px !important; }
 .chips button { flex: 0 0 auto !important; min-width: 0 !important; width: auto !important;

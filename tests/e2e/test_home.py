@@ -64,12 +64,12 @@ def test_from_the_first_visit_to_the_first_image(home, chromium):
 def test_one_button_goes_from_a_face_to_an_image(home, chromium):
     with browsing(home.url, chromium) as browser:
         page = browser.open()
-        page.locator("#journey-start").click()
-        expect(page.locator("#journey-steps .now")).to_contain_text("Training")
-        expect(page.locator("#journey-steps .now")).to_contain_text("Image", timeout=120_000)
-        expect(page.locator("#journey-steps li.done")).to_have_count(4)
-        expect(page.locator("#journey-images")).to_contain_text("Ash 0.")
-        page.locator("#journey-use").click()
+        page.locator("#demo-start").click()
+        expect(page.locator("#demo-steps .now")).to_contain_text("Training")
+        expect(page.locator("#demo-steps .now")).to_contain_text("Image", timeout=120_000)
+        expect(page.locator("#demo-steps li.done")).to_have_count(4)
+        expect(page.locator("#demo-images")).to_contain_text("Ash 0.")
+        page.locator("#demo-use").click()
         prompt = page.locator("#compose-prompt textarea")
         expect(prompt).to_have_value("a photo of <Ash>")
         prompt.fill("an oil painting of <Ash> with a horse")

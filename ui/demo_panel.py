@@ -1,4 +1,4 @@
-"""The journey as the page shows it: a button, four steps with real progress, what comes out."""
+"""The demo as the page shows it: a button, four steps with real progress, what comes out."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from gradio.blocks import Block
 from celeb_core import CelebError
 from celeb_core.types import recipe
 from ui import gallery as images_of
+from ui.demo import PRESET, DemoTraining, start_demo
 from ui.errors import explain, notice, safe
 from ui.gpu_costs import priced
 from ui.jobs import SavedImage
-from ui.journey import PRESET, JourneyTraining, start_journey
 from ui.progress import about, bar
 from ui.studio import PRIVATE, Shared
 from ui.train import describe
@@ -31,13 +31,13 @@ CURRENT = ' aria-current="step"'
 
 @dataclass(frozen=True)
 class Displayed:
-    """What a page displays of a journey: its id, and how many images."""
+    """What a page displays of a demo: its id, and how many images."""
 
     id: str = ""
     images: int = -1
 
 
-class JourneyPanel:
+class DemoPanel:
     """Widgets and what they do.
 
     Args:
@@ -50,9 +50,9 @@ class JourneyPanel:
     # --- handlers -------------------------------------------------------------------------------
 
     def start(self, session: str) -> str:
-        """Begin a journey; return what is wrong as HTML, or ""."""
+        """Begin a demo; return what is wrong as HTML, or ""."""
         try:
-            start_journey(self.shared, self.shared.workspace(session))
+            start_demo(self.shared, self.shared.workspace(session))
         except CelebError as error:
             return notice(explain(error))
         return ""
@@ -62,10 +62,10 @@ class JourneyPanel:
         if job := self.job(session):
             self.shared.runner.stop(job.images or job)
 
-    def job(self, session: str) -> JourneyTraining | None:
-        """Return the last journey of this workspace."""
+    def job(self, session: str) -> DemoTraining | None:
+        """Return the last demo of this workspace."""
         workspace = self.shared.workspace(session)
-        return self.shared.runner.latest(workspace.id, JourneyTraining)
+        return self.shared.runner.latest(workspace.id, DemoTraining)
 
     def person(self, session: str) -> list[str]:
         """Return who was trained, if that is over."""
@@ -73,7 +73,7 @@ class JourneyPanel:
         return job.names if job and job.saved else []
 
     def poll(self, displayed: Displayed, session: str) -> Updates:
-        """Show where the journey is, and the images that there are."""
+        """Show where the demo is, and the images that there are."""
         job = self.job(session)
         if job is None:
             return {self.displayed: Displayed()}
@@ -93,12 +93,12 @@ class JourneyPanel:
             updates[self.gallery] = gallery_of(rows)
         return updates
 
-    def _rows(self, job: JourneyTraining) -> list[SavedImage]:
+    def _rows(self, job: DemoTraining) -> list[SavedImage]:
         """Return all that was generated of the person."""
         images = list(job.images.images) if job.images else []
         return [*job.results, *images]
 
-    def _steps(self, job: JourneyTraining) -> str:
+    def _steps(self, job: DemoTraining) -> str:
         place, name = self.shared.runner.place, job.names[0]
         photo = f"{name}: one photo, one face, 512 numbers of it (the face embedding)."
         trained = f"{name} is in the library: 1,024 numbers. {describe(job)}."
@@ -127,22 +127,22 @@ class JourneyPanel:
     def build_button(self) -> None:
         """What starts it, below the example faces."""
         steps = recipe(PRESET, self.shared.core.calibration).steps
-        self.button = gr.Button(self.label(), variant="primary", elem_id="journey-start")
+        self.button = gr.Button(self.label(), variant="primary", elem_id="demo-start")
         gr.HTML(f'<p class="lead small">{LEAD.format(steps=steps)}</p>')
-        self.problem = message("journey-problem")
+        self.problem = message("demo-problem")
 
     def build(self) -> None:
-        """The steps, hidden until there is a journey."""
+        """The steps, hidden until there is a demo."""
         self.displayed = gr.State(Displayed())
         self.timer = gr.Timer(self.shared.tick, active=False)
-        with gr.Column(visible=False, elem_id="journey", elem_classes="boxed") as self.panel:
+        with gr.Column(visible=False, elem_id="demo", elem_classes="boxed") as self.panel:
             gr.HTML('<h2 class="section">From one photo to an image</h2>')
-            self.steps = message("journey-steps")
-            self.gallery = gallery("journey-images", "Generated images", size="medium", opens=True)
+            self.steps = message("demo-steps")
+            self.gallery = gallery("demo-images", "Generated images", size="medium", opens=True)
             with gr.Row(elem_classes="actions"):
-                self.halt = gr.Button("Cancel", size="sm", elem_id="journey-cancel")
+                self.halt = gr.Button("Cancel", size="sm", elem_id="demo-cancel")
                 self.use = gr.Button(
-                    "Write a prompt of your own", size="sm", visible=False, elem_id="journey-use"
+                    "Write a prompt of your own", size="sm", visible=False, elem_id="demo-use"
                 )
         self.outputs: list[Block] = [
             self.displayed, self.panel, self.steps, self.gallery, self.timer, self.button,
@@ -150,7 +150,7 @@ class JourneyPanel:
         ]  # fmt: skip
 
     def wire(self, session: gr.Textbox) -> Any:
-        """Wire it; return the event after which a journey may be under way."""
+        """Wire it; return the event after which a demo may be under way."""
         self.tick: dict[str, Any] = {
             "fn": self.poll,
             "inputs": [self.displayed, session],
@@ -161,12 +161,12 @@ class JourneyPanel:
         self.timer.tick(**self.tick)
         self.halt.click(self.cancel, session, None, queue=False, **PRIVATE).success(**self.tick)
         started = self.button.click(self.start, session, self.problem, **PRIVATE)
-        started.success(**self.tick).success(None, None, None, js=reveal("journey"))
+        started.success(**self.tick).success(None, None, None, js=reveal("demo"))
         return started
 
 
-def is_live(job: JourneyTraining) -> bool:
-    """Return whether a journey goes on."""
+def is_live(job: DemoTraining) -> bool:
+    """Return whether a demo goes on."""
     return job.live or (job.images is not None and job.images.live)
 
 
@@ -183,7 +183,7 @@ def steps_html(texts: list[str], at: int) -> str:
         f'<li class="{state}"{CURRENT if state == "now" else ""}><b>{title}</b>{text}</li>'
         for title, text, state in rows
     )
-    return f'<ol class="journey">{items}</ol>'
+    return f'<ol class="demo">{items}</ol>'
 
 
 def _text(text: str) -> str:

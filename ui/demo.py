@@ -25,7 +25,7 @@ PRESET = "fast"
 
 
 @dataclass(eq=False, kw_only=True)
-class JourneyTraining(TrainJob):
+class DemoTraining(TrainJob):
     """A training after which an image of the person is queued."""
 
     shared_state: Shared
@@ -55,7 +55,7 @@ class JourneyTraining(TrainJob):
         return {"shared_state": self.shared_state, "prompt": self.prompt}
 
 
-def start_journey(shared: Shared, workspace: Workspace) -> TrainJob:
+def start_demo(shared: Shared, workspace: Workspace) -> TrainJob:
     """Queue a short training of an example face, after which an image of it is generated.
 
     Raises:
@@ -69,7 +69,7 @@ def start_journey(shared: Shared, workspace: Workspace) -> TrainJob:
         PRESET,
         None,
         None,
-        JourneyTraining,
+        DemoTraining,
         shared_state=shared,
         prompt=first_prompt(shared, trainee.name),
     )
