@@ -10,12 +10,12 @@ import pytest
 from toonville.dataset import Captioned, captioned
 from toonville.identity import NUM_TRAITS, TRAITS, sample_traits
 from toonville.render import render
-from toonville.world import GROUPS, ImageSpec, PersonSpec
+from toonville.world import GROUPS, SIZES, ImageSpec, PersonSpec
 
 
 @pytest.fixture(scope="module")
 def examples() -> list[Captioned]:
-    return [captioned(1 + seed % 2, seed) for seed in range(40)]
+    return [captioned(1 + seed % 3, seed) for seed in range(40)]
 
 
 def test_a_spec_gives_the_same_pixels_every_time() -> None:
@@ -46,7 +46,23 @@ def test_pixel_art_has_large_pixels_and_few_colours() -> None:
     spec = replace(captioned(1, 4).spec, style="pixel art")
     image = np.asarray(render(spec).image)
     assert (image[::4, ::4].repeat(4, 0).repeat(4, 1) == image).all()
-    assert set(np.unique(image)) <= {0, 85, 170, 255}
+    assert set(np.unique(image)) <= {0, 51, 102, 153, 204, 255}
+
+
+def test_a_rendering_has_the_same_truth_at_any_size() -> None:
+    spec = captioned(3, 5).spec
+    small, large = render(spec, 1), render(spec, 2)
+    assert large.image.size == SIZES[3] == tuple(2 * side for side in small.image.size)
+    for one, other in zip(small.people, large.people, strict=True):
+        assert np.allclose(2 * one.landmarks, other.landmarks) and len(small.people) == 3
+
+
+def test_a_sketch_keeps_eyes_apart_from_faces() -> None:
+    person = PersonSpec(np.zeros(NUM_TRAITS, np.float32))
+    rendering = render(ImageSpec((person,), style="pencil sketch", seed=2))
+    image = np.asarray(rendering.image.convert("L"), np.float32)
+    x, y = rendering.people[0].landmarks[0].round().astype(int)
+    assert image[y - 3 : y + 4, x - 8 : x + 9].std() > 25
 
 
 @pytest.mark.parametrize("trait", range(NUM_TRAITS), ids=TRAITS)

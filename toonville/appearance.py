@@ -26,14 +26,32 @@ CLOTHES_COLOURS: dict[str, Colour] = {
 }
 DARK: Colour = (40, 30, 34)
 EYE_WHITE: Colour = (250, 250, 248)
-# (mouth curve: + is a smile, mouth opening, brow turn inwards-down, brow lift)
-EXPRESSION_SHAPES: dict[str, tuple[float, float, float, float]] = {
-    "neutral": (0.0, 0.0, 0.0, 0.0),
-    "smiling": (1.0, 0.35, 0.0, 0.02),
-    "sad": (-0.9, 0.0, -0.35, 0.02),
-    "angry": (-0.45, 0.0, 0.5, -0.06),
-    "surprised": (0.0, 1.0, 0.0, 0.14),
-    "winking": (0.7, 0.0, 0.0, 0.0),
+
+
+@dataclass(frozen=True)
+class ExpressionShape:
+    """How an expression changes brows, eyes and mouth; zeros and ones are the neutral face."""
+
+    smile: float = 0.0  # curve of the mouth; below zero its corners hang
+    opening: float = 0.0  # of the mouth
+    brow_turn: float = 0.0  # inner ends down
+    brow_lift: float = 0.0  # local units
+    eye_opening: float = 1.0
+    mouth_width: float = 1.0
+    teeth: bool = False
+
+
+EXPRESSION_SHAPES = {
+    "neutral": ExpressionShape(),
+    "smiling": ExpressionShape(
+        smile=1.25, opening=0.55, brow_lift=0.03, mouth_width=1.2, teeth=True
+    ),
+    "sad": ExpressionShape(smile=-1.35, brow_turn=-0.75, brow_lift=0.05, eye_opening=0.82),
+    "angry": ExpressionShape(
+        smile=-0.75, opening=0.3, brow_turn=0.95, brow_lift=-0.08, eye_opening=0.72, teeth=True
+    ),
+    "surprised": ExpressionShape(opening=1.25, brow_lift=0.17, eye_opening=1.3, mouth_width=0.62),
+    "winking": ExpressionShape(smile=0.9, brow_lift=0.02),
 }
 
 

@@ -1,4 +1,4 @@
-"""Anti-aliased 2D graphics: Pillow at three times the size, reduced at the end."""
+"""Anti-aliased 2D graphics: Pillow at several times the size, reduced at the end."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-SUPERSAMPLING = 3
+SUBPIXELS = 4
+"""That an image in progress has per unit; a finished one has 1, 2 or 4 pixels per unit."""
 
 Colour = tuple[int, int, int]
 Points = NDArray[np.float64] | Sequence[tuple[float, float]]
@@ -39,11 +40,11 @@ def ellipse_points(
 
 
 class Frame:
-    """Local coordinates (u, v) in units of `scale` pixels, rotated by `angle` about a pivot.
+    """Local coordinates (u, v), scaled by `scale` and rotated by `angle` about a pivot.
 
     Args:
-        origin: Of the local coordinates, in pixels.
-        scale: Pixels per local unit.
+        origin: Of the local coordinates, on the canvas.
+        scale: Units of the canvas per local unit.
         angle: In radians.
         pivot: Local point that the rotation leaves where it is.
     """
@@ -61,23 +62,23 @@ class Frame:
         self._pivot = np.asarray(pivot, dtype=np.float64)
 
     def __call__(self, points: Points) -> NDArray[np.float64]:
-        """Map local points (n, 2) to pixels (n, 2)."""
+        """Map local points (n, 2) to the canvas (n, 2)."""
         local = np.asarray(points, dtype=np.float64) - self._pivot
-        pixels: NDArray[np.float64] = local @ self._matrix.T + self._pivot
-        return pixels * self.scale + self._origin
+        turned: NDArray[np.float64] = local @ self._matrix.T + self._pivot
+        return turned * self.scale + self._origin
 
 
 class Canvas:
-    """An image in progress; every coordinate is in pixels of the finished image."""
+    """An image in progress; coordinates are in units, of which every image is 128 high."""
 
     def __init__(self, width: int, height: int, background: Colour = (255, 255, 255)) -> None:
         self.width, self.height = width, height
-        k = SUPERSAMPLING
+        k = SUBPIXELS
         self._image = Image.new("RGB", (width * k, height * k), background)
         self._draw = ImageDraw.Draw(self._image, "RGB")
 
     def _flat(self, points: Points) -> list[float]:
-        flat: list[float] = (np.asarray(points) * SUPERSAMPLING).ravel().tolist()
+        flat: list[float] = (np.asarray(points) * SUBPIXELS).ravel().tolist()
         return flat
 
     def polygon(self, points: Points, fill: Colour) -> None:
@@ -87,32 +88,32 @@ class Canvas:
     def line(self, points: Points, fill: Colour, width: float) -> None:
         """Draw a polyline through points (n, 2)."""
         self._draw.line(
-            self._flat(points), fill=fill, width=max(1, round(width * SUPERSAMPLING)), joint="curve"
+            self._flat(points), fill=fill, width=max(1, round(width * SUBPIXELS)), joint="curve"
         )
 
     def disc(self, x: float, y: float, r: float, fill: Colour) -> None:
         """Fill a circle of radius r."""
-        k = SUPERSAMPLING
+        k = SUBPIXELS
         self._draw.ellipse(((x - r) * k, (y - r) * k, (x + r) * k, (y + r) * k), fill=fill)
 
     def rectangle(self, x0: float, y0: float, x1: float, y1: float, fill: Colour) -> None:
         """Fill a rectangle from (x0, y0) to (x1, y1), the latter exclusive."""
-        k = SUPERSAMPLING
+        k = SUBPIXELS
         self._draw.rectangle((x0 * k, y0 * k, x1 * k - 1, y1 * k - 1), fill=fill)
 
     def gradient(
         self, top: Colour, bottom: Colour, y0: float = 0.0, y1: float | None = None
     ) -> None:
         """Fill the rows y0 to y1 (default: the last) with a vertical gradient."""
-        k = SUPERSAMPLING
+        k = SUBPIXELS
         first, last = int(y0 * k), int((self.height if y1 is None else y1) * k)
         for y in range(first, last, 2):
             colour = mix(top, bottom, (y - first) / max(1, last - first - 1))
             self._draw.rectangle((0, y, self._image.width, y + 1), fill=colour)
 
-    def image(self) -> Image.Image:
-        """Return the finished RGB image, width x height."""
-        return self._image.reduce(SUPERSAMPLING)
+    def image(self, pixels: int) -> Image.Image:
+        """Return the finished RGB image with `pixels` (1, 2 or 4) per unit."""
+        return self._image.reduce(SUBPIXELS // pixels)
 
 
 def polygon_mask(width: int, height: int, outlines: Iterable[Points]) -> NDArray[np.uint8]:

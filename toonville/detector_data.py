@@ -70,7 +70,7 @@ def background(rng: np.random.Generator, side: int = 192) -> Image:
     if kind <= 1:
         canvas = Canvas(side, side)
         draw_scene(canvas, SCENES[rng.integers(len(SCENES))], rng)
-        return np.asarray(canvas.image())
+        return np.asarray(canvas.image(1))
     if kind == 2:
         return _shapes(rng, side)
     if kind == 3:

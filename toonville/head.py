@@ -10,6 +10,8 @@ from toonville.canvas import Canvas, Frame, ellipse_points, mix
 from toonville.identity import trait
 from toonville.world import PersonSpec
 
+MOUTH = (90, 20, 30)
+
 
 def draw_hair_behind(canvas: Canvas, head: Frame, spec: PersonSpec, appearance: Appearance) -> None:
     """Draw the hair that the face and the body cover."""
@@ -40,7 +42,7 @@ def draw_face(
     appearance: Appearance,
     outline: NDArray[np.float64],
 ) -> None:
-    """Draw ears, skin, beard, freckles and age lines; `outline` (n, 2) is the face's, in pixels."""
+    """Draw ears, skin, beard, freckles, age lines; `outline` (n, 2) is the face on the canvas."""
     ear = 0.15 + 0.10 * trait(spec.traits, "ears")
     for side in (-1, 1):
         x = side * (appearance.half_width + 0.25 * ear)
@@ -59,7 +61,7 @@ def _draw_beard(canvas: Canvas, head: Frame, spec: PersonSpec, appearance: Appea
     colour = mix(
         appearance.skin, mix(appearance.hair, DARK, 0.15), 0.45 + 0.55 * min(1.0, amount * 2)
     )
-    outer = face_curve(spec, appearance, 0.02 + 0.08 * amount, n=60)
+    outer = face_curve(spec, appearance, 0.02 + 0.06 * amount, n=60)
     lower = outer[outer[:, 1] > 0.45 - 0.35 * amount]
     lower = lower[np.argsort(-lower[:, 0])]
     inner_top = appearance.mouth_y - 0.13 - 0.12 * amount
@@ -112,15 +114,15 @@ def draw_eyes(canvas: Canvas, head: Frame, spec: PersonSpec, appearance: Appeara
     """Draw eyes and brows."""
     size = 0.19 + 0.055 * trait(spec.traits, "eye_size")
     slant = -0.30 * trait(spec.traits, "eye_slant")
-    _, _, brow_turn, brow_lift = EXPRESSION_SHAPES[spec.expression]
-    wide = 1.25 if spec.expression == "surprised" else 0.8 if spec.expression == "angry" else 1.0
+    shape = EXPRESSION_SHAPES[spec.expression]
     for side in (-1, 1):
         x, y = side * appearance.eye_x, appearance.eye_y
         if spec.expression == "winking" and side == 1:
-            lid = [(x - size, y), (x, y + 0.06), (x + size, y)]
-            canvas.line(head(lid), DARK, 0.07 * head.scale)
+            lid = [(x - size * 1.1, y), (x - size * 0.5, y + 0.07), (x, y + 0.09)]
+            lid += [(x + size * 0.5, y + 0.07), (x + size * 1.1, y)]
+            canvas.line(head(lid), DARK, 0.085 * head.scale)
         else:
-            height = size * 0.74 * wide
+            height = size * 0.74 * shape.eye_opening
             canvas.polygon(
                 head(ellipse_points(x, y, size * 1.10, height + 0.035, side * slant)), DARK
             )
@@ -130,7 +132,9 @@ def draw_eyes(canvas: Canvas, head: Frame, spec: PersonSpec, appearance: Appeara
             iris = min(0.66 * size, height)
             canvas.polygon(head(ellipse_points(x, y, iris, iris)), appearance.iris)
             canvas.polygon(head(ellipse_points(x, y, 0.5 * iris, 0.5 * iris)), (15, 12, 14))
-        _draw_brow(canvas, head, spec, appearance, side, size, brow_turn, brow_lift)
+            glint = ellipse_points(x + 0.3 * iris, y - 0.35 * iris, 0.2 * iris, 0.2 * iris, n=12)
+            canvas.polygon(head(glint), EYE_WHITE)
+        _draw_brow(canvas, head, spec, appearance, side, size)
 
 
 def _draw_brow(
@@ -140,12 +144,11 @@ def _draw_brow(
     appearance: Appearance,
     side: int,
     eye_size: float,
-    turn: float,
-    lift: float,
 ) -> None:
-    thickness = 0.075 + 0.045 * trait(spec.traits, "brow_thickness")
-    rise = 0.11 * trait(spec.traits, "brow_angle") + 0.28 * turn
-    y = appearance.eye_y - eye_size * 0.74 - 0.15 - lift
+    shape = EXPRESSION_SHAPES[spec.expression]
+    thickness = 0.08 + 0.045 * trait(spec.traits, "brow_thickness")
+    rise = 0.11 * trait(spec.traits, "brow_angle") + 0.28 * shape.brow_turn
+    y = appearance.eye_y - eye_size * 0.74 - 0.15 - shape.brow_lift
     inner, outer = side * (appearance.eye_x - 0.21), side * (appearance.eye_x + 0.23)
     middle = side * (appearance.eye_x + 0.03)
     curve = [(inner, y + rise * 0.6 + 0.02), (middle, y - 0.05), (outer, y - rise * 0.6 + 0.03)]
@@ -170,28 +173,23 @@ def draw_mouth(
     canvas: Canvas, head: Frame, spec: PersonSpec, appearance: Appearance
 ) -> list[tuple[float, float]]:
     """Draw the mouth and return its left and right corner in local units."""
-    curve, opening, _, _ = EXPRESSION_SHAPES[spec.expression]
-    half = 0.27 + 0.09 * trait(spec.traits, "mouth_width")
-    half *= (
-        0.62 if spec.expression == "surprised" else 1.15 if spec.expression == "smiling" else 1.0
-    )
+    shape = EXPRESSION_SHAPES[spec.expression]
+    half = (0.27 + 0.09 * trait(spec.traits, "mouth_width")) * shape.mouth_width
     full = 0.055 + 0.040 * trait(spec.traits, "lips")
-    y = appearance.mouth_y
-    t = np.linspace(-1, 1, 15)
-    x = half * t
-    middle = y + 0.13 * curve * (1 - t**2) - 0.065 * curve
-    belly = np.sqrt(np.clip(1 - t**2, 0, 1))
-    upper = np.stack([x, middle - (full + 0.05 * opening) * belly], 1)
-    lower = np.stack([x, middle + (1.35 * full + 0.24 * opening) * belly], 1)[::-1]
-    canvas.polygon(head(np.concatenate([upper, lower])), appearance.lip)
-    if opening > 0:
-        inside = np.concatenate(
-            [
-                np.stack([x * 0.86, middle - 0.05 * opening * belly], 1),
-                np.stack([x * 0.86, middle + 0.22 * opening * belly], 1)[::-1],
-            ]
-        )
-        canvas.polygon(head(inside), EYE_WHITE if spec.expression == "smiling" else (90, 20, 30))
+    t = np.linspace(-1, 1, 21)
+    x, belly = half * t, np.sqrt(np.clip(1 - t**2, 0, 1))
+    middle = appearance.mouth_y + shape.smile * (0.13 * (1 - t**2) - 0.065)
+    gap = shape.opening
+    upper = np.stack([x, middle - (full + 0.05 * gap) * belly], 1)
+    lower = np.stack([x, middle + (1.35 * full + 0.24 * gap) * belly], 1)
+    canvas.polygon(head(np.concatenate([upper, lower[::-1]])), appearance.lip)
+    if gap > 0:
+        top = np.stack([x * 0.88, middle - 0.05 * gap * belly], 1)
+        bottom = np.stack([x * 0.88, middle + 0.22 * gap * belly], 1)
+        canvas.polygon(head(np.concatenate([top, bottom[::-1]])), MOUTH)
+        if shape.teeth:
+            edge = top + 0.62 * (bottom - top)
+            canvas.polygon(head(np.concatenate([top, edge[::-1]])), EYE_WHITE)
     else:
         line = np.stack([x, middle], 1)
         canvas.line(head(line), mix(appearance.lip, DARK, 0.55), 0.05 * head.scale)

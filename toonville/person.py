@@ -23,7 +23,7 @@ from toonville.world import PersonSpec
 
 @dataclass(frozen=True)
 class RenderedPerson:
-    """The ground truth about one person in an image, in pixels."""
+    """The ground truth about one person in an image, in units of the canvas or in pixels."""
 
     box: tuple[float, float, float, float]
     """left, top, right, bottom of the face: cheek to cheek, forehead to chin."""
@@ -32,17 +32,23 @@ class RenderedPerson:
     face_outline: NDArray[np.float64]
     """(44, 2)."""
 
+    def scaled(self, by: float) -> RenderedPerson:
+        """Return the same in an image of `by` pixels per unit."""
+        left, top, right, bottom = (by * side for side in self.box)
+        box = (left, top, right, bottom)
+        return RenderedPerson(box, np.float32(by) * self.landmarks, by * self.face_outline)
+
 
 def draw_person(
     canvas: Canvas, spec: PersonSpec, origin: tuple[float, float], scale: float, tilt: float
 ) -> RenderedPerson:
-    """Draw one person.
+    """Draw one person; the truth is in units of the canvas.
 
     Args:
         canvas: To draw on.
         spec: Of the person.
-        origin: Centre of the face, in pixels.
-        scale: Pixels per local unit (half the height of an average face).
+        origin: Centre of the face, in units of the canvas.
+        scale: Units of the canvas per local unit (half the height of an average face).
         tilt: Rotation of the head in radians.
     """
     appearance = appearance_of(spec)
@@ -78,7 +84,7 @@ def _draw_body(canvas: Canvas, body: Frame, spec: PersonSpec, appearance: Appear
     colour = CLOTHES_COLOURS[spec.clothes]
     top = appearance.half_height + 0.32
     neck = [(-0.30, 0.5), (0.30, 0.5), (0.34, top + 0.3), (-0.34, top + 0.3)]
-    canvas.polygon(body(neck), appearance.shade)
+    canvas.polygon(body(neck), mix(appearance.shade, DARK, 0.12))
     shoulders = [
         (-0.42, top - 0.04),
         (-1.15, top + 0.22),

@@ -246,7 +246,7 @@ def draw_arm(
     end: tuple[float, float],
     scale: float,
 ) -> None:
-    """Draw an arm from a shoulder `start` to a hand `end`, both in pixels."""
+    """Draw an arm from a shoulder `start` to a hand `end`, both on the canvas."""
     appearance = appearance_of(spec)
     canvas.line([start, end], mix(CLOTHES_COLOURS[spec.clothes], DARK, 0.16), 0.42 * scale)
     canvas.disc(*end, 0.22 * scale, appearance.skin)

@@ -40,18 +40,18 @@ VARIED_CHANCES = {
 def random_spec(
     rng: np.random.Generator, people: Traits, chances: Mapping[str, float] = ATTRIBUTE_CHANCES
 ) -> ImageSpec:
-    """Return a random spec, of two people one that a caption describes fully.
+    """Return a random spec, of several people one that a caption describes fully.
 
     Args:
         rng: Source of randomness.
-        people: Traits (1 or 2, NUM_TRAITS), from left to right.
+        people: Traits (1 to 3, NUM_TRAITS), from left to right.
         chances: Attribute -> how often it is not the default.
     """
     specs = [_random_person(rng, traits, chances) for traits in people]
     interaction = "beside"
-    if len(specs) == 2:
-        specs = simplify_pair(specs)
-        interaction = INTERACTIONS[rng.integers(len(INTERACTIONS))]
+    if len(specs) > 1:
+        specs = simplify_group(specs)
+        interaction = _interaction(rng, len(specs))
     return ImageSpec(
         tuple(specs),
         scene=_pick(rng, SCENES, chances["scene"]),
@@ -64,27 +64,36 @@ def random_spec(
 def varied_spec(rng: np.random.Generator, people: Traits) -> ImageSpec:
     """Return a random spec that is more varied than captions are, for the face models.
 
-    Accessories, actions and styles are frequent, and two people have their own ones.
+    Accessories, actions and styles are frequent, and several people have their own ones.
 
     Args:
         rng: Source of randomness.
-        people: Traits (1 or 2, NUM_TRAITS), from left to right.
+        people: Traits (1 to 3, NUM_TRAITS), from left to right.
     """
     return ImageSpec(
         tuple(_random_person(rng, traits, VARIED_CHANCES) for traits in people),
         scene=_pick(rng, SCENES, VARIED_CHANCES["scene"]),
         style=_pick(rng, STYLES, VARIED_CHANCES["style"]),
-        interaction=INTERACTIONS[rng.integers(len(INTERACTIONS))],
+        interaction=_interaction(rng, len(people)),
         seed=int(rng.integers(2**31)),
     )
 
 
-def simplify_pair(people: Sequence[PersonSpec]) -> list[PersonSpec]:
-    """Return two people as captions describe them: one expression, no accessories or actions."""
+def simplify_group(people: Sequence[PersonSpec]) -> list[PersonSpec]:
+    """Return two or three people as captions describe them.
+
+    They have one expression, and no accessories or actions.
+    """
     expression = people[0].expression
     return [
         replace(person, accessory="none", action="none", expression=expression) for person in people
     ]
+
+
+def _interaction(rng: np.random.Generator, num_people: int) -> str:
+    """Return a random interaction; three people do not shake hands."""
+    options = [one for one in INTERACTIONS if num_people < 3 or one != "handshake"]
+    return options[rng.integers(len(options))]
 
 
 def _random_person(

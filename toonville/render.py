@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +13,8 @@ from toonville.canvas import Canvas, polygon_mask
 from toonville.person import RenderedPerson, draw_person
 from toonville.props import draw_arm
 from toonville.scenes import draw_scene
-from toonville.world import ImageSpec
+from toonville.styles import apply_style
+from toonville.world import PIXELS, ImageSpec
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,29 +27,55 @@ class Rendering:
 
     def face_mask(self) -> NDArray[np.uint8]:
         """Return a mask (height, width), 255 on faces."""
-        return polygon_mask(*self.spec.size, (p.face_outline for p in self.people))
+        return polygon_mask(*self.image.size, (p.face_outline for p in self.people))
 
 
-def render(spec: ImageSpec) -> Rendering:
-    """Render an image; the same spec gives the same pixels."""
+@dataclass(frozen=True)
+class Places:
+    """Where the faces of an image are, in units."""
+
+    across: tuple[float, ...]  # x of each face
+    shift: float  # that x may differ by
+    scale: tuple[float, float]  # least and most: half the height of an average face
+    down: float = 54.0  # y of all faces
+
+
+PLACES = {
+    1: Places((64.0,), 5.0, (27.0, 31.5), down=56.0),
+    2: Places((50.0, 142.0), 4.0, (23.5, 26.5)),
+    3: Places((52.0, 144.0, 236.0), 4.0, (23.5, 26.5)),
+}
+"""By number of people."""
+
+
+def render(spec: ImageSpec, pixels: int = PIXELS) -> Rendering:
+    """Render an image; the same spec gives the same pixels.
+
+    Args:
+        spec: Of the image.
+        pixels: 1, 2 or 4 per unit: an image is 128 units high.
+    """
     rng = np.random.default_rng(spec.seed)
     width, height = spec.size
-    canvas = Canvas(width, height)
+    canvas = Canvas(width // PIXELS, height // PIXELS)
     draw_scene(canvas, spec.scene, rng)
-    if len(spec.people) == 1:
-        spots = [(64 + rng.uniform(-5, 5), 56 + rng.uniform(-3, 4), rng.uniform(27, 31.5))]
-    else:
-        spots = [
-            (x + rng.uniform(-4, 4), 54 + rng.uniform(-3, 5), rng.uniform(23.5, 26.5))
-            for x in (50, 142)
-        ]
+    places = PLACES[len(spec.people)]
+    spots = [
+        (
+            x + rng.uniform(-places.shift, places.shift),
+            places.down + rng.uniform(-3, 4.5),
+            rng.uniform(*places.scale),
+        )
+        for x in places.across
+    ]
     people = tuple(
         draw_person(canvas, person, (x, y), scale, rng.uniform(-0.14, 0.14))
         for person, (x, y, scale) in zip(spec.people, spots, strict=True)
     )
-    if len(people) == 2:
+    if len(people) > 1:
         _draw_interaction(canvas, spec, spots)
-    return Rendering(_apply_style(canvas.image(), spec.style), spec, people)
+    image = apply_style(canvas.image(pixels), spec.style, pixels)
+    return Rendering(image, spec, tuple(person.scaled(pixels) for person in people))
 
 
 def _draw_interaction(
@@ -66,32 +94,7 @@ def _draw_interaction(
             )
             canvas.disc(x - 5, 116, 5, (230, 170, 60))
             canvas.disc(x + 5, 115, 5, (110, 160, 70))
-        canvas.rectangle(94, 90, 98, 112, (245, 240, 225))
-        canvas.polygon([(96, 80), (99, 88), (96, 91), (93, 88)], (255, 190, 60))
-
-
-PALETTE = [85 * round(value / 85) for value in range(256)] * 3  # four levels of each colour
-
-
-def _apply_style(image: Image.Image, style: str) -> Image.Image:
-    if style == "pixel art":
-        small = image.reduce(4).point(PALETTE)
-        return small.resize(image.size, Image.Resampling.NEAREST)
-    if style == "pencil sketch":
-        return _pencil_sketch(image)
-    if style == "old photograph":
-        grey = np.asarray(image.convert("L"), dtype=np.float32)[..., None]
-        sepia = 40 + grey * np.array([0.84, 0.68, 0.46], dtype=np.float32)
-        return Image.fromarray(np.clip(sepia, 0, 255).astype(np.uint8))
-    return image
-
-
-def _pencil_sketch(image: Image.Image) -> Image.Image:
-    """Grey tones on paper with dark strokes where the image has edges."""
-    grey = np.asarray(image.convert("L"), dtype=np.float32)
-    padded = np.pad(grey, 1, mode="edge")
-    dx = padded[1:-1, 2:] - padded[1:-1, :-2]
-    dy = padded[2:, 1:-1] - padded[:-2, 1:-1]
-    tone = 150 + 0.40 * grey - 0.8 * np.hypot(dx, dy)
-    tone = np.clip(tone, 20, 250).astype(np.uint8)
-    return Image.fromarray(np.repeat(tone[..., None], 3, 2))
+        for left, right in pairwise(spots):
+            x = round((left[0] + right[0]) / 2)
+            canvas.rectangle(x - 2, 90, x + 2, 112, (245, 240, 225))
+            canvas.polygon([(x, 80), (x + 3, 88), (x, 91), (x - 3, 88)], (255, 190, 60))

@@ -33,10 +33,14 @@ GROUPS: dict[str, tuple[str, ...]] = {
     "style": STYLES,
 }
 
-UNKNOWN = -1  # the label where an image of two people has no single answer
+UNKNOWN = -1  # the label where an image of several people has no single answer
 
-SINGLE_SIZE = (128, 128)  # width, height
-PAIR_SIZE = (192, 128)
+PIXELS = 2
+"""Of an image per unit of the renderer's coordinates; an image is 128 units high."""
+CELL = 16
+"""Pixels of an image, in each direction, that one latent stands for."""
+SIZES = {1: (256, 256), 2: (384, 256), 3: (576, 256)}
+"""Number of people -> width and height of their image in pixels; faces have about one size."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +56,7 @@ class PersonSpec:
 
 @dataclass(frozen=True)
 class ImageSpec:
-    """Everything that determines an image: one or two people, left to right, and the scene.
+    """Everything that determines an image: one to three people, left to right, and the scene.
 
     `seed` is that of the small random shifts of the rendering.
     """
@@ -65,8 +69,8 @@ class ImageSpec:
 
     @property
     def size(self) -> tuple[int, int]:
-        """Width and height in pixels: an image of two people is wider, faces have the same size."""
-        return SINGLE_SIZE if len(self.people) == 1 else PAIR_SIZE
+        """Width and height in pixels, see SIZES."""
+        return SIZES[len(self.people)]
 
 
 def labels_of(spec: ImageSpec) -> list[int]:
@@ -81,6 +85,6 @@ def labels_of(spec: ImageSpec) -> list[int]:
         "style": spec.style,
     }
     labels = [values.index(attributes[group]) for group, values in GROUPS.items()]
-    if len(spec.people) == 2:
+    if len(spec.people) > 1:
         labels[list(GROUPS).index("clothes")] = UNKNOWN
     return labels
