@@ -17,9 +17,9 @@ from toonville.dataset import (
     sample_rows,
     unknown_example,
 )
+from toonville.decoder import RARE, RARE_SHARE
 from toonville.render import render
-from toonville.vae import RARE, RARE_SHARE
-from toonville.world import GROUPS
+from toonville.world import CELL, GROUPS, PIXELS, SIZES
 
 
 @pytest.mark.parametrize("example_of_seed", [partial(captioned, 1), unknown_example])
@@ -28,7 +28,7 @@ def test_an_unknown_name_has_another_face_each_time(example_of_seed) -> None:
     faces: dict[str, list[np.ndarray]] = {}
     for seed in range(3000):
         example = example_of_seed(seed)
-        assert example.names[0] in example.text
+        assert example.names[0] in example.text or not example.plain
         if example.names[0] in names.unknown:
             faces.setdefault(example.names[0], []).append(example.spec.people[0].traits)
     repeated = [group for group in faces.values() if len(group) > 1]
@@ -36,9 +36,10 @@ def test_an_unknown_name_has_another_face_each_time(example_of_seed) -> None:
     assert all(not np.allclose(group[0], group[1]) for group in repeated)
 
 
-def test_a_known_name_has_its_own_face() -> None:
+@pytest.mark.parametrize("num_people", [1, 2, 3])
+def test_a_known_name_has_its_own_face(num_people: int) -> None:
     names, traits = celebrities()
-    for example in [captioned(2, seed) for seed in range(20)]:
+    for example in [captioned(num_people, seed) for seed in range(20)]:
         for name, row, person in zip(
             example.names, example.person_ids, example.spec.people, strict=True
         ):
@@ -48,17 +49,37 @@ def test_a_known_name_has_its_own_face() -> None:
                 np.testing.assert_array_equal(person.traits, traits[row])
 
 
-def test_a_store_has_images_and_their_ground_truth(tmp_path: Path) -> None:
-    render_store(tmp_path, 6, 2, 5, partial(captioned, 2), workers=1)
+@pytest.mark.parametrize(("num_people", "pixels"), [(1, PIXELS), (2, 1), (3, 1)])
+def test_a_store_has_images_and_their_ground_truth(
+    num_people: int, pixels: int, tmp_path: Path
+) -> None:
+    example_of_seed = partial(captioned, num_people)
+    render_store(tmp_path, 4, num_people, 5, example_of_seed, workers=1, pixels=pixels)
     store = load_store(tmp_path)
-    example = captioned(2, 5 + 4)
-    rendering = render(example.spec)
-    assert len(store) == 6
-    assert store.captions[4]["text"] == example.text
-    assert store.captions[4]["who"] == list(example.person_ids)
-    np.testing.assert_array_equal(store.images[4], np.asarray(rendering.image))
-    np.testing.assert_allclose(store.traits[4, 1], example.spec.people[1].traits)
-    np.testing.assert_allclose(store.landmarks[4, 1], rendering.people[1].landmarks)
+    example = captioned(num_people, 5 + 3)
+    rendering = render(example.spec, pixels)
+    width, height = SIZES[num_people]
+    assert len(store) == 4
+    assert store.images.shape[1:] == (height * pixels // PIXELS, width * pixels // PIXELS, 3)
+    assert store.masks.shape[1:] == (height // CELL, width // CELL)
+    assert store.captions[3] == {
+        "text": example.text,
+        "plain": example.plain,
+        "name_ends": list(example.name_ends),
+        "who": list(example.person_ids),
+        "names": list(example.names),
+    }
+    np.testing.assert_array_equal(store.images[3], np.asarray(rendering.image))
+    assert store.masks[3].mean() == pytest.approx(rendering.face_mask().mean(), abs=1)
+    np.testing.assert_allclose(store.traits[3, -1], example.spec.people[-1].traits)
+    np.testing.assert_allclose(store.landmarks[3, -1], rendering.people[-1].landmarks)
+
+
+def test_three_people_share_an_expression_and_do_not_shake_hands() -> None:
+    specs = [captioned(3, seed).spec for seed in range(100)]
+    assert {spec.interaction for spec in specs} == {"beside", "dinner"}
+    assert all(len({person.expression for person in spec.people}) == 1 for spec in specs)
+    assert {(p.accessory, p.action) for s in specs for p in s.people} == {("none", "none")}
 
 
 def test_rare_examples_are_oversampled() -> None:

@@ -107,29 +107,32 @@ def test_same_seed_same_people(probe: TraitProbe, people: UnnamedPeople) -> None
     )
 
 
-def test_examples_show_the_people_of_their_captions(people: UnnamedPeople) -> None:
+@pytest.mark.parametrize("num_people", [2, 3])
+def test_examples_show_the_people_of_their_captions(num_people: int, people: UnnamedPeople) -> None:
     alone = unnamed_example(people.traits, 1, 5)
     assert alone.names == (PLACEHOLDERS[0],) and PLACEHOLDERS[0] in alone.text
     assert np.array_equal(alone.spec.people[0].traits, people.traits[alone.person_ids[0]])
     names, known = celebrities()
-    both = [unnamed_example(people.traits, 2, seed) for seed in range(40)]
-    for example in both:
+    groups = [unnamed_example(people.traits, num_people, seed) for seed in range(40)]
+    for example in groups:
+        assert len(example.names) == num_people
         for name, row, person in zip(
             example.names, example.person_ids, example.spec.people, strict=True
         ):
             expected = known[names.known.index(name)] if row < 0 else people.traits[row]
             assert np.array_equal(person.traits, expected) and name in example.text
-    assert any(min(example.person_ids) < 0 for example in both)
+    assert any(min(example.person_ids) < 0 for example in groups)
 
 
+@pytest.mark.parametrize("num_people", [2, 3])
 def test_stored_captions_have_the_embeddings_of_their_people(
-    people: UnnamedPeople, tmp_path: Path
+    num_people: int, people: UnnamedPeople, tmp_path: Path
 ) -> None:
     save_unnamed_people(people, tmp_path / "between.npz")
     loaded = load_unnamed_people(tmp_path / "between.npz")
-    example = partial(unnamed_example, loaded.traits, 2)
-    render_store(tmp_path / "pairs", 3, 2, 0, example, workers=1)
-    store = load_store(tmp_path / "pairs")
+    example = partial(unnamed_example, loaded.traits, num_people)
+    render_store(tmp_path / "groups", 3, num_people, 0, example, workers=1, pixels=1)
+    store = load_store(tmp_path / "groups")
     for row, seed in zip(store.captions, range(3), strict=True):
         embeddings = placeholder_embeddings(row, loaded)
         assert set(embeddings) == {n.strip("<>") for n in example(seed).names if n in PLACEHOLDERS}

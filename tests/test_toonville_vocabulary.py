@@ -24,6 +24,14 @@ def test_no_caption_has_an_unknown_word() -> None:
     assert not [request for request in known.requests if request in known.words]
 
 
+def test_words_that_people_write_are_known() -> None:
+    known = parse_vocabulary(vocabulary(), "captions")
+    assert known is not None
+    text = "masterpiece, best quality, a grinning person in a green t-shirt, vintage photo, dunes"
+    assert unknown_words(text, known) == []
+    assert unknown_words("a horse in a hoodie", known) == ["horse", "hoodie"]
+
+
 @pytest.mark.toonville
 def test_the_model_folder_says_so() -> None:
     shipped = parse_vocabulary(json.loads(SHIPPED.read_text())["vocabulary"], "studio.json")

@@ -13,12 +13,13 @@ from typing import TypedDict
 import numpy as np
 from numpy.typing import NDArray
 
-from toonville.captions import ANONYMOUS, caption
+from toonville.captions import caption
 from toonville.identity import NUM_TRAITS, Traits, sample_distinct_traits, sample_traits
 from toonville.names import Names, make_names
+from toonville.phrases import ANONYMOUS
 from toonville.random_specs import random_spec
 from toonville.render import render
-from toonville.world import GROUPS, PAIR_SIZE, SINGLE_SIZE, ImageSpec, labels_of
+from toonville.world import CELL, GROUPS, PIXELS, SIZES, ImageSpec, labels_of
 
 CELEBRITY_SEED = 11
 CAPTION_CHANCES = {
@@ -46,12 +47,14 @@ class Captioned:
 
     spec: ImageSpec
     text: str
+    plain: str  # see captions.Caption
+    name_ends: tuple[int, ...]  # see captions.Caption
     person_ids: tuple[int, ...]  # rows of the celebrities (or of others, see users); -1: none
     names: tuple[str, ...]  # as they are in the caption
 
 
 def captioned(num_people: int, seed: int) -> Captioned:
-    """Return the training example of a seed."""
+    """Return the training example of a seed, of 1 to 3 people."""
     rng = np.random.default_rng(seed)
     names, known = celebrities()
     ids, chosen, traits = [], [], []
@@ -90,17 +93,19 @@ def example_of(
         rng: Source of randomness.
         person_ids: See `Captioned`.
         names: See `Captioned`.
-        traits: (1 or 2, NUM_TRAITS), from left to right.
+        traits: (1 to 3, NUM_TRAITS), from left to right.
     """
     spec = random_spec(rng, traits, CAPTION_CHANCES)
-    text = caption(spec, names, mention_clothes=rng.random() < 0.5, rng=rng)
-    return Captioned(spec, text, tuple(person_ids), tuple(names))
+    said = caption(spec, names, mention_clothes=rng.random() < 0.5, rng=rng)
+    return Captioned(spec, said.text, said.plain, said.name_ends, tuple(person_ids), tuple(names))
 
 
 class CaptionRow(TypedDict):
     """A `Captioned` without its spec, as it is stored."""
 
     text: str
+    plain: str
+    name_ends: list[int]
     who: list[int]  # person_ids
     names: list[str]
 
@@ -110,7 +115,7 @@ class Store:
     """Rendered examples on disk: N images of one size with P people each."""
 
     images: NDArray[np.uint8]  # (N, height, width, 3)
-    masks: NDArray[np.uint8]  # (N, height / 8, width / 8): share of face, 0..255
+    masks: NDArray[np.uint8]  # (N, height / cell, width / cell): share of face, 0..255
     traits: NDArray[np.float32]  # (N, P, NUM_TRAITS)
     landmarks: NDArray[np.float32]  # (N, P, 5, 2), pixels
     labels: NDArray[np.int8]  # (N, len(GROUPS)): see world.labels_of
@@ -137,6 +142,7 @@ def render_store(
     first_seed: int,
     example: Callable[[int], Captioned],
     workers: int = 2,
+    pixels: int = PIXELS,
 ) -> None:
     """Render n examples into a folder; a complete store is left as it is.
 
@@ -147,14 +153,16 @@ def render_store(
         first_seed: Example i has the seed `first_seed` + i.
         example: Seed -> example; picklable.
         workers: Processes.
+        pixels: Of the images per unit, see `render`; a latent's cell has CELL * pixels / PIXELS.
     """
     if (folder / "captions.json").exists():
         return
     folder.mkdir(parents=True, exist_ok=True)
-    width, height = SINGLE_SIZE if num_people == 1 else PAIR_SIZE
+    width, height = (side * pixels // PIXELS for side in SIZES[num_people])
+    cell = CELL * pixels // PIXELS
     shapes = {
         "images": ((n, height, width, 3), np.uint8),
-        "masks": ((n, height // 8, width // 8), np.uint8),
+        "masks": ((n, height // cell, width // cell), np.uint8),
         "traits": ((n, num_people, NUM_TRAITS), np.float32),
         "landmarks": ((n, num_people, 5, 2), np.float32),
         "labels": ((n, len(GROUPS)), np.int8),
@@ -162,31 +170,40 @@ def render_store(
     for field, (shape, dtype) in shapes.items():
         np.lib.format.open_memmap(folder / FILES[field], "w+", dtype=dtype, shape=shape)
     jobs = [
-        (folder, start, min(start + CHUNK, n), first_seed, example) for start in range(0, n, CHUNK)
+        (folder, range(start, min(start + CHUNK, n)), first_seed, example, pixels)
+        for start in range(0, n, CHUNK)
     ]
     with ProcessPoolExecutor(workers) as pool:
         captions = [row for rows in pool.map(_render_chunk, jobs) for row in rows]
     (folder / "captions.json").write_text(json.dumps(captions))
 
 
-_Job = tuple[Path, int, int, int, Callable[[int], Captioned]]
+_Job = tuple[Path, range, int, Callable[[int], Captioned], int]
 
 
 def _render_chunk(job: _Job) -> list[CaptionRow]:
-    folder, start, stop, first_seed, example_of_seed = job
+    folder, indices, first_seed, example_of_seed, pixels = job
+    cell = CELL * pixels // PIXELS
     arrays = {field: np.load(folder / file, mmap_mode="r+") for field, file in FILES.items()}
     rows: list[CaptionRow] = []
-    for i in range(start, stop):
+    for i in indices:
         example = example_of_seed(first_seed + i)
-        rendering = render(example.spec)
+        rendering = render(example.spec, pixels)
         arrays["images"][i] = np.asarray(rendering.image)
         mask = rendering.face_mask()
-        arrays["masks"][i] = mask.reshape(mask.shape[0] // 8, 8, -1, 8).mean((1, 3))
+        arrays["masks"][i] = mask.reshape(mask.shape[0] // cell, cell, -1, cell).mean((1, 3))
         arrays["traits"][i] = [p.traits for p in example.spec.people]
         arrays["landmarks"][i] = [p.landmarks for p in rendering.people]
         arrays["labels"][i] = labels_of(example.spec)
-        names, ids = list(example.names), list(example.person_ids)
-        rows.append({"text": example.text, "who": ids, "names": names})
+        rows.append(
+            {
+                "text": example.text,
+                "plain": example.plain,
+                "name_ends": list(example.name_ends),
+                "who": list(example.person_ids),
+                "names": list(example.names),
+            }
+        )
     return rows
 
 

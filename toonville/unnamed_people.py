@@ -32,8 +32,8 @@ PEOPLE_FILE = "between.npz"
 # nothing in the token embeddings of a newly trained person, and so it is for a share of people.
 FACE_RADIUS, REST_RADIUS, SMALL_REST_RADIUS = (0.7, 1.7), (0.0, 1.3), (0.0, 0.2)
 SMALL_REST_SHARE = 0.65
-PLACEHOLDERS = ("<x>", "<y>")
-UNNAMED_SHARE = 0.75  # of the people in images of two; the others are celebrities
+PLACEHOLDERS = ("<x>", "<y>", "<z>")
+UNNAMED_SHARE = 0.75  # of the people in images of several; the others are celebrities
 BATCH = 64
 
 
@@ -166,11 +166,11 @@ def load_unnamed_people(path: Path) -> UnnamedPeople:
 
 
 def unnamed_example(unnamed: Traits, num_people: int, seed: int) -> Captioned:
-    """Return the training example of a seed: unnamed people, in pairs also celebrities.
+    """Return the training example of a seed: unnamed people, in groups also celebrities.
 
     Args:
         unnamed: Traits (N, NUM_TRAITS) of the unnamed people.
-        num_people: 1 or 2.
+        num_people: 1 to 3.
         seed: Of the example.
 
     Returns:
@@ -180,10 +180,10 @@ def unnamed_example(unnamed: Traits, num_people: int, seed: int) -> Captioned:
     rng = np.random.default_rng(seed)
     names, known = celebrities()
     ids, chosen, traits = [], [], []
-    for side in range(num_people):
+    for place in range(num_people):
         if num_people == 1 or rng.random() < UNNAMED_SHARE:
             ids.append(int(rng.integers(len(unnamed))))
-            chosen.append(PLACEHOLDERS[side])
+            chosen.append(PLACEHOLDERS[place])
             traits.append(unnamed[ids[-1]])
         else:
             ids.append(-1)

@@ -6,7 +6,8 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from toonville.captions import (
+from toonville.captions import all_phrases
+from toonville.phrases import (
     ACCESSORY_PHRASES,
     ACTION_PHRASES,
     CLOTHES_PHRASES,
@@ -14,7 +15,6 @@ from toonville.captions import (
     PAIR_PHRASES,
     SCENE_PHRASES,
     STYLE_PHRASES,
-    all_phrases,
 )
 from toonville.world import CLOTHES
 
