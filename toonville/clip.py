@@ -2,8 +2,11 @@
 
 The text tower conditions the UNet. Contrast alone, at this size and in this time, binds neither
 names to faces nor attributes to small objects. So there are two auxiliary losses: the hidden state
-of a name's last token has to predict the traits of the named person and their side of the image,
+of a name's last token has to predict the traits of the named person and their place in the image,
 and both towers have to predict the attributes of the caption (expression, accessory, ...).
+
+Training goes on from the shipped weights, with more tokens, and a third loss keeps the hidden
+states where the shipped UNet expects them (toonville.plain_captions).
 """
 
 from __future__ import annotations
@@ -16,54 +19,28 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from transformers import (
-    CLIPConfig,
-    CLIPImageProcessorPil,
-    CLIPModel,
-    CLIPTextModel,
-    CLIPTokenizer,
-)
+from transformers import CLIPImageProcessorPil, CLIPModel, CLIPTextModel, CLIPTokenizer
 
-from toonville.dataset import Store, celebrities, load_store
+from toonville.captions import all_phrases
+from toonville.dataset import Store, load_store
+from toonville.grow import grow_clip, token_pieces
 from toonville.identity import NUM_TRAITS
-from toonville.tokenizer import CONTEXT_LENGTH, train_tokenizer
+from toonville.plain_captions import TokenisedCaptions, plain_loss, tokenise_captions
+from toonville.tokenizer import CONTEXT_LENGTH, extended
 from toonville.trainer import Budget, train
 from toonville.vae import to_tensor
-from toonville.world import GROUPS, UNKNOWN
+from toonville.world import CLOTHES, GROUPS, UNKNOWN
 
 WIDTH = 768
-BATCH = 96
+BATCH = 48
+STORES = {"single": 0.6, "pair": 0.34, "triple": 0.06}  # -> share of the batches
+MOST_PEOPLE = 3
 MOST_PADDING = 6  # a batch is padded by up to this many tokens more than its longest caption needs
+FULL_LENGTH_EVERY = 3  # batches: one is padded to the length that the UNet sees
 LOGIT_SCALE = 0.5  # see AttributeHead
-
-
-def new_clip(tokenizer: CLIPTokenizer) -> CLIPModel:
-    """Return an untrained pair of towers for a tokenizer's vocabulary."""
-    config = CLIPConfig(
-        text_config={
-            "hidden_size": WIDTH,
-            "intermediate_size": 768,
-            "num_hidden_layers": 2,
-            "num_attention_heads": 12,
-            "max_position_embeddings": CONTEXT_LENGTH,
-            "vocab_size": len(tokenizer),
-            "bos_token_id": tokenizer.bos_token_id,
-            "eos_token_id": tokenizer.eos_token_id,
-            "pad_token_id": tokenizer.pad_token_id,
-            "projection_dim": 256,
-        },
-        vision_config={
-            "hidden_size": 192,
-            "intermediate_size": 384,
-            "num_hidden_layers": 3,
-            "num_attention_heads": 6,
-            "image_size": 128,
-            "patch_size": 16,
-            "projection_dim": 256,
-        },
-        projection_dim=256,
-    )
-    return CLIPModel(config)
+PLAIN_WEIGHT = 2.0
+IMAGES_EVERY = 6  # batches: one has images; the others train the text tower alone
+HEAD_STEPS = 150  # the auxiliary heads start untrained: until then the towers follow them less
 
 
 def text_tower(clip: CLIPModel) -> CLIPTextModel:
@@ -85,36 +62,6 @@ def image_processor() -> CLIPImageProcessorPil:
     half = [0.5, 0.5, 0.5]
     return CLIPImageProcessorPil(
         size={"height": 128, "width": 128}, do_center_crop=False, image_mean=half, image_std=half
-    )
-
-
-@dataclass(frozen=True, eq=False)
-class TokenisedCaptions:
-    """The tokens of a store's captions, and where in them the people's names end."""
-
-    input_ids: Tensor  # (N, CONTEXT_LENGTH)
-    lengths: Tensor  # (N,) with start and end token
-    name_ends: Tensor  # (N, P) position of the last token of each name
-
-
-def tokenise(store: Store, tokenizer: CLIPTokenizer) -> TokenisedCaptions:
-    """Tokenise a store's captions."""
-    texts = [row["text"] for row in store.captions]
-    batch = tokenizer(texts, padding="max_length", return_offsets_mapping=True, return_tensors="np")
-    if batch["input_ids"].shape[1] > CONTEXT_LENGTH:
-        raise ValueError(
-            f"A caption has {batch['input_ids'].shape[1]} tokens, the text tower reads "
-            f"{CONTEXT_LENGTH}. Raise tokenizer.CONTEXT_LENGTH and train again."
-        )
-    ends = np.zeros(store.traits.shape[:2], np.int64)
-    for i, row in enumerate(store.captions):
-        cursor = 0
-        for side, name in enumerate(row["names"]):
-            cursor = texts[i].index(name, cursor) + len(name)
-            ends[i, side] = int((batch["offset_mapping"][i, :, 1] == cursor).argmax())
-    lengths = (batch["input_ids"] != tokenizer.eos_token_id).sum(1) + 1
-    return TokenisedCaptions(
-        torch.from_numpy(batch["input_ids"]), torch.from_numpy(lengths), torch.from_numpy(ends)
     )
 
 
@@ -140,72 +87,110 @@ class AttributeHead(nn.Module):
         return torch.stack(losses).mean()
 
 
+@dataclass(frozen=True, eq=False)
+class ClipBatch:
+    """N images of P people each, and their captions."""
+
+    images: Tensor | None  # (N, 3, image size, image size) in [-1, 1]
+    captions: TokenisedCaptions
+    tokens: int  # that are encoded: more than any caption has
+    traits: Tensor  # (N, P, NUM_TRAITS)
+    labels: Tensor  # (N, len(GROUPS)), see world.labels_of
+
+
 class ClipTrainer(nn.Module):
     """The towers and their auxiliary heads: on names, captions and images.
 
     Checkpoints have the names of the attributes, so that they stay what they are.
     """
 
-    def __init__(self, tokenizer: CLIPTokenizer) -> None:
+    def __init__(self, clip: CLIPModel) -> None:
         super().__init__()
-        self.clip = new_clip(tokenizer)
-        self.read_name = nn.Linear(WIDTH, NUM_TRAITS + 2)
-        self.read_end = AttributeHead(WIDTH)
-        self.read_padding = AttributeHead(WIDTH)
-        self.read_picture = AttributeHead(self.clip.config.vision_config.hidden_size)
+        width = clip.config.text_config.hidden_size
+        self.clip = clip
+        self.read_name = nn.Linear(width, NUM_TRAITS + MOST_PEOPLE)
+        self.read_end = AttributeHead(width)
+        self.read_padding = AttributeHead(width)
+        self.read_picture = AttributeHead(clip.config.vision_config.hidden_size)
 
-    def forward(
-        self,
-        images: Tensor,
-        input_ids: Tensor,
-        name_ends: Tensor,
-        traits: Tensor,
-        labels: Tensor,
-    ) -> dict[str, Tensor]:
+    def forward(self, batch: ClipBatch, teacher: CLIPTextModel) -> dict[str, Tensor]:
         """Return the losses of a batch.
 
         Unknown names have to predict traits as well: they have a new face in every image, so that
         the best prediction is the mean face.
 
         Args:
-            images: (N, 3, 128, 128) in [-1, 1].
-            input_ids: (N, tokens), the last ones past the end of every caption.
-            name_ends: (N, P), see `TokenisedCaptions`.
-            traits: (N, P, NUM_TRAITS).
-            labels: (N, len(GROUPS)), see world.labels_of.
+            batch: Images and captions.
+            teacher: The shipped text tower, frozen.
         """
-        text = self.clip.text_model(input_ids=input_ids)
-        text_embeds = self.clip.text_projection(text.pooler_output)
-        pooled = self.clip.vision_model(pixel_values=images).pooler_output
-        image_embeds = self.clip.visual_projection(pooled)
-        scale = self.clip.logit_scale.clamp(max=4.6).exp()
-        logits = scale * F.normalize(text_embeds, dim=-1) @ F.normalize(image_embeds, dim=-1).T
-        target = torch.arange(len(logits))
-        contrast = (F.cross_entropy(logits, target) + F.cross_entropy(logits.T, target)) / 2
-        last_tokens = torch.arange(len(name_ends))[:, None], name_ends
-        read = self.read_name(text.last_hidden_state[last_tokens])
-        side = F.one_hot(torch.arange(name_ends.shape[1]), 2).float().expand(*name_ends.shape, 2)
-        attributes = (
-            self.read_end(text.pooler_output, labels)
-            + self.read_padding(text.last_hidden_state[:, -1], labels)
-            + self.read_picture(pooled, labels)
-        )
-        return {
-            "contrast": contrast,
-            "traits": F.mse_loss(read[..., :NUM_TRAITS], traits),
-            "side": F.mse_loss(read[..., NUM_TRAITS:], side),
-            "attributes": attributes,
+        names, labels = batch.captions.text.name_ends, batch.labels
+        text = self.clip.text_model(input_ids=batch.captions.text.input_ids[:, : batch.tokens])
+        read = self.read_name(text.last_hidden_state[torch.arange(len(names))[:, None], names])
+        side = F.one_hot(torch.arange(names.shape[1]), MOST_PEOPLE).float()
+        losses = {
+            "traits": F.mse_loss(read[..., :NUM_TRAITS], batch.traits),
+            "side": F.mse_loss(read[..., NUM_TRAITS:], side.expand(*names.shape, MOST_PEOPLE)),
+            "attributes": self.read_end(text.pooler_output, labels)
+            + self.read_padding(text.last_hidden_state[:, -1], labels),
+            "plain": plain_loss(text.last_hidden_state, batch.captions, teacher),
         }
+        if batch.images is not None:
+            pooled = self.clip.vision_model(pixel_values=batch.images).pooler_output
+            losses["attributes"] = losses["attributes"] + self.read_picture(pooled, labels)
+            losses["contrast"] = self.contrast(text.pooler_output, pooled)
+        return losses
+
+    def contrast(self, text: Tensor, images: Tensor) -> Tensor:
+        """Return CLIP's loss of the pooled outputs (N, width) of both towers."""
+        text_embeds = F.normalize(self.clip.text_projection(text), dim=-1)
+        image_embeds = F.normalize(self.clip.visual_projection(images), dim=-1)
+        logits = self.clip.logit_scale.clamp(max=4.6).exp() * text_embeds @ image_embeds.T
+        target = torch.arange(len(logits))
+        return (F.cross_entropy(logits, target) + F.cross_entropy(logits.T, target)) / 2
 
 
-def square_images(store: Store, index: NDArray[np.int64]) -> Tensor:
-    """Return images (N, 3, 128, 128), letterboxed as for the prompt score."""
+def square_images(store: Store, index: NDArray[np.int64], size: int = 128) -> Tensor:
+    """Return images (N, 3, size, size), letterboxed as for the prompt score."""
     images = to_tensor(store.images[index])
     spare = images.shape[3] - images.shape[2]
-    if spare == 0:
-        return images
     images = F.pad(images, (0, 0, spare // 2, spare - spare // 2), value=-1.0)
-    return F.interpolate(images, (128, 128), mode="bicubic", antialias=True)
+    if images.shape[2] == size:
+        return images
+    return F.interpolate(images, (size, size), mode="bicubic", antialias=True)
+
+
+class ClipData:
+    """The stores of a training, with their captions as tokens."""
+
+    def __init__(
+        self, data: Path, tokenizer: CLIPTokenizer, shipped: CLIPTokenizer, image_size: int
+    ) -> None:
+        self.image_size = image_size
+        self.stores = [load_store(data / name) for name in STORES]
+        self.captions = [tokenise_captions(s, tokenizer, shipped) for s in self.stores]
+        # Captions of one batch are about equally long: little is spent on padding.
+        self.by_length = [
+            np.argsort(captions.text.lengths.numpy(), kind="stable") for captions in self.captions
+        ]
+
+    def batch(self, step: int) -> ClipBatch:
+        """Return the batch of a step: images of equally many people."""
+        rng = np.random.default_rng((2, step))
+        which = int(rng.choice(len(STORES), p=list(STORES.values())))
+        store = self.stores[which]
+        start = int(rng.integers(max(1, len(store) - BATCH)))
+        index = np.sort(self.by_length[which][start : start + BATCH])
+        captions = self.captions[which][index]
+        longest = torch.maximum(captions.text.lengths, captions.plain.lengths).max()
+        tokens = int(longest) + int(rng.integers(1, MOST_PADDING + 1))
+        with_images = step % IMAGES_EVERY == IMAGES_EVERY - 1
+        return ClipBatch(
+            square_images(store, index, self.image_size) if with_images else None,
+            captions,
+            CONTEXT_LENGTH if step % FULL_LENGTH_EVERY == 0 else min(tokens, CONTEXT_LENGTH),
+            torch.from_numpy(store.traits[index]),
+            torch.from_numpy(store.labels[index]).long(),
+        )
 
 
 def train_clip(
@@ -218,49 +203,46 @@ def train_clip(
 ) -> None:
     """Train both towers and write `<folder>/clip` and `<folder>/tokenizer`.
 
-    A third of the batches shows two people.
+    The token embeddings of the shipped vocabulary stay as they are: a basis and the people who were
+    trained on it remain valid.
 
     Args:
-        data: Has the stores `single` and `pair`.
-        folder: Of the models.
+        data: Has the stores of STORES, at any size.
+        folder: Of the models; `start/clip` and `start/tokenizer` in it are the shipped ones.
         minutes: See trainer.Budget.
         resume: See trainer.train.
         name_weight: Of the loss on names; 0 leaves it out.
         attribute_weight: Of the loss on attributes; 0 leaves it out.
     """
     torch.manual_seed(0)
-    tokenizer = train_tokenizer(celebrities()[0])
+    shipped = CLIPTokenizer.from_pretrained(folder / "start" / "tokenizer")
+    tokenizer = extended(shipped, [*all_phrases(), *CLOTHES])
     tokenizer.save_pretrained(folder / "tokenizer")
-    stores = [load_store(data / "single"), load_store(data / "pair")]
-    captions = [tokenise(store, tokenizer) for store in stores]
-    # Captions of one batch are about equally long: little is spent on padding.
-    by_length = [np.argsort(text.lengths.numpy(), kind="stable") for text in captions]
-    trainer = ClipTrainer(tokenizer)
+    start = CLIPModel.from_pretrained(folder / "start" / "clip")
+    teacher = text_tower(start).requires_grad_(False)
+    trainer = ClipTrainer(grow_clip(start, len(tokenizer), token_pieces(shipped, tokenizer)))
+    batches = ClipData(data, tokenizer, shipped, start.config.vision_config.image_size)
+    old_ids = torch.tensor([tokenizer.get_vocab()[token] for token in shipped.get_vocab()])
+    embeddings = trainer.clip.text_model.embeddings.token_embedding.weight
+    kept = embeddings[old_ids].detach().clone()
+    embeddings.register_hook(lambda gradient: gradient.index_fill(0, old_ids, 0.0))
 
     def losses(step: int) -> dict[str, Tensor]:
-        rng = np.random.default_rng((2, step))
-        which = int(step % 3 == 2)
-        store, text = stores[which], captions[which]
-        start = int(rng.integers(len(store) - BATCH))
-        index = np.sort(by_length[which][start : start + BATCH])
-        length = int(text.lengths[index].max()) + int(rng.integers(1, MOST_PADDING + 1))
-        parts = trainer(
-            square_images(store, index),
-            text.input_ids[index, :length],
-            text.name_ends[index],
-            torch.from_numpy(store.traits[index]),
-            torch.from_numpy(store.labels[index]).long(),
-        )
+        parts = trainer(batches.batch(step), teacher)
+        # An optimiser like Adam trains the heads no slower for it.
+        auxiliary = min(1.0, (step + 1) / HEAD_STEPS)
         weights = {
             "contrast": 1.0,
-            "traits": 3 * name_weight,
-            "side": name_weight,
-            "attributes": attribute_weight,
+            "traits": auxiliary * 3 * name_weight,
+            "side": auxiliary * name_weight,
+            "attributes": auxiliary * attribute_weight,
+            "plain": PLAIN_WEIGHT,
         }
-        return {name: weight * parts[name] for name, weight in weights.items() if weight}
+        return {name: weights[name] * part for name, part in parts.items() if weights[name]}
 
-    budget = Budget(minutes, learning_rate=1.5e-3, ema=0.99)
+    budget = Budget(minutes, learning_rate=3.5e-4, warmup_steps=60, ema=0.98)
     clip = train("clip", trainer, losses, budget, folder, resume).clip
+    clip.text_model.embeddings.token_embedding.weight[old_ids] = kept  # weight decay changed them
     clip.save_pretrained(folder / "clip")
     image_processor().save_pretrained(folder / "clip")
     tokenizer.save_pretrained(folder / "clip")
