@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from toonville.devices import autocast, clock
 from toonville.layers import Network
 
 LossFunction = Callable[[int], dict[str, Tensor]]
@@ -22,7 +22,7 @@ class Budget:
     """Length and hyperparameters of a training."""
 
     minutes: float
-    """CPU time of the main thread: on a busy machine a training takes longer, with one result."""
+    """On a CPU these are CPU time, see devices.clock."""
     learning_rate: float
     weight_decay: float = 0.01
     warmup_steps: int = 100
@@ -46,6 +46,7 @@ def train(
     budget: Budget,
     folder: Path,
     resume: bool = False,
+    device: str = "cpu",
 ) -> Network:
     """Train a model until its minutes are over.
 
@@ -57,11 +58,14 @@ def train(
         budget: Minutes and hyperparameters.
         folder: Of the checkpoint.
         resume: Continue from the checkpoint, if there is one.
+        device: "cpu" or "cuda". The model is moved there; the batches have to be there.
 
     Returns:
-        A copy of the model with the average of its weights.
+        A copy of the model with the average of its weights, on the CPU.
     """
-    path = folder / f"{name}.pt"
+    torch.set_flush_denormal(True)  # gradients so small are slow to compute and change nothing
+    path, place = folder / f"{name}.pt", torch.device(device)
+    model.to(place)
     average = copy.deepcopy(model).requires_grad_(False)
     optimiser = torch.optim.AdamW(
         model.parameters(),
@@ -72,7 +76,7 @@ def train(
     )
     step, elapsed = 0, 0.0
     if resume and path.exists():
-        state = torch.load(path, weights_only=True)
+        state = torch.load(path, "cpu", weights_only=True)
         model.load_state_dict(state["model"])
         average.load_state_dict(state["average"])
         optimiser.load_state_dict(state["optimiser"])
@@ -90,25 +94,27 @@ def train(
         path.with_suffix(".tmp").replace(path)
 
     folder.mkdir(parents=True, exist_ok=True)
-    last_tick = last_log = time.thread_time()
+    now = clock(place)
+    last_tick = last_log = now()
     last_save, first_step = elapsed, step
     running: dict[str, float] = {}
     while elapsed < budget.minutes:
         for group in optimiser.param_groups:
             group["lr"] = budget.learning_rate_at(step, elapsed)
-        parts = losses(step)
+        with autocast(place):
+            parts = {key: value.float() for key, value in losses(step).items()}
         optimiser.zero_grad(set_to_none=True)
         torch.stack(list(parts.values())).sum().backward()
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimiser.step()
         _update_average(average, model, min(budget.ema, (step + 1) / (step + 10)))
         step += 1
-        now = time.thread_time()
-        elapsed, last_tick = elapsed + (now - last_tick) / 60, now
+        tick = now()
+        elapsed, last_tick = elapsed + (tick - last_tick) / 60, tick
         for key, value in parts.items():
             running[key] = 0.98 * running.get(key, value.item()) + 0.02 * value.item()
-        if now - last_log > 20:
-            last_log = now
+        if tick - last_log > 20:
+            last_log = tick
             text = " ".join(f"{k} {v:.4f}" for k, v in running.items())
             print(f"{name}: {elapsed:.1f} min, step {step}, {text}", flush=True)
         if elapsed - last_save > budget.checkpoint_minutes:
@@ -116,7 +122,7 @@ def train(
             save()
     if step > first_step:
         save()
-    return average
+    return average.cpu()
 
 
 @torch.no_grad()

@@ -1,4 +1,4 @@
-"""The autoencoder: images -> latents an eighth of the size, and back."""
+"""The autoencoder: images -> latents a sixteenth of the size, and back."""
 
 from __future__ import annotations
 
@@ -9,41 +9,89 @@ import torch
 import torch.nn.functional as F
 from diffusers import AutoencoderKL
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from celeb_core.augmentation import gaussian_bumps
-from toonville.dataset import Store, load_store, rare_rows, sample_rows
+from toonville.dataset import Store, load_store
+from toonville.layers import channels_last
 from toonville.trainer import Budget, train
+from toonville.widen import fill_conv, fill_resnet, pass_through
+from toonville.world import CELL
 
 LATENT_CHANNELS = 8
-BATCH = 8
-LATENTS_FILE = "latents.npy"  # of an encoded.encode_store
-CROP = 64
+WIDTHS = (16, 32, 64, 48, 96)
+BATCH = 6
+CROP = 128
 """Most steps train on crops: four times as many steps in the same time."""
+FACE_CROPS = 0.6  # share of the crops that are around a face
 FACE_WEIGHT = 4.0
 KL_WEIGHT = 1e-4
-DECODER_BATCH = 6
-MAX_NOISE = 0.2  # standard deviation, in units of the latents'
+MAX_NOISE = 0.15
+"""Standard deviation, in the latents' units: a UNet's errors must not become a texture."""
+OLD_WEIGHT = 2.0  # of the squared distance to the latents of version 1
 LANDMARK_WEIGHT = 3.0
-LANDMARK_SIZE = 5.0  # pixels: standard deviation of the bumps on eyes, nose and mouth
-RARE = {"style": ("pixel art",), "expression": ("sad", "angry")}
-RARE_SHARE = 0.5
-"""Of the decoder's images, oversampled to show one of RARE: what is rare is blurred first."""
+LANDMARK_SIZE = 9.0  # pixels: standard deviation of the bumps on eyes, nose and mouth
 
 
 def new_vae() -> AutoencoderKL:
-    """Return an untrained autoencoder, f = 8."""
+    """Return an untrained autoencoder, f = 16."""
     return AutoencoderKL(
-        block_out_channels=(16, 16, 48, 96),
-        down_block_types=("DownEncoderBlock2D",) * 4,
-        up_block_types=("UpDecoderBlock2D",) * 4,
+        block_out_channels=WIDTHS,
+        down_block_types=("DownEncoderBlock2D",) * len(WIDTHS),
+        up_block_types=("UpDecoderBlock2D",) * len(WIDTHS),
         latent_channels=LATENT_CHANNELS,
         layers_per_block=1,
         norm_num_groups=1,  # per-group norms of few channels hide the colours of large areas
         mid_block_add_attention=False,
-        sample_size=128,
+        sample_size=256,
         scaling_factor=1.0,
     )
+
+
+@torch.no_grad()
+def grown_vae(old: AutoencoderKL) -> AutoencoderKL:
+    """Return version 1's autoencoder with one more block on each side: f = 16 instead of 8.
+
+    Before any training it does on an image what the old one does on the image at half the size
+    (but for the first and last convolution, which see half as far), with the same latents in the
+    same channels: its UNet generates through this autoencoder as well.
+
+    Args:
+        old: With LATENT_CHANNELS, and widths of which WIDTHS are multiples.
+    """
+    vae = new_vae()
+    encoder, decoder = vae.encoder, vae.decoder
+    encoder.conv_in.load_state_dict(old.encoder.conv_in.state_dict())
+    first = encoder.down_blocks[0]
+    pass_through(first.resnets[0], WIDTHS[0])
+    halve = first.downsamplers[0].conv  # its input is padded on the right and at the bottom
+    halve.weight.zero_()
+    halve.weight[:, :, :2, :2] = torch.eye(WIDTHS[0])[..., None, None] / 4
+    halve.bias.zero_()
+    for block, before in zip(encoder.down_blocks[1:], old.encoder.down_blocks, strict=True):
+        fill_resnet(block.resnets[0], before.resnets[0])
+        for new, conv in zip(block.downsamplers or (), before.downsamplers or (), strict=True):
+            fill_conv(new.conv, conv.conv.weight, conv.conv.bias)
+    for block, before in zip(decoder.up_blocks, old.decoder.up_blocks, strict=False):
+        for resnet, old_resnet in zip(block.resnets, before.resnets, strict=True):
+            fill_resnet(resnet, old_resnet)
+        for new, conv in zip(block.upsamplers, before.upsamplers or (), strict=False):
+            fill_conv(new.conv, conv.conv.weight, conv.conv.bias)
+    enlarge = decoder.up_blocks[-2].upsamplers[0].conv
+    same = torch.zeros(WIDTHS[0], WIDTHS[0], 3, 3)
+    same[:, :, 1, 1] = torch.eye(WIDTHS[0])
+    fill_conv(enlarge, same, torch.zeros(WIDTHS[0]))
+    for resnet in decoder.up_blocks[-1].resnets:
+        pass_through(resnet, WIDTHS[0])
+    for part in ("mid_block", "conv_norm_out"):
+        getattr(encoder, part).load_state_dict(getattr(old.encoder, part).state_dict())
+        getattr(decoder, part).load_state_dict(getattr(old.decoder, part).state_dict())
+    encoder.conv_out.load_state_dict(old.encoder.conv_out.state_dict())
+    decoder.conv_in.load_state_dict(old.decoder.conv_in.state_dict())
+    decoder.conv_out.load_state_dict(old.decoder.conv_out.state_dict())
+    vae.quant_conv.load_state_dict(old.quant_conv.state_dict())
+    vae.post_quant_conv.load_state_dict(old.post_quant_conv.state_dict())
+    return vae
 
 
 def to_tensor(images: NDArray[np.uint8]) -> Tensor:
@@ -52,7 +100,7 @@ def to_tensor(images: NDArray[np.uint8]) -> Tensor:
 
 
 def reconstruction_loss(output: Tensor, target: Tensor, face: Tensor) -> Tensor:
-    """L1 + 2 MSE + L1 of pixel differences (edges) and of 8 x 8 means (colours), faces weighted.
+    """L1 + 2 MSE + L1 of pixel differences (edges) and of means of cells (colours), faces weighted.
 
     Without the term for means, hues of large flat areas are learned late: group norms hide them
     from the deeper layers, and they matter little to pixel losses.
@@ -68,70 +116,49 @@ def reconstruction_loss(output: Tensor, target: Tensor, face: Tensor) -> Tensor:
     for dim in (-1, -2):
         edges = error.diff(dim=dim).abs()
         loss = loss + 0.5 * (weight.narrow(dim, 1, edges.shape[dim]) * edges).mean()
-    return loss + 3 * F.avg_pool2d(weight * error, 8).abs().mean()
+    return loss + 3 * F.avg_pool2d(weight * error, CELL).abs().mean()
 
 
-def train_vae(data: Path, folder: Path, minutes: float, resume: bool) -> None:
-    """Train on images of one person and of two, and write `<folder>/vae`."""
+def train_vae(data: Path, folder: Path, minutes: float, resume: bool, device: str = "cpu") -> None:
+    """Train on images of one person and of two, and write `<folder>/vae`.
+
+    Starts from version 1's, `<folder>/start/vae`, and keeps its latents.
+    """
     torch.manual_seed(0)
-    vae = new_vae()
-    single, pair = load_store(data / "single"), load_store(data / "pair")
+    place = torch.device(device)
+    old = channels_last(
+        AutoencoderKL.from_pretrained(folder / "start" / "vae").requires_grad_(False)
+    )
+    vae = channels_last(grown_vae(old))
+    old.to(place)
+    single, pair = load_store(data / "vae_single"), load_store(data / "vae_pair")
 
     def losses(step: int) -> dict[str, Tensor]:
         rng = np.random.default_rng((1, step))
         store = pair if step % 4 == 3 else single
-        whole = step % 5 == 4
-        images, face = crops(store, 128 if whole else CROP, BATCH // 2 if whole else BATCH, rng)
+        whole = step % 8 == 7
+        images, face = crops(store, 256 if whole else CROP, BATCH // 3 if whole else BATCH, rng)
+        images = images.to(place).contiguous(memory_format=torch.channels_last)
         posterior = vae.encode(images).latent_dist
         noise = torch.randn(posterior.mean.shape, generator=torch.Generator().manual_seed(step))
-        output = vae.decode(posterior.mean + posterior.std * noise).sample
+        spread = torch.from_numpy(rng.uniform(0, MAX_NOISE, (len(images), 1, 1, 1))).float()
+        noisy = posterior.mean + (posterior.std + spread.to(place)) * noise.to(place)
+        output = vae.decode(noisy).sample
+        with torch.no_grad():
+            before = old.encode(F.avg_pool2d(images, 2)).latent_dist.mean
         return {
-            "rec": reconstruction_loss(output, images, face),
+            "rec": reconstruction_loss(output, images, face.to(place)),
             "kl": KL_WEIGHT * posterior.kl().mean() / posterior.mean[0].numel(),
+            "old": OLD_WEIGHT * F.mse_loss(posterior.mean, before),
         }
 
-    budget = Budget(minutes, learning_rate=1.5e-3, ema=0.998)
-    vae = train("vae", vae, losses, budget, folder, resume)
-    with torch.no_grad():
-        normalise_latents(vae, to_tensor(single.images[:256]))
-    vae.save_pretrained(folder / "vae")
+    budget = Budget(minutes, learning_rate=4e-4, warmup_steps=30, decay_share=0.6, ema=0.997)
+    train("vae", vae, losses, budget, folder, resume, device).save_pretrained(folder / "vae")
 
 
-def train_decoder(data: Path, folder: Path, minutes: float, resume: bool) -> None:
-    """Fine-tune the decoder of `<folder>/vae` on latents with noise, such as a UNet's are.
-
-    The encoder's own noise is only 0.3 % of the latents, so that small errors of the UNet would
-    become blotches. The latents stay what they are: the UNet needs no training. Needs the encoded
-    stores, see encoded.encode_store.
-    """
-    torch.manual_seed(1)
-    vae = AutoencoderKL.from_pretrained(folder / "vae")
-    decoder = nn.ModuleDict({"post_quant_conv": vae.post_quant_conv, "decoder": vae.decoder})
-    stores = {kind: load_store(data / kind) for kind in ("single", "pair")}
-    latents = {
-        kind: np.load(data / f"{kind}_encoded" / LATENTS_FILE, mmap_mode="r") for kind in stores
-    }
-    rare = {kind: rare_rows(stores[kind].labels[: len(latents[kind])], RARE) for kind in stores}
-
-    def losses(step: int) -> dict[str, Tensor]:
-        rng = np.random.default_rng((6, step))
-        kind = "pair" if step % 4 == 3 else "single"
-        index = sample_rows(rare[kind], len(latents[kind]), DECODER_BATCH, rng, RARE_SHARE)
-        clean = torch.from_numpy(latents[kind][index]).float()
-        spread = torch.from_numpy(rng.uniform(0, MAX_NOISE, (DECODER_BATCH, 1, 1, 1))).float()
-        noise = torch.randn(clean.shape, generator=torch.Generator().manual_seed(step))
-        output = vae.decode(clean + spread * noise).sample
-        target = to_tensor(stores[kind].images[index])
-        weights = face_weights(stores[kind].masks[index], stores[kind].landmarks[index])
-        return {"rec": reconstruction_loss(output, target, weights)}
-
-    budget = Budget(minutes, learning_rate=5e-4, ema=0.995)
-    trained = train("decoder", decoder, losses, budget, folder, resume)
-    decoder.load_state_dict(trained.state_dict())
-    vae.save_pretrained(folder / "vae")
-
-
-def face_weights(masks: NDArray[np.uint8], landmarks: NDArray[np.float32]) -> Tensor:
+def face_weights(
+    masks: NDArray[np.uint8], landmarks: NDArray[np.float32], corner: tuple[int, int] = (0, 0)
+) -> Tensor:
     """Return face masks with Gaussian bumps on eyes, noses and mouths.
 
     Teeth and brows are a few pixels each: without the bumps, a loss neglects them, and with them
@@ -140,55 +167,41 @@ def face_weights(masks: NDArray[np.uint8], landmarks: NDArray[np.float32]) -> Te
     Args:
         masks: (N, h, w), of the latents' size, 0 to 255.
         landmarks: (N, P, 5, 2), in pixels.
+        corner: x and y in pixels of what the masks cover.
 
     Returns:
         (N, 1, H, W), 0 far from faces, up to 1 + LANDMARK_WEIGHT on landmarks.
     """
     face = torch.from_numpy(masks[:, None]).float().div_(255)
-    face = F.interpolate(face, scale_factor=8)
-    points = landmarks.reshape(len(landmarks), -1, 2)
+    face = F.interpolate(face, scale_factor=CELL)
+    points = landmarks.reshape(len(landmarks), -1, 2) - np.array(corner, np.float32)
     bumps = gaussian_bumps(points, LANDMARK_SIZE, (face.shape[2], face.shape[3]))
     return face + LANDMARK_WEIGHT * torch.from_numpy(bumps)[:, None]
 
 
 def crops(store: Store, size: int, n: int, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
-    """Return n random images, all cropped to the same random square, and their face masks.
+    """Return n random images, all cropped to the same square, and their face weights.
 
     Args:
         store: To sample from.
-        size: Of the square in pixels, a multiple of 8.
+        size: Of the square in pixels, a multiple of CELL.
         n: Number of images.
-        rng: Source of randomness.
+        rng: Source of randomness; FACE_CROPS of the squares are around a face of the first image.
 
     Returns:
-        Images (n, 3, size, size) in [-1, 1] and masks (n, 1, size, size) in [0, 1].
+        Images (n, 3, size, size) in [-1, 1] and weights (n, 1, size, size), see `face_weights`.
     """
     index = rng.integers(len(store), size=n)
     height, width = store.images.shape[1:3]
-    y, x = (8 * int(rng.integers((side - size) // 8 + 1)) for side in (height, width))
+    landmarks = np.array(store.landmarks[index])
+    cells = np.array([(width - size) // CELL, (height - size) // CELL])
+    at = rng.integers(cells + 1)
+    if rng.random() < FACE_CROPS:
+        middle = landmarks[0, rng.integers(landmarks.shape[1])].mean(0)
+        near = np.round((middle - size / 2) / CELL).astype(int) + rng.integers(-1, 2, 2)
+        at = np.clip(near, 0, cells)
+    side = size // CELL
+    x, y = (CELL * int(cell) for cell in at)
     images = to_tensor(store.images[index, y : y + size, x : x + size])
-    y, x, cells = y // 8, x // 8, size // 8
-    mask = torch.from_numpy(store.masks[index, None, y : y + cells, x : x + cells])
-    return images, F.interpolate(mask.float().div_(255), scale_factor=8)
-
-
-@torch.no_grad()
-def normalise_latents(vae: AutoencoderKL, images: Tensor) -> None:
-    """Fold the latents' mean and deviation per channel into the 1x1 convolutions on both sides.
-
-    Afterwards every channel of the images' latents has mean 0 and standard deviation 1, and the
-    pipeline's single `scaling_factor` is 1.
-
-    Args:
-        vae: Changed in place.
-        images: (N, 3, H, W) in [-1, 1].
-    """
-    latents = torch.cat([vae.encode(p).latent_dist.mean for p in images.split(32)])
-    mean, std = latents.mean((0, 2, 3)), latents.std((0, 2, 3))
-    quant, post = vae.quant_conv, vae.post_quant_conv
-    post.bias += (post.weight[:, :, 0, 0] * mean).sum(1)
-    post.weight *= std[None, :, None, None]
-    n = len(mean)
-    quant.weight[:n] /= std[:, None, None, None]
-    quant.bias[:n] = (quant.bias[:n] - mean) / std
-    quant.bias[n:] -= 2 * std.log()  # log-variances
+    masks = store.masks[index, at[1] : at[1] + side, at[0] : at[0] + side]
+    return images, face_weights(np.array(masks), landmarks, (x, y))
