@@ -13,33 +13,38 @@ from toonville.encoded import Encoded
 from toonville.identity import NUM_TRAITS
 from toonville.unet import (
     MIN_SNR,
-    RARE_SHARE,
-    Batch,
+    SHARES,
     UNetTrainer,
     alignment_losses,
     diffusion_loss,
+    grow_unet,
     new_scheduler,
-    sample_batch,
+    new_unet,
 )
-from toonville.world import GROUPS, UNKNOWN
+from toonville.unet_batches import RARE_SHARE, Batch, latent_face_weights, sample_batch
+from toonville.vae import LANDMARK_WEIGHT
+from toonville.world import CELL, GROUPS, SIZES, UNKNOWN
+
+CHANNELS = 10
+PLACES = {1: (128,), 2: (100, 300), 3: (104, 288, 472)}  # x of the faces in pixels
 
 
 def encoded(people: int, n: int = 6) -> Encoded:
     rng = np.random.default_rng(0)
-    width = 16 * (1 + (people == 2) / 2)
-    faces = np.zeros((n, 16, int(width)), np.uint8)
-    faces[:, 4:12, 2:6] = 255
-    faces[:, 4:12, -6:-2] = 255
-    landmarks = np.zeros((n, people, 5, 2), np.float32)
-    landmarks[:, 0, :, 0] = 40
-    landmarks[:, -1, :, 0] = 150 if people == 2 else 64
+    width = SIZES[people][0] // CELL
+    faces = np.zeros((n, 16, width), np.uint8)
+    landmarks = np.full((n, people, 5, 2), 120, np.float32)
+    for person, x in enumerate(PLACES[people]):
+        landmarks[:, person, :, 0] = x
+        faces[:, 4:12, x // CELL - 2 : x // CELL + 2] = 255
     return Encoded(
-        rng.normal(size=(n, 8, 16, int(width))).astype(np.float16),
+        rng.normal(size=(n, CHANNELS, 16, width)).astype(np.float16),
         faces,
         rng.normal(size=(n, 48, WIDTH)).astype(np.float16),
         rng.uniform(-1, 1, (n, people, NUM_TRAITS)).astype(np.float32),
         landmarks,
         np.zeros((n, len(GROUPS)), np.int8),
+        np.arange(n),
     )
 
 
@@ -68,14 +73,19 @@ def test_errors_in_faces_weigh_three_times() -> None:
     assert ratio.item() == pytest.approx(3.0)
 
 
-def test_each_half_of_a_pair_has_its_own_traits() -> None:
-    store = encoded(2)
+@pytest.mark.parametrize("people", [1, 2, 3])
+def test_each_column_has_the_traits_of_the_nearest_face(people: int) -> None:
+    store = encoded(people)
     batch = batch_of(store, 6, seed=1)
-    assert batch.traits.shape == (6, NUM_TRAITS, 8, 12)
+    width = SIZES[people][0] // (2 * CELL)
+    assert batch.traits.shape == (6, NUM_TRAITS, 8, width)
     corners = batch.latents[:, 0, 0, 0].tolist()
     rows = [store.latents[:, 0, 0, 0].tolist().index(corner) for corner in corners]
-    assert torch.equal(batch.traits[:, :, 3, 0], torch.from_numpy(store.traits[rows, 0]))
-    assert torch.equal(batch.traits[:, :, 3, -1], torch.from_numpy(store.traits[rows, 1]))
+    for column in range(width):
+        x = (column + 0.5) * 2 * CELL
+        nearest = int(np.abs(np.array(PLACES[people]) - x).argmin())
+        expected = torch.from_numpy(store.traits[rows, nearest])
+        assert torch.equal(batch.traits[:, :, 3, column], expected)
 
 
 def test_a_quarter_of_a_batch_is_rare() -> None:
@@ -92,11 +102,11 @@ def test_a_quarter_of_a_batch_is_rare() -> None:
 
 def test_eyes_weigh_more_than_the_rest_of_a_face() -> None:
     store = encoded(1)
-    store.landmarks[:] = (36, 60)  # in cell 4, 7 of 16 x 16, which is face
-    batch = batch_of(store, 4, seed=2)
-    assert (batch.face_weights[:, 7, 4] > 2.5).all()
-    assert (batch.face_weights[:, 11, 4] < 1.1).all(), "face, four cells off"
-    assert (batch.face_weights[:, 0, 15] < 0.01).all(), "neither"
+    store.landmarks[:] = (7.5 * CELL, 5.5 * CELL)
+    weights = latent_face_weights(store.faces, store.landmarks)
+    assert (weights[:, 5, 7] == 1 + LANDMARK_WEIGHT).all()
+    assert (weights[:, 11, 7] < 1.01).all(), "face, six cells off"
+    assert (weights[:, 0, 15] < 0.01).all(), "neither"
 
 
 def test_without_a_caption_there_are_no_labels() -> None:
@@ -109,8 +119,8 @@ def test_without_a_caption_there_are_no_labels() -> None:
 
 
 def test_alignment_is_zero_for_the_truth_and_only_there() -> None:
-    batch = batch_of(encoded(2), 6, seed=3)
-    logits = torch.full((6, sum(map(len, GROUPS.values())), 8, 12), -50.0)
+    batch = batch_of(encoded(3), 6, seed=3)
+    logits = torch.full((6, sum(map(len, GROUPS.values())), 8, 18), -50.0)
     first = 0
     for values in GROUPS.values():
         logits[:, first] = 50.0  # the right label of every group is 0 in this store
@@ -123,10 +133,41 @@ def test_alignment_is_zero_for_the_truth_and_only_there() -> None:
 
 def test_a_step_reaches_unet_and_head() -> None:
     torch.manual_seed(0)
-    trainer = UNetTrainer()
+    trainer = UNetTrainer(new_unet(CHANNELS))
     batch = batch_of(encoded(1), 4, seed=1)
     parts = trainer(new_scheduler(), batch, torch.Generator().manual_seed(0))
     torch.stack(list(parts.values())).sum().backward()
     assert set(parts) == {"velocity", "traits", "attributes"}
     assert all(p.grad is not None for p in trainer.parameters())
     pickle.dumps(trainer.unet)  # fails if the hook, a local function, is still there
+
+
+def test_a_larger_unet_does_on_the_old_channels_what_the_old_one_did() -> None:
+    torch.manual_seed(0)
+    old = new_unet(8)
+    grown = grow_unet(old, CHANNELS)
+    latents, states = torch.randn(2, CHANNELS, 16, 24), torch.randn(2, 48, WIDTH)
+    timesteps = torch.tensor([10, 900])
+    with torch.no_grad():
+        before = old(latents[:, :8], timesteps, states).sample
+        after = grown(latents, timesteps, states).sample
+    assert after.shape == latents.shape and before.std() > 0.01
+    torch.testing.assert_close(after[:, :8], before, rtol=1e-5, atol=1e-6)
+    assert (after[:, 8:] == 0).all()
+
+
+def test_all_new_weights_of_a_larger_unet_learn() -> None:
+    """What is 0 must not have a gradient of 0, after the first step."""
+    torch.manual_seed(0)
+    trainer = UNetTrainer(grow_unet(new_unet(8), CHANNELS))
+    batch = batch_of(encoded(1), 4, seed=1)
+    parts = trainer(new_scheduler(), batch, torch.Generator().manual_seed(0))
+    torch.stack(list(parts.values())).sum().backward()
+    unet = trainer.unet
+    assert (unet.conv_in.weight.grad[:, 8:].abs().sum((1, 2, 3)) > 0).all()
+    assert (unet.conv_out.weight.grad[8:].abs().sum((1, 2, 3)) > 0).all()
+    assert unet.config.in_channels == unet.config.out_channels == CHANNELS
+
+
+def test_shares_are_those_of_all_steps() -> None:
+    assert sum(SHARES.values()) == pytest.approx(1)

@@ -7,49 +7,54 @@ place of another network's features.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from diffusers import DDIMScheduler, UNet2DConditionModel
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from toonville.clip import WIDTH
-from toonville.dataset import rare_rows, sample_rows
-from toonville.encoded import Encoded, load_encoded
+from toonville.dataset import rare_rows
+from toonville.devices import moved
+from toonville.encoded import EMPTY_FILE, load_encoded
 from toonville.identity import NUM_TRAITS
 from toonville.layers import channels_last
 from toonville.trainer import Budget, train
-from toonville.vae import LATENT_CHANNELS, face_weights
+from toonville.unet_batches import Batch, sample_batch
 from toonville.world import GROUPS, UNKNOWN
 
-CAPTION_DROPOUT = 0.1
 FACE_WEIGHT = 3.0
 MIN_SNR = 5.0
-BATCH = {
-    "single": 32,
-    "pair": 20,
-    "between_single": 32,
-    "between_pair": 20,
-    "unknown_single": 32,
+SHARES = {
+    "single": 0.12,
+    "pair": 0.10,
+    "triple": 0.06,
+    "between_single": 0.42,
+    "between_pair": 0.14,
+    "between_triple": 0.06,
+    "unknown_single": 0.10,
 }
-RARE = {"expression": ("sad", "angry")}  # they change the brows by a few pixels
-RARE_SHARE = 0.25  # of a batch, oversampled to show one of RARE
-SHARES = (0.10, 0.08, 0.50, 0.18, 0.14)  # of the steps, in the order of BATCH
+"""Kind of store -> share of the steps."""
+BATCH = {1: 32, 2: 20, 3: 12}
+"""Number of people -> examples of a step; one takes about as long as another."""
+RARE = {"expression": ("sad", "angry")}  # oversampled: they change the brows by a few pixels
 TRAITS_WEIGHT, ATTRIBUTES_WEIGHT = 0.3, 0.09  # of the head's losses; the diffusion loss has 1
+LEARNING_RATE, FINE_TUNING_RATE = 8e-4, 4e-4
 IN_FACES = ("expression", "accessory")  # groups that are predicted where the face is
 
 
-def new_unet() -> UNet2DConditionModel:
-    """Return an untrained UNet: convolutions at 16 x 16, attention at 8 x 8."""
+def new_unet(channels: int) -> UNet2DConditionModel:
+    """Return an untrained UNet: convolutions at 16 x 16, attention at 8 x 8.
+
+    Args:
+        channels: Of the latents.
+    """
     return UNet2DConditionModel(
         sample_size=16,
-        in_channels=LATENT_CHANNELS,
-        out_channels=LATENT_CHANNELS,
+        in_channels=channels,
+        out_channels=channels,
         block_out_channels=(96, 160),
         down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
         up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
@@ -58,6 +63,32 @@ def new_unet() -> UNet2DConditionModel:
         cross_attention_dim=WIDTH,
         norm_num_groups=16,
     )
+
+
+@torch.no_grad()
+def grow_unet(unet: UNet2DConditionModel, channels: int) -> UNet2DConditionModel:
+    """Return a copy of a UNet with more latent channels, behind the old ones.
+
+    The old channels of its output are those of `unet`, and do not depend on the new ones of its
+    input; the new channels of its output are 0.
+
+    Args:
+        unet: Stays as it is.
+        channels: Of the copy, at least as many as `unet` has.
+    """
+    more = channels - unet.config.in_channels
+    weights = unet.state_dict()
+    inputs, outputs, bias = (
+        weights[name] for name in ("conv_in.weight", "conv_out.weight", "conv_out.bias")
+    )
+    weights["conv_in.weight"] = F.pad(inputs, (0, 0, 0, 0, 0, more))
+    weights["conv_out.weight"] = F.pad(outputs, (0, 0, 0, 0, 0, 0, 0, more))
+    weights["conv_out.bias"] = F.pad(bias, (0, more))
+    grown = UNet2DConditionModel.from_config(
+        {**unet.config, "in_channels": channels, "out_channels": channels}
+    )
+    grown.load_state_dict(weights)
+    return grown
 
 
 def new_scheduler() -> DDIMScheduler:
@@ -74,65 +105,12 @@ def new_scheduler() -> DDIMScheduler:
     )
 
 
-@dataclass(frozen=True, eq=False)
-class Batch:
-    """The examples of one step."""
-
-    latents: Tensor  # (N, C, h, w)
-    faces: Tensor  # (N, h, w), share of face in [0, 1]
-    face_weights: Tensor  # (N, h, w), see vae.face_weights
-    hidden_states: Tensor  # (N, CONTEXT_LENGTH, WIDTH)
-    has_caption: Tensor  # (N,) bool; false: the empty caption
-    traits: Tensor  # (N, NUM_TRAITS, h / 2, w / 2), of the person in that half of the image
-    labels: Tensor  # (N, len(GROUPS)); UNKNOWN where there is no caption
-
-
-def sample_batch(
-    encoded: Encoded,
-    rare: Sequence[NDArray[np.int64]],
-    empty: Tensor,
-    size: int,
-    rng: np.random.Generator,
-) -> Batch:
-    """Return random examples, CAPTION_DROPOUT of them without their caption.
-
-    Args:
-        encoded: To sample from.
-        rare: Rows per group, see dataset.rare_rows; RARE_SHARE of the examples are such ones.
-        empty: Hidden states (CONTEXT_LENGTH, WIDTH) of the empty caption.
-        size: Number of examples.
-        rng: Source of randomness.
-    """
-    rows = encoded[sample_rows(rare, len(encoded), size, rng, RARE_SHARE)]
-    has_caption = torch.from_numpy(rng.random(size) >= CAPTION_DROPOUT)
-    states = torch.from_numpy(rows.hidden_states).float()
-    states[~has_caption] = empty
-    labels = torch.from_numpy(rows.labels).long()
-    labels[~has_caption] = UNKNOWN
-    height, width = rows.latents.shape[2] // 2, rows.latents.shape[3] // 2
-    middle = torch.from_numpy(rows.landmarks[..., 0].mean((1, 2)) / 16)
-    right = torch.arange(width) + 0.5 > middle[:, None]
-    if rows.traits.shape[1] == 1:
-        right[:] = False
-    traits = torch.from_numpy(rows.traits)
-    sides = torch.where(right[:, None], traits[:, -1, :, None], traits[:, 0, :, None])
-    return Batch(
-        torch.from_numpy(rows.latents).float(),
-        torch.from_numpy(rows.faces).float() / 255,
-        F.avg_pool2d(face_weights(rows.faces, rows.landmarks), 8)[:, 0],
-        states,
-        has_caption,
-        sides[:, :, None].expand(-1, -1, height, -1),
-        labels,
-    )
-
-
 class UNetTrainer(nn.Module):
     """The UNet, and the head on its features after the first attention of the up blocks."""
 
-    def __init__(self) -> None:
+    def __init__(self, unet: UNet2DConditionModel) -> None:
         super().__init__()
-        self.unet = new_unet()
+        self.unet = unet
         layer = self.unet.up_blocks[0].attentions[0]
         outputs = NUM_TRAITS + sum(map(len, GROUPS.values()))
         self.head = nn.Sequential(
@@ -168,8 +146,9 @@ class UNetTrainer(nn.Module):
         self, scheduler: DDIMScheduler, batch: Batch, generator: torch.Generator
     ) -> dict[str, Tensor]:
         """Return the losses of one step, at random timesteps and with random noise."""
-        timesteps = torch.randint(0, 1000, (len(batch.latents),), generator=generator)
-        noise = torch.randn(batch.latents.shape, generator=generator)
+        device = batch.latents.device
+        timesteps = torch.randint(0, 1000, (len(batch.latents),), generator=generator).to(device)
+        noise = torch.randn(batch.latents.shape, generator=generator).to(device)
         noisy_latents = scheduler.add_noise(batch.latents, noise, timesteps)
         target = scheduler.get_velocity(batch.latents, noise, timesteps)
         prediction, read = self.predict(
@@ -179,7 +158,7 @@ class UNetTrainer(nn.Module):
         )
         errors = F.mse_loss(prediction, target, reduction="none")
         traits, attributes = alignment_losses(read, batch)
-        alphas = scheduler.alphas_cumprod[timesteps]
+        alphas = scheduler.alphas_cumprod.to(device)[timesteps]
         return {
             "velocity": diffusion_loss(errors, alphas, batch.face_weights),
             "traits": TRAITS_WEIGHT * traits,
@@ -197,7 +176,7 @@ def diffusion_loss(errors: Tensor, alphas_cumprod: Tensor, face_weights: Tensor)
     Args:
         errors: (N, C, h, w).
         alphas_cumprod: (N,), of the timesteps.
-        face_weights: (N, h, w), see vae.face_weights.
+        face_weights: (N, h, w), see latent_face_weights.
     """
     weight = (MIN_SNR * (1 - alphas_cumprod)).clamp(max=1)  # min(SNR + 1, MIN_SNR) / (SNR + 1)
     spatial = 1 + (FACE_WEIGHT - 1) * face_weights[:, None]
@@ -224,35 +203,45 @@ def alignment_losses(read: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
     return errors, torch.stack(losses).mean()
 
 
-def train_unet(data: Path, folder: Path, minutes: float, resume: bool, fine_tune: bool) -> None:
-    """Train on encoded stores of one person and of two, and write `<folder>/unet`.
+def train_unet(data: Path, folder: Path, minutes: float, resume: bool, device: str = "cpu") -> None:
+    """Train on encoded stores and write `<folder>/unet`.
+
+    Starts from the UNet of `<folder>/start/unet` with the latents' number of channels; from
+    nothing if there is none.
 
     Args:
-        data: Has the stores of BATCH and their `encode_store`s.
+        data: Has an encoded store `<kind>_encoded` for each kind of SHARES.
         folder: Of the models.
         minutes: See trainer.Budget.
         resume: See trainer.train.
-        fine_tune: Start from `<folder>/unet` (see export.unpack), for where no checkpoint is left.
+        device: See trainer.train.
     """
     torch.manual_seed(0)
-    trainer, scheduler = UNetTrainer(), new_scheduler()
-    if fine_tune:
-        trainer.unet = UNet2DConditionModel.from_pretrained(folder / "unet")
-    trainer = channels_last(trainer)
-    stores = {kind: load_encoded(data / kind, data / f"{kind}_encoded") for kind in BATCH}
+    stores = {kind: load_encoded(data / f"{kind}_encoded") for kind in SHARES}
     rare = {kind: rare_rows(stored.labels, RARE) for kind, stored in stores.items()}
-    empty = torch.from_numpy(np.load(data / "single_encoded" / "empty.npy")).float()
+    empty = torch.from_numpy(np.load(data / "single_encoded" / EMPTY_FILE)).float()
+    channels = stores["single"].latents.shape[1]
+    start = folder / "start" / "unet"
+    if start.exists():
+        unet = grow_unet(
+            UNet2DConditionModel.from_pretrained(start, torch_dtype=torch.float32), channels
+        )
+        learning_rate = FINE_TUNING_RATE
+    else:
+        unet, learning_rate = new_unet(channels), LEARNING_RATE
+    trainer, scheduler = channels_last(UNetTrainer(unet)), new_scheduler()
+    place = torch.device(device)
 
     def losses(step: int) -> dict[str, Tensor]:
         rng = np.random.default_rng((3, step))
-        kind = str(rng.choice(list(BATCH), p=SHARES))
-        batch = sample_batch(stores[kind], rare[kind], empty, BATCH[kind], rng)
+        kind = str(rng.choice(list(SHARES), p=list(SHARES.values())))
+        size = BATCH[stores[kind].traits.shape[1]]
+        batch = sample_batch(stores[kind], rare[kind], empty, size, rng)
         parts: dict[str, Tensor] = trainer(
-            scheduler, batch, torch.Generator().manual_seed(int(rng.integers(2**31)))
+            scheduler, moved(batch, place), torch.Generator().manual_seed(int(rng.integers(2**31)))
         )
         return parts
 
-    rate = 4e-4 if fine_tune else 8e-4
-    budget = Budget(minutes, learning_rate=rate, ema=0.999, weight_decay=0.01)
-    trained = train("unet", trainer, losses, budget, folder, resume)
+    budget = Budget(minutes, learning_rate, ema=0.999, weight_decay=0.01)
+    trained = train("unet", trainer, losses, budget, folder, resume, device)
     trained.unet.save_pretrained(folder / "unet")
