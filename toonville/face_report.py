@@ -18,7 +18,7 @@ from toonville.identity import Traits, sample_traits
 from toonville.random_specs import random_spec
 from toonville.render import Rendering, render
 from toonville.scenes import draw_scene
-from toonville.world import PAIR_SIZE, SCENES, SINGLE_SIZE
+from toonville.world import PIXELS, SCENES, SIZES
 
 Image = NDArray[np.uint8]
 FALSE_ACCEPT_RATE = 1e-3
@@ -124,7 +124,7 @@ def measure_recogniser(folder: Path, seed: int, people: int = 500) -> dict[str, 
 
 
 def measure_detector(folder: Path, seed: int, images: int = 300) -> dict[str, float]:
-    """Measure the detector on images of one person, of two people, and of empty scenes.
+    """Measure the detector on images of one person, of two and three people, and of empty scenes.
 
     Args:
         folder: Of the models.
@@ -138,8 +138,8 @@ def measure_detector(folder: Path, seed: int, images: int = 300) -> dict[str, fl
     analysis = open_faces(folder, recognise=False)
     people = hits = false = 0
     errors: list[float] = []
-    for i in range(images * 2):
-        rendering = render(random_spec(rng, sample_traits(rng, 1 + i % 2)))
+    for i in range(images * 3):
+        rendering = render(random_spec(rng, sample_traits(rng, 1 + i % 3)))
         found = find(analysis, np.asarray(rendering.image))
         matched = _match(rendering, found)
         people += len(rendering.people)
@@ -150,7 +150,7 @@ def measure_detector(folder: Path, seed: int, images: int = 300) -> dict[str, fl
         false += len(find(analysis, _empty_scene(rng, i)))
     return {
         "detector_recall": hits / people,
-        "detector_false_per_image": false / (images * 3),
+        "detector_false_per_image": false / (images * 4),
         "detector_landmark_error": float(np.mean(errors)) if errors else 1.0,
     }
 
@@ -170,6 +170,7 @@ def _match(rendering: Rendering, found: list[Any]) -> list[float]:
 
 
 def _empty_scene(rng: np.random.Generator, i: int) -> Image:
-    canvas = Canvas(*(SINGLE_SIZE, PAIR_SIZE)[i % 2])
+    width, height = SIZES[1 + i % 3]
+    canvas = Canvas(width // PIXELS, height // PIXELS)
     draw_scene(canvas, SCENES[i % len(SCENES)], rng)
-    return np.asarray(canvas.image())
+    return np.asarray(canvas.image(PIXELS))

@@ -2,296 +2,296 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
-import torch
-from diffusers import DPMSolverMultistepScheduler, StableDiffusionPipeline
-from insightface.utils.face_align import norm_crop
-from numpy.typing import NDArray
-from PIL import Image
 
 from celeb_core.scoring import AttributeReader
-from toonville.captions import (
-    ACCESSORY_PHRASES,
-    ACTION_PHRASES,
-    CLOTHES_PHRASES,
-    EXPRESSION_PHRASES,
-    PAIR_PHRASES,
-    SCENE_PHRASES,
-    STYLE_PHRASES,
-)
+from toonville import image_report, prompt_report
 from toonville.dataset import celebrities
 from toonville.export import gallery
-from toonville.face_report import Judge, find, measure_detector, measure_recogniser, open_faces
-from toonville.identity import sample_traits
-from toonville.random_specs import random_spec
-from toonville.render import render
-from toonville.vae import to_tensor
-from toonville.world import CLOTHES, PAIR_SIZE, SINGLE_SIZE
+from toonville.face_report import measure_detector, measure_recogniser
+from toonville.generated import Array, FaceEmbedder, ImageGenerator
+from toonville.group_report import NUM_TRIOS, NUM_WIDE, groups_right, pairs
 
-STEPS = 20
-GUIDANCE = 3.0
-BATCH = 16
-NUM_PAIRS = 80
-PAIR_GALLERY = 100
-NUM_UNKNOWN = 100
-UNKNOWN_SEEDS = 4
-EACH_ATTRIBUTE = 6
+TIMED_IMAGES = 7
 
+# Number -> whether it should be at least or at most that.
 GOALS: dict[str, tuple[str, float]] = {
-    "vae_identity_cosine": (">=", 0.90),
+    "vae_identity_cosine": (">=", 0.94),
+    "vae_expression": (">=", 0.95),
     "recogniser_tar": (">=", 0.95),
     "recogniser_rank1": (">=", 0.97),
     "detector_recall": (">=", 0.99),
     "detector_false_per_image": ("<=", 0.01),
     "detector_landmark_error": ("<=", 0.05),
     "celebrity_rank1": (">=", 0.80),
+    "sketch_rank1": (">=", 0.80),
     "attributes_accuracy": (">=", 0.90),
+    "expression_accuracy": (">=", 0.90),
+    "late_people": (">=", 0.95),
+    "written_attributes": (">=", 0.85),
+    "written_identity": (">=", 0.95),
     "pair_found": (">=", 0.95),
     "pair_rank1": (">=", 0.75),
+    "pair_right_wide": (">=", 0.95),
+    "three_right": (">=", 0.80),
+    "sharpness": (">=", 0.4),
     "unknown_consistent": ("<=", 0.15),
     "seconds_per_image": ("<=", 1.5),
+    "seconds_ratio": ("<=", 1.2),
     "assets_mb": ("<=", 50.0),
 }
 
-Array = NDArray[np.float32]
+Numbers = dict[str, float]
 
 
-class ImageGenerator:
-    """Generates images of prompts with the shipped pipeline, STEPS steps, guidance on."""
+@dataclass(frozen=True)
+class Subject:
+    """The model folder that is measured; its parts are loaded when they are needed."""
 
-    def __init__(self, assets: Path) -> None:
-        self.pipe = StableDiffusionPipeline.from_pretrained(
-            assets, torch_dtype=torch.float32, safety_checker=None
-        )
-        self.pipe.scheduler = DPMSolverMultistepScheduler.from_config(
-            self.pipe.scheduler.config, use_karras_sigmas=True
-        )
-        self.pipe.set_progress_bar_config(disable=True)
+    assets: Path
+    seed: int  # of people and images
+    baseline: Path | None = None  # an older model folder, whose speed is the reference
 
-    def __call__(
-        self, prompts: Sequence[str], seed: int, size: tuple[int, int] = SINGLE_SIZE
-    ) -> list[Image.Image]:
-        """Generate one image of (width, height) per prompt; image i has seed `seed` + i."""
-        images: list[Image.Image] = []
-        for start in range(0, len(prompts), BATCH):
-            batch = list(prompts[start : start + BATCH])
-            seeds = range(seed + start, seed + start + len(batch))
-            images += self.pipe(
-                batch,
-                num_inference_steps=STEPS,
-                guidance_scale=GUIDANCE,
-                width=size[0],
-                height=size[1],
-                generator=[torch.Generator().manual_seed(s) for s in seeds],
-            ).images
-        return images
+    @cached_property
+    def generator(self) -> ImageGenerator:
+        """Of images."""
+        return ImageGenerator(self.assets)
+
+    @cached_property
+    def embedder(self) -> FaceEmbedder:
+        """Of faces."""
+        return FaceEmbedder(self.assets)
+
+    @cached_property
+    def reader(self) -> AttributeReader:
+        """Of attributes."""
+        return AttributeReader(self.assets / "reader.onnx")
+
+    @cached_property
+    def known_gallery(self) -> Array:
+        """The judge's embeddings (NUM_KNOWN, 128) of the celebrities."""
+        return gallery(self.embedder.judge, celebrities()[1], 2)
 
 
-class FaceEmbedder:
-    """Finds faces with the shipped pack; embeds them with the judge or the recogniser."""
-
-    def __init__(self, assets: Path) -> None:
-        self.faces = open_faces(assets)
-        self.judge = Judge(assets)
-
-    def judged(self, image: Image.Image) -> Array:
-        """Return the judge's embeddings (n, 128) of all faces of an image, left to right."""
-        pixels = np.asarray(image)
-        found = sorted(find(self.faces, pixels), key=lambda face: float(face.bbox[0]))
-        if not found:
-            return np.zeros((0, 128), np.float32)
-        _, embeddings = self.judge([pixels] * len(found), [face.kps for face in found])
-        return embeddings
-
-    def recognised(self, image: Image.Image, landmarks: Array) -> Array:
-        """Return the recogniser's unit embedding (512,) of the face with known landmarks."""
-        crop = norm_crop(np.asarray(image), landmarks)[:, :, ::-1]
-        embedding: Array = self.faces.models["recognition"].get_feat(crop)[0]
-        return embedding / np.linalg.norm(embedding)
+def image_size(assets: Path) -> tuple[int, int]:
+    """Return the width and height in pixels of a model folder's images of one person."""
+    defaults = json.loads((assets / "studio.json").read_text(encoding="utf-8"))["defaults"]
+    return defaults["width"], defaults["height"]
 
 
-def vae_identity_cosine(
-    generator: ImageGenerator, embedder: FaceEmbedder, seed: int, n: int = 100
-) -> float:
-    """Return the mean recogniser cosine between n rendered faces and their reconstructions."""
-    rng = np.random.default_rng((seed, 1))
-    cosines = []
-    for _ in range(n):
-        rendering = render(random_spec(rng, sample_traits(rng, 1)))
-        pixels = to_tensor(np.asarray(rendering.image)[None])
-        with torch.no_grad():
-            latents = generator.pipe.vae.encode(pixels).latent_dist.mode()
-            decoded = generator.pipe.vae.decode(latents).sample
-        image = generator.pipe.image_processor.postprocess(decoded)[0]
-        landmarks = rendering.people[0].landmarks
-        original = embedder.recognised(rendering.image, landmarks)
-        cosines.append(float(original @ embedder.recognised(image, landmarks)))
-    return float(np.mean(cosines))
+def seconds(subject: Subject) -> Numbers:
+    """Return the median time of a single image, and over that of the baseline if there is one.
+
+    The models take turns, so that what else the machine does slows both.
+    """
+    timed = [(subject.generator, image_size(subject.assets))]
+    if subject.baseline is not None:
+        timed.append((ImageGenerator(subject.baseline), image_size(subject.baseline)))
+    prompts = [f"a photo of {name}" for name in celebrities()[0].known[: TIMED_IMAGES + 1]]
+    rounds = []
+    for i, prompt in enumerate(prompts):
+        times = []
+        for generator, size in timed:
+            start = time.perf_counter()
+            generator([prompt], subject.seed + i, size)
+            times.append(time.perf_counter() - start)
+        rounds.append(times)
+    medians = np.median(rounds[1:], axis=0)  # the first image of a model takes longer
+    numbers = {"seconds_per_image": float(medians[0])}
+    if len(medians) > 1:
+        numbers["seconds_ratio"] = float(medians[0] / medians[1])
+    return numbers
 
 
-def celebrity_rank1(
-    generator: ImageGenerator, embedder: FaceEmbedder, known_gallery: Array, seed: int
-) -> float:
-    """Return the share of celebrities that the judge recognises in "a photo of NAME"."""
-    names, _ = celebrities()
-    images = generator([f"a photo of {name}" for name in names.known], seed)
-    right = [_nearest(embedder.judged(p), known_gallery) == i for i, p in enumerate(images)]
-    return float(np.mean(right))
+def assets_mb(subject: Subject) -> Numbers:
+    """Return the size of the model folder in megabytes."""
+    size = sum(f.stat().st_size for f in subject.assets.rglob("*") if f.is_file())
+    return {"assets_mb": size / 1e6}
 
 
-def _nearest(found: Array, among: Array) -> int:
-    """Return the row of `among` that is nearest to the only face; -1 if there is not just one."""
-    return int((among @ found[0]).argmax()) if len(found) == 1 else -1
+def _recogniser(s: Subject) -> Numbers:
+    return measure_recogniser(s.assets, s.seed)
 
 
-def attribute_prompts() -> list[tuple[str, str, str]]:
-    """Return (phrase, group, label) for every attribute value that a prompt can ask for."""
-    tables = {
-        "expression": EXPRESSION_PHRASES,
-        "accessory": ACCESSORY_PHRASES,
-        "scene": SCENE_PHRASES,
-        "action": ACTION_PHRASES,
-        "style": STYLE_PHRASES,
-    }
-    rows = [
-        (phrases[0], group, label)
-        for group, table in tables.items()
-        for label, phrases in table.items()
-    ]
-    return rows + [(CLOTHES_PHRASES[0].format(c), "clothes", c) for c in CLOTHES]
+def _detector(s: Subject) -> Numbers:
+    return measure_detector(s.assets, s.seed)
 
 
-def attributes_accuracy(
-    generator: ImageGenerator, reader: AttributeReader, seed: int
-) -> dict[str, float]:
-    """Return group -> share of attributes in prompts of one person that the reader finds."""
-    names, _ = celebrities()
-    rng = np.random.default_rng((seed, 2))
-    rows = attribute_prompts() * EACH_ATTRIBUTE
-    chosen = rng.choice(names.known, len(rows))
-    images = generator(
-        [f"a photo of {name} {phrase}" for name, (phrase, _, _) in zip(chosen, rows, strict=True)],
-        seed,
+def _vae_identity(s: Subject) -> Numbers:
+    cosine = image_report.vae_identity_cosine(s.generator, s.embedder, s.seed)
+    return {"vae_identity_cosine": cosine}
+
+
+def _vae_expression(s: Subject) -> Numbers:
+    return image_report.vae_expression(s.generator, s.reader, s.seed)
+
+
+def _celebrities(s: Subject) -> Numbers:
+    share = image_report.celebrity_rank1(s.generator, s.embedder, s.known_gallery, s.seed)
+    return {"celebrity_rank1": share}
+
+
+def _sketches(s: Subject) -> Numbers:
+    share = image_report.sketch_rank1(s.generator, s.embedder, s.known_gallery, s.seed)
+    return {"sketch_rank1": share}
+
+
+def _attributes(s: Subject) -> Numbers:
+    return prompt_report.attributes_accuracy(s.generator, s.reader, s.seed)
+
+
+def _late(s: Subject) -> Numbers:
+    return prompt_report.late_people(s.generator, s.embedder, s.known_gallery, s.seed)
+
+
+def _written(s: Subject) -> Numbers:
+    prompts = prompt_report.written_prompts()
+    return prompt_report.measure_written(
+        s.generator, s.embedder, s.reader, s.known_gallery, prompts, s.seed
     )
-    right: dict[str, list[bool]] = {}
-    for image, (_, group, label) in zip(images, rows, strict=True):
-        right.setdefault(group, []).append(reader.read(image)[group] == label)
-    return {group: float(np.mean(values)) for group, values in right.items()}
 
 
-def pairs(
-    generator: ImageGenerator, embedder: FaceEmbedder, known_gallery: Array, seed: int
-) -> tuple[float, float]:
-    """Return the share of images of two with both faces, and of sides with the right person.
+def _negative(s: Subject) -> Numbers:
+    return prompt_report.negative_prompts(
+        s.generator, s.embedder, s.reader, s.known_gallery, s.seed
+    )
 
-    Rank-1 among PAIR_GALLERY celebrities, the pair included; a missing face is wrong.
+
+def _pairs(s: Subject) -> Numbers:
+    return pairs(s.generator, s.embedder, s.known_gallery, s.seed)
+
+
+def _wide_pairs(s: Subject) -> Numbers:
+    share = groups_right(s.generator, s.embedder, s.known_gallery, 2, NUM_WIDE, s.seed)
+    return {"pair_right_wide": share}
+
+
+def _trios(s: Subject) -> Numbers:
+    share = groups_right(s.generator, s.embedder, s.known_gallery, 3, NUM_TRIOS, s.seed)
+    return {"three_right": share}
+
+
+def _sharpness(s: Subject) -> Numbers:
+    return {"sharpness": image_report.sharpness(s.generator, s.seed)}
+
+
+def _unknown(s: Subject) -> Numbers:
+    share = image_report.unknown_consistent(s.generator, s.embedder, s.seed)
+    return {"unknown_consistent": share}
+
+
+# Number -> what measures it, maybe with others.
+MEASUREMENTS: dict[str, Callable[[Subject], Numbers]] = {
+    "vae_identity_cosine": _vae_identity,
+    "vae_expression": _vae_expression,
+    "recogniser_tar": _recogniser,
+    "recogniser_rank1": _recogniser,
+    "detector_recall": _detector,
+    "detector_false_per_image": _detector,
+    "detector_landmark_error": _detector,
+    "celebrity_rank1": _celebrities,
+    "sketch_rank1": _sketches,
+    "attributes_accuracy": _attributes,
+    "expression_accuracy": _attributes,
+    "late_people": _late,
+    "written_attributes": _written,
+    "written_identity": _written,
+    "negative_works": _negative,
+    "negative_costs": _negative,
+    "pair_found": _pairs,
+    "pair_rank1": _pairs,
+    "pair_right_wide": _wide_pairs,
+    "three_right": _trios,
+    "sharpness": _sharpness,
+    "unknown_consistent": _unknown,
+    "seconds_per_image": seconds,
+    "seconds_ratio": seconds,
+    "assets_mb": assets_mb,
+}
+
+
+def parse_keys(text: str) -> list[str]:
+    """Return the keys of MEASUREMENTS in a text, which has commas between them.
+
+    Raises:
+        argparse.ArgumentTypeError: If one is no key.
     """
-    names, _ = celebrities()
-    rng = np.random.default_rng((seed, 3))
-    templates = [phrases[0] for phrases in PAIR_PHRASES.values()]
-    galleries = [rng.permutation(len(names.known))[:PAIR_GALLERY] for _ in range(NUM_PAIRS)]
-    prompts = [
-        "a photo of "
-        + templates[i % len(templates)].format(names.known[rows[0]], names.known[rows[1]])
-        for i, rows in enumerate(galleries)
-    ]
-    both, right = [], []
-    for image, rows in zip(generator(prompts, seed, PAIR_SIZE), galleries, strict=True):
-        found = embedder.judged(image)
-        both.append(len(found) == 2)
-        nearest = (found @ known_gallery[rows].T).argmax(1) if len(found) == 2 else [-1, -1]
-        right += [int(nearest[0]) == 0, int(nearest[1]) == 1]
-    return float(np.mean(both)), float(np.mean(right))
+    keys = [key.strip() for key in text.split(",")]
+    unknown = [key for key in keys if key not in MEASUREMENTS]
+    if unknown:
+        raise argparse.ArgumentTypeError(
+            f"{', '.join(unknown)}: not measured; there are {', '.join(MEASUREMENTS)}"
+        )
+    return keys
 
 
-def same_person_threshold(judge: Judge, seed: int, n: int = 300) -> float:
-    """Return the judge's cosine that one in a thousand pairs of different people exceeds."""
-    rng = np.random.default_rng((seed, 4))
-    embeddings = gallery(judge, sample_traits(rng, n), 3)
-    cosines = (embeddings @ embeddings.T)[np.triu_indices(n, 1)]
-    return float(np.quantile(cosines, 0.999))
+def measure(subject: Subject, keys: Collection[str]) -> Numbers:
+    """Measure and print numbers.
 
+    Args:
+        subject: The model folder.
+        keys: Of MEASUREMENTS.
 
-def unknown_consistent(generator: ImageGenerator, embedder: FaceEmbedder, seed: int) -> float:
-    """Return the share of unknown names whose images still show one person.
-
-    One person: the mean cosine over all pairs of seeds is above same_person_threshold.
+    Returns:
+        Them, and what is measured with them.
     """
-    names, _ = celebrities()
-    rng = np.random.default_rng((seed, 5))
-    chosen = rng.choice(names.unknown, NUM_UNKNOWN, replace=False)
-    prompts = [f"a photo of {name}" for name in chosen for _ in range(UNKNOWN_SEEDS)]
-    faces = [embedder.judged(image) for image in generator(prompts, seed)]
-    threshold = same_person_threshold(embedder.judge, seed)
-    consistent = []
-    for start in range(0, len(faces), UNKNOWN_SEEDS):
-        group = [f[0] for f in faces[start : start + UNKNOWN_SEEDS] if len(f) == 1]
-        if len(group) < 2:
-            consistent.append(False)
-            continue
-        embeddings = np.stack(group)
-        cosines = (embeddings @ embeddings.T)[np.triu_indices(len(embeddings), 1)]
-        consistent.append(bool(cosines.mean() > threshold))
-    return float(np.mean(consistent))
-
-
-def seconds_per_image(generator: ImageGenerator, seed: int) -> float:
-    """Return the median time of a single image."""
-    times = []
-    for i in range(5):
-        start = time.perf_counter()
-        generator([f"a photo of {celebrities()[0].known[i]}"], seed + i)
-        times.append(time.perf_counter() - start)
-    return float(np.median(times))
-
-
-def measure(assets: Path, seed: int) -> dict[str, float]:
-    """Measure and print every number of the report; return those with a goal."""
-    generator, embedder = ImageGenerator(assets), FaceEmbedder(assets)
-    numbers: dict[str, float] = {}
-
-    def note(**values: float) -> None:
-        numbers.update(values)
-        for key, value in values.items():
+    numbers: Numbers = {}
+    for measurement in dict.fromkeys(MEASUREMENTS[key] for key in MEASUREMENTS if key in keys):
+        measured = measurement(subject)
+        for key, value in measured.items():
             print(f"{key:30s} {value:.4f}", flush=True)
-
-    note(vae_identity_cosine=vae_identity_cosine(generator, embedder, seed))
-    note(**measure_recogniser(assets, seed))
-    note(**measure_detector(assets, seed))
-    known_gallery = gallery(embedder.judge, celebrities()[1], 2)
-    note(celebrity_rank1=celebrity_rank1(generator, embedder, known_gallery, seed))
-    reader = AttributeReader(assets / "reader.onnx")
-    groups = attributes_accuracy(generator, reader, seed)
-    note(**{f"  {group}": value for group, value in groups.items()})
-    note(attributes_accuracy=float(np.mean(list(groups.values()))))
-    found, rank1 = pairs(generator, embedder, known_gallery, seed)
-    note(pair_found=found, pair_rank1=rank1)
-    note(unknown_consistent=unknown_consistent(generator, embedder, seed))
-    note(seconds_per_image=seconds_per_image(generator, seed))
-    size = sum(f.stat().st_size for f in assets.rglob("*") if f.is_file())
-    note(assets_mb=size / 1e6)
-    return {key: numbers[key] for key in GOALS}
+        numbers |= measured
+    return numbers
 
 
-def run_report(assets: Path, seed: int, out: Path | None) -> None:
+def table(numbers: Mapping[str, float], keys: Collection[str]) -> str:
+    """Return a table of numbers and their goals.
+
+    Args:
+        numbers: Measured ones.
+        keys: Of the rows; those without a goal have none, and those without a number have "-".
+    """
+    lines = [f"{'metric':30s} {'measured':>9s} {'goal':>9s}"]
+    for key, (sign, goal) in GOALS.items():
+        if key not in keys:
+            continue
+        wanted = f"{sign} {goal:<6g}"
+        if key not in numbers:
+            lines.append(f"{key:30s} {'-':>9s} {wanted} not measured")
+            continue
+        good = numbers[key] >= goal if sign == ">=" else numbers[key] <= goal
+        lines.append(f"{key:30s} {numbers[key]:9.4f} {wanted} {'ok' if good else 'MISSED'}")
+    return "\n".join(lines)
+
+
+def run_report(
+    assets: Path,
+    seed: int,
+    out: Path | None,
+    baseline: Path | None = None,
+    only: Collection[str] | None = None,
+) -> None:
     """Measure the shipped weights and print a table of numbers and goals.
 
     Args:
         assets: The model folder.
         seed: Of people and images.
         out: JSON file that gets the numbers, if any.
+        baseline: An older model folder, whose speed is the reference.
+        only: Keys of MEASUREMENTS; None: all of them.
     """
     start = time.perf_counter()
-    numbers = measure(assets, seed)
-    print(f"\n{'metric':30s} {'measured':>9s} {'goal':>9s}")
-    for key, (sign, goal) in GOALS.items():
-        good = numbers[key] >= goal if sign == ">=" else numbers[key] <= goal
-        print(f"{key:30s} {numbers[key]:9.4f} {sign} {goal:<6g} {'ok' if good else 'MISSED'}")
+    keys = MEASUREMENTS.keys() if only is None else only
+    numbers = measure(Subject(assets, seed, baseline), keys)
+    print(f"\n{table(numbers, keys)}")
     print(f"{(time.perf_counter() - start) / 60:.1f} minutes")
     if out is not None:
         out.write_text(json.dumps(numbers, indent=1) + "\n")
