@@ -26,13 +26,12 @@ from typing import Any
 import httpx
 import numpy as np
 import psutil
-from PIL import Image
 
 from bench.kills import ROOT, Server
 from bench.page_client import PageClient
+from celeb_core.evaluation.data import held_out_photos
 
-PEOPLE = ROOT / "assets" / "toonville" / "evaluation" / "people.png"
-SIDE = 128  # of a face in it
+PEOPLE = ROOT / "assets" / "toonville" / "evaluation" / "people.webp"
 POLL = 1.0  # seconds, as the hosted page does
 PATIENCE = 900.0  # seconds that a visitor waits for one job
 OPTIONS = ("--host", "0.0.0.0", "--limit", "sessions_per_address=none")
@@ -205,10 +204,10 @@ def greedy(server: Server, photo: Path) -> str:
 
 def photos_in(folder: Path) -> list[Path]:
     """Write a photo per person whom the model was never trained on."""
-    grid, paths = Image.open(PEOPLE).convert("RGB"), []
-    for number in range(grid.width // SIDE):
+    paths = []
+    for number, photo in enumerate(held_out_photos(PEOPLE)):
         paths.append(folder / f"{number}.png")
-        grid.crop((number * SIDE, 0, (number + 1) * SIDE, SIDE)).save(paths[-1])
+        photo.save(paths[-1])
     return paths
 
 

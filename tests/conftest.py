@@ -213,7 +213,7 @@ def measured_world(world: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
     grid = Image.new("RGB", (20 * 128, 128))
     for index, shade in enumerate(shades):
         grid.paste(portrait(shade), (index * 128, 0))
-    grid.save(folder / "evaluation" / "people.png")
+    grid.save(folder / "evaluation" / "people.webp", lossless=True)
     prompts = [
         {"prompt": "{} on the beach", "expects": {"scene": "beach"}},
         {"prompt": "{} smiling", "expects": {"expression": "smiling"}},

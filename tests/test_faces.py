@@ -338,7 +338,7 @@ def toonville():
 
 
 def person(number: int) -> Image.Image:
-    return held_out_photos(ASSETS / "evaluation" / "people.png")[number]
+    return held_out_photos(ASSETS / "evaluation" / "people.webp")[number]
 
 
 @pytest.mark.toonville

@@ -24,7 +24,7 @@ from toonville.identity import Traits, sample_traits
 from toonville.render import Rendering, render
 from toonville.unet import new_scheduler
 from toonville.vocabulary import vocabulary
-from toonville.world import EXPRESSIONS, ImageSpec, PersonSpec
+from toonville.world import EXPRESSIONS, SIZES, ImageSpec, PersonSpec
 
 HELD_OUT_SEED = 77_000
 NUM_HELD_OUT = 120
@@ -49,8 +49,8 @@ STUDIO = {
     "defaults": {
         "steps": 20,
         "guidance": 3.0,
-        "width": 128,
-        "height": 128,
+        "width": SIZES[1][0],
+        "height": SIZES[1][1],
         "scheduler": "dpm++ 2m karras",
     },
     "faces": {"det_size": list(DETECTOR_SIZE), "det_thresh": 0.5, "drawn": True},
@@ -160,12 +160,12 @@ def export_evaluation(out: Path) -> None:
     folder = out / "evaluation"
     folder.mkdir(exist_ok=True)
     people = held_out_people()
-    rows = -(-NUM_HELD_OUT // GRID_COLUMNS)
-    grid = Image.new("RGB", (128 * GRID_COLUMNS, 128 * rows))
+    side, rows = SIZES[1][0], -(-NUM_HELD_OUT // GRID_COLUMNS)
+    grid = Image.new("RGB", (side * GRID_COLUMNS, side * rows))
     for i, traits in enumerate(people):
         photo = portrait(traits, HELD_OUT_SEED + i).image
-        grid.paste(photo, (128 * (i % GRID_COLUMNS), 128 * (i // GRID_COLUMNS)))
-    grid.save(folder / "people.png", optimize=True)
+        grid.paste(photo, (side * (i % GRID_COLUMNS), side * (i // GRID_COLUMNS)))
+    grid.save(folder / "people.webp", lossless=True, method=6)
     judge = Judge(out)
     _, known = celebrities()
     save_file(

@@ -277,7 +277,7 @@ class Shared:
     @functools.cached_property
     def _examples(self) -> list[tuple[Image.Image, str]]:
         folder = self.core.models.folder
-        path = folder / "evaluation" / "people.png" if folder else None
+        path = folder / "evaluation" / "people.webp" if folder else None
         if path is None or not path.is_file():
             return []
         return list(zip(held_out_photos(path), EXAMPLES, strict=False))

@@ -26,7 +26,7 @@ from celeb_core.scoring import AttributeReader, ClipScorer
 from celeb_core.studio import Studio
 from celeb_core.types import Face, Person
 
-PER_ROW = 20  # photos in a row of people.png
+PER_ROW = 20  # photos in a row of people.webp
 COUNT = 20  # people, of a model's own evaluation set
 
 EDITS = (
@@ -85,7 +85,7 @@ def load_evaluation_set(studio: Studio, seed: int, count: int) -> EvaluationSet:
     gallery, names = tensors["judge_embedding"], studio.models.names
     if count > (most := min(len(names), len(gallery))):
         raise UsageError(f"There are {most} people and celebrities, not {count}. Evaluate fewer.")
-    photos = held_out_photos(files / "people.png")
+    photos = held_out_photos(files / "people.webp")
     rng, index = random.Random(seed), list(range(len(gallery)))
     rng.shuffle(index)
     del index[count:]
@@ -103,7 +103,7 @@ def load_evaluation_set(studio: Studio, seed: int, count: int) -> EvaluationSet:
 
 
 def held_out_photos(path: Path) -> list[Image.Image]:
-    """Cut a model's people.png into its square photos."""
+    """Cut a model's people.webp into its square photos."""
     grid = Image.open(path).convert("RGB")
     side = grid.width // PER_ROW
     corners = [(x, y) for y in range(0, grid.height, side) for x in range(0, grid.width, side)]

@@ -40,7 +40,7 @@ def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[App]:
 def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[sync_api.Browser]:
     """With a camera that sees an example face."""
     film = tmp_path_factory.mktemp("camera") / "face.mjpeg"
-    face = held_out_photos(TOONVILLE / "evaluation" / "people.png")[0]
+    face = held_out_photos(TOONVILLE / "evaluation" / "people.webp")[0]
     face.resize((480, 480)).save(film, "JPEG")
     camera = [
         "--use-fake-ui-for-media-stream",
@@ -73,7 +73,7 @@ def browser(app: App, context: sync_api.BrowserContext) -> Iterator[Browser]:
 @pytest.fixture
 def pair(tmp_path: Path) -> Path:
     """A photo of two held-out people beside each other."""
-    faces = held_out_photos(TOONVILLE / "evaluation" / "people.png")[10:12]
+    faces = held_out_photos(TOONVILLE / "evaluation" / "people.webp")[10:12]
     both = Image.new("RGB", (2 * faces[0].width, faces[0].height))
     both.paste(faces[0], (0, 0))
     both.paste(faces[1], (faces[0].width, 0))
