@@ -87,6 +87,7 @@ def export(folder: Path, out: Path) -> None:
     load_pipeline(folder).to(dtype=torch.float16).save_pretrained(out)
     for part in ("unet", "vae"):
         _drop_origin(out / part / "config.json")
+    _on_one_line(out / "tokenizer" / "tokenizer.json")
     _export_clip(folder, out / "clip")
     shutil.copytree(folder / "faces", out / "faces", dirs_exist_ok=True)
     for name in ("judge.onnx", "reader.onnx", "reader.json"):
@@ -133,6 +134,13 @@ def _drop_origin(path: Path) -> None:
     config = json.loads(path.read_text())
     config.pop("_name_or_path", None)
     path.write_text(json.dumps(config, indent=2) + "\n")
+
+
+def _on_one_line(path: Path) -> None:
+    """Write a JSON file again without line breaks: half the size of a vocabulary."""
+    content = json.loads(path.read_text(encoding="utf-8"))
+    text = json.dumps(content, ensure_ascii=False, separators=(",", ":"))
+    path.write_text(text + "\n", encoding="utf-8")
 
 
 def _export_clip(folder: Path, out: Path) -> None:

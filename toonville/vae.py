@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 
 import numpy as np
@@ -15,11 +16,8 @@ from celeb_core.augmentation import gaussian_bumps
 from toonville.dataset import Store, load_store
 from toonville.layers import channels_last
 from toonville.trainer import Budget, train
-from toonville.widen import fill_conv, fill_resnet, pass_through
 from toonville.world import CELL
 
-LATENT_CHANNELS = 8
-WIDTHS = (16, 32, 64, 48, 96)
 BATCH = 6
 CROP = 128
 """Most steps train on crops: four times as many steps in the same time."""
@@ -28,70 +26,9 @@ FACE_WEIGHT = 4.0
 KL_WEIGHT = 1e-4
 MAX_NOISE = 0.15
 """Standard deviation, in the latents' units: a UNet's errors must not become a texture."""
-OLD_WEIGHT = 2.0  # of the squared distance to the latents of version 1
+OLD_WEIGHT = 2.0  # of the squared distance to the latents that it started with
 LANDMARK_WEIGHT = 3.0
 LANDMARK_SIZE = 9.0  # pixels: standard deviation of the bumps on eyes, nose and mouth
-
-
-def new_vae() -> AutoencoderKL:
-    """Return an untrained autoencoder, f = 16."""
-    return AutoencoderKL(
-        block_out_channels=WIDTHS,
-        down_block_types=("DownEncoderBlock2D",) * len(WIDTHS),
-        up_block_types=("UpDecoderBlock2D",) * len(WIDTHS),
-        latent_channels=LATENT_CHANNELS,
-        layers_per_block=1,
-        norm_num_groups=1,  # per-group norms of few channels hide the colours of large areas
-        mid_block_add_attention=False,
-        sample_size=256,
-        scaling_factor=1.0,
-    )
-
-
-@torch.no_grad()
-def grown_vae(old: AutoencoderKL) -> AutoencoderKL:
-    """Return version 1's autoencoder with one more block on each side: f = 16 instead of 8.
-
-    Before any training it does on an image what the old one does on the image at half the size
-    (but for the first and last convolution, which see half as far), with the same latents in the
-    same channels: its UNet generates through this autoencoder as well.
-
-    Args:
-        old: With LATENT_CHANNELS, and widths of which WIDTHS are multiples.
-    """
-    vae = new_vae()
-    encoder, decoder = vae.encoder, vae.decoder
-    encoder.conv_in.load_state_dict(old.encoder.conv_in.state_dict())
-    first = encoder.down_blocks[0]
-    pass_through(first.resnets[0], WIDTHS[0])
-    halve = first.downsamplers[0].conv  # its input is padded on the right and at the bottom
-    halve.weight.zero_()
-    halve.weight[:, :, :2, :2] = torch.eye(WIDTHS[0])[..., None, None] / 4
-    halve.bias.zero_()
-    for block, before in zip(encoder.down_blocks[1:], old.encoder.down_blocks, strict=True):
-        fill_resnet(block.resnets[0], before.resnets[0])
-        for new, conv in zip(block.downsamplers or (), before.downsamplers or (), strict=True):
-            fill_conv(new.conv, conv.conv.weight, conv.conv.bias)
-    for block, before in zip(decoder.up_blocks, old.decoder.up_blocks, strict=False):
-        for resnet, old_resnet in zip(block.resnets, before.resnets, strict=True):
-            fill_resnet(resnet, old_resnet)
-        for new, conv in zip(block.upsamplers, before.upsamplers or (), strict=False):
-            fill_conv(new.conv, conv.conv.weight, conv.conv.bias)
-    enlarge = decoder.up_blocks[-2].upsamplers[0].conv
-    same = torch.zeros(WIDTHS[0], WIDTHS[0], 3, 3)
-    same[:, :, 1, 1] = torch.eye(WIDTHS[0])
-    fill_conv(enlarge, same, torch.zeros(WIDTHS[0]))
-    for resnet in decoder.up_blocks[-1].resnets:
-        pass_through(resnet, WIDTHS[0])
-    for part in ("mid_block", "conv_norm_out"):
-        getattr(encoder, part).load_state_dict(getattr(old.encoder, part).state_dict())
-        getattr(decoder, part).load_state_dict(getattr(old.decoder, part).state_dict())
-    encoder.conv_out.load_state_dict(old.encoder.conv_out.state_dict())
-    decoder.conv_in.load_state_dict(old.decoder.conv_in.state_dict())
-    decoder.conv_out.load_state_dict(old.decoder.conv_out.state_dict())
-    vae.quant_conv.load_state_dict(old.quant_conv.state_dict())
-    vae.post_quant_conv.load_state_dict(old.post_quant_conv.state_dict())
-    return vae
 
 
 def to_tensor(images: NDArray[np.uint8]) -> Tensor:
@@ -122,15 +59,12 @@ def reconstruction_loss(output: Tensor, target: Tensor, face: Tensor) -> Tensor:
 def train_vae(data: Path, folder: Path, minutes: float, resume: bool, device: str = "cpu") -> None:
     """Train on images of one person and of two, and write `<folder>/vae`.
 
-    Starts from version 1's, `<folder>/start/vae`, and keeps its latents.
+    It starts from `<folder>/start/vae` and keeps its latents, so that the UNet stays valid.
     """
     torch.manual_seed(0)
     place = torch.device(device)
-    old = channels_last(
-        AutoencoderKL.from_pretrained(folder / "start" / "vae").requires_grad_(False)
-    )
-    vae = channels_last(grown_vae(old))
-    old.to(place)
+    vae = channels_last(AutoencoderKL.from_pretrained(folder / "start" / "vae"))
+    old = copy.deepcopy(vae).requires_grad_(False).to(place)
     single, pair = load_store(data / "vae_single"), load_store(data / "vae_pair")
 
     def losses(step: int) -> dict[str, Tensor]:
@@ -145,7 +79,7 @@ def train_vae(data: Path, folder: Path, minutes: float, resume: bool, device: st
         noisy = posterior.mean + (posterior.std + spread.to(place)) * noise.to(place)
         output = vae.decode(noisy).sample
         with torch.no_grad():
-            before = old.encode(F.avg_pool2d(images, 2)).latent_dist.mean
+            before = old.encode(images).latent_dist.mean
         return {
             "rec": reconstruction_loss(output, images, face.to(place)),
             "kl": KL_WEIGHT * posterior.kl().mean() / posterior.mean[0].numel(),
