@@ -1,16 +1,18 @@
-"""`python -m toonville STAGE`: how the bundled model is made, one command per stage.
+"""`python -m toonville STAGE`: how the bundled model is made; `all` runs every stage.
 
-In order: samples (look at training images), render, clip, vae, between, encode, decoder, unet,
-recogniser, detector, judge, reader, export, photos, people, images, examples, report, scale,
-filter; settings is the part of export that needs no weights.
-Checkpoints and data go to --work, outside of the repository; unpack puts the shipped models there.
+The stages are those of toonville.stages, in their order. Besides there are samples (look at
+training images), settings (the part of export that needs no weights), photos, probe, scale, filter.
+Checkpoints and data go to --work, outside of the repository.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
+import sys
 import warnings
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -18,57 +20,14 @@ import numpy as np
 import torch
 from PIL import Image
 
-from toonville import (
-    clip,
-    detector,
-    encoded,
-    examples,
-    export,
-    filter_report,
-    images,
-    judge,
-    judge_scale,
-    probe,
-    reader,
-    recogniser,
-    report,
-    unet,
-    vae,
-)
-from toonville.dataset import Captioned, captioned, render_store, unknown_example
+from celeb_core.cli import program
+from toonville import chain, devices, export, filter_report, images, judge_scale, probe, report
+from toonville.dataset import captioned
 from toonville.render import render
-from toonville.unnamed_people import (
-    PEOPLE_FILE,
-    fit_probe,
-    make_unnamed_people,
-    save_unnamed_people,
-    unnamed_example,
-)
+from toonville.stages import SHIPPED, STAGES, Stage, chain_settings, shipped_settings
 
-# Name of a store in <work>/data -> number of its examples.
-NUM_RENDERED = {"single": 48_000, "pair": 24_000, "unknown_single": 12_000}
-NUM_BETWEEN = {"between_single": 38_400, "between_pair": 19_200}
-NUM_ENCODED = {**NUM_RENDERED, **NUM_BETWEEN, "single": 34_000, "pair": 18_000}
-FIRST_SEED = {
-    "single": 1_000_000,
-    "pair": 2_000_000,
-    "between_single": 3_000_000,
-    "between_pair": 4_000_000,
-    "unknown_single": 5_000_000,
-}
-# Training stage -> its function and its default minutes.
-TRAININGS: dict[str, tuple[Callable[..., None], float]] = {
-    "clip": (clip.train_clip, 40.0),
-    "vae": (vae.train_vae, 30.0),
-    "decoder": (vae.train_decoder, 10.0),
-    "unet": (unet.train_unet, 120.0),
-    "recogniser": (recogniser.train_recogniser, 14.0),
-    "detector": (detector.train_detector, 15.0),
-    "judge": (judge.train_judge, 10.0),
-    "reader": (reader.train_reader, 18.0),
-}
-OPTIONS_OF = {"clip": ("name_weight", "attribute_weight"), "unet": ("fine_tune",)}
-ROOT = Path(__file__).parent.parent
+WORK = Path("../toonville-work")
+NAMES = [stage.name for stage in STAGES]
 
 
 def render_samples(work: Path) -> None:
@@ -77,49 +36,75 @@ def render_samples(work: Path) -> None:
     grid = Image.new("RGB", (8 * 132, 6 * 132), "white")
     for i in range(48):
         example = captioned(1, i)
-        grid.paste(render(example.spec).image, (i % 8 * 132, i // 8 * 132))
+        grid.paste(render(example.spec, 1).image, (i % 8 * 132, i // 8 * 132))
         print(f"{i % 8},{i // 8}: {example.text}")
     grid.save(work / "samples.png")
     print(f"written: {work / 'samples.png'}")
 
 
-def render_stores(work: Path) -> None:
-    """Render the training images."""
-    examples: dict[str, tuple[int, Callable[[int], Captioned]]] = {
-        "single": (1, partial(captioned, 1)),
-        "pair": (2, partial(captioned, 2)),
-        "unknown_single": (1, unknown_example),
-    }
-    for kind, (people, example) in examples.items():
-        render_store(work / "data" / kind, NUM_RENDERED[kind], people, FIRST_SEED[kind], example)
+def run_stage(stage: Stage, options: argparse.Namespace) -> None:
+    """Run one stage; what it makes for the program goes into the repository."""
+    settings = replace(
+        shipped_settings(options.work, options.assets),
+        device=devices.pick(options.device).type,
+        threads=options.threads,
+        options={name: getattr(options, name) for name in stage.options},
+    )
+    if stage.work == "training":
+        settings = replace(settings, minutes=options.minutes, resume=options.resume)
+    stage.run(settings)
 
 
-def render_unnamed_people(work: Path) -> None:
-    """Render the training images of people between the celebrities."""
-    people = make_unnamed_people(fit_probe(encoded.load_text_encoder(work / "models")))
-    save_unnamed_people(people, work / "data" / PEOPLE_FILE)
-    for count, (kind, n) in enumerate(NUM_BETWEEN.items(), start=1):
-        example = partial(unnamed_example, people.traits, count)
-        render_store(work / "data" / kind, n, count, FIRST_SEED[kind], example)
+def run_all(options: argparse.Namespace) -> None:
+    """Run the chain of all stages, or print its plan."""
+    stages = chain.select(options.first, options.until, options.faces)
+    minutes = chain.plan(stages, options.minutes_total, options.threads, options.tiny)
+    device = devices.pick(options.device).type
+    print(f"{device}, {options.threads} threads")
+    print(chain.plan_text(stages, minutes, options.work), flush=True)
+    if options.dry_run:
+        return
+    out = options.assets or options.work / "assets"
+    settings = replace(
+        chain_settings(options.work, out),
+        device=device,
+        threads=options.threads,
+        tiny=options.tiny,
+    )
+    anew = chain.select(options.first, None, options.faces) if options.first else ()
+    chain.run_chain(stages, minutes, settings, out, anew)
 
 
-def encode_stores(work: Path) -> None:
-    """Encode images and captions for the UNet."""
-    for kind, n in NUM_ENCODED.items():
-        data = work / "data"
-        encoded.encode_store(data / kind, work / "models", data / f"{kind}_encoded", n)
+def add_all(parser: argparse.ArgumentParser) -> None:
+    """Add the options of the chain."""
+    parser.add_argument("--work", type=Path, default=WORK)
+    parser.add_argument("--assets", type=Path, help="gets what ships (default: assets in --work)")
+    parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--device", choices=devices.DEVICES, default="auto")
+    parser.add_argument("--minutes-total", type=float, metavar="N", help="of the whole chain")
+    parser.add_argument(
+        "--from", dest="first", choices=NAMES, help="do this stage and all behind it again"
+    )
+    parser.add_argument("--until", choices=NAMES, help="stop after this stage")
+    parser.add_argument("--faces", action="store_true", help="train recogniser, detector, judge")
+    parser.add_argument("--dry-run", action="store_true", help="print the plan only")
+    parser.add_argument("--tiny", action="store_true", help="little of everything: does it work?")
+    parser.set_defaults(run=run_all)
 
 
-def train(options: argparse.Namespace) -> None:
-    """Train one model; its checkpoint and its result go to <work>/models."""
-    trainer, _ = TRAININGS[options.stage]
-    own = {name: getattr(options, name) for name in OPTIONS_OF.get(options.stage, ())}
-    work = options.work
-    trainer(work / "data", work / "models", options.minutes, options.resume, **own)
+def add_stage(parser: argparse.ArgumentParser, stage: Stage) -> None:
+    """Add the options of a stage."""
+    parser.add_argument("--device", choices=devices.DEVICES, default="auto")
+    for name, weight in stage.options.items():
+        option = f"--{name.replace('_', '-')}"
+        parser.add_argument(option, type=float, default=weight, help="0 leaves it out")
+    if stage.work == "training":
+        parser.add_argument("--minutes", type=float, default=stage.minutes)
+        parser.add_argument("--resume", action="store_true", help="continue from the checkpoint")
 
 
-def main() -> None:
-    """Run the stage of the command line."""
+def main() -> int:
+    """Run the command and return the exit code."""
     parser = argparse.ArgumentParser("python -m toonville", description=__doc__)
     stages = parser.add_subparsers(dest="stage", required=True)
 
@@ -127,60 +112,37 @@ def main() -> None:
         stage: str, run: Callable[[argparse.Namespace], None], help: str
     ) -> argparse.ArgumentParser:
         sub = stages.add_parser(stage, help=help)
-        sub.add_argument("--work", type=Path, default=Path("../toonville-work"))
+        sub.add_argument("--work", type=Path, default=WORK)
         sub.add_argument("--threads", type=int, default=2)
-        sub.add_argument("--assets", type=Path, default=ROOT / "assets" / "toonville")
+        sub.add_argument("--assets", type=Path, default=SHIPPED)
         sub.set_defaults(run=run)
         return sub
 
     add("samples", lambda o: render_samples(o.work), "write a grid of training images to --work")
-    add("render", lambda o: render_stores(o.work), "render the training images")
-    add("between", lambda o: render_unnamed_people(o.work), "render people between the celebrities")
-    add("encode", lambda o: encode_stores(o.work), "encode images and captions for the UNet")
-    trainings = {}
-    for stage, (_, minutes) in TRAININGS.items():
-        sub = trainings[stage] = add(stage, train, f"train (default {minutes:g} minutes)")
-        sub.add_argument("--minutes", type=float, default=minutes)
-        sub.add_argument("--resume", action="store_true", help="continue from the last checkpoint")
-    trainings["unet"].add_argument(
-        "--fine-tune", action="store_true", help="start from the unet in --work"
-    )
-    for option, weight in (("--name-weight", 1.0), ("--attribute-weight", 3.0)):
-        trainings["clip"].add_argument(
-            option, type=float, default=weight, help="of an auxiliary loss; 0 leaves it out"
-        )
+    add_all(stages.add_parser("all", help="run all stages, one after another"))
+    for stage in STAGES:
+        if stage.name == "report":  # has options of its own, below
+            continue
+        minutes = f" (default {stage.minutes:g} minutes)" if stage.work == "training" else ""
+        about = stage.about + minutes
+        add_stage(add(stage.name, partial(run_stage, stage), about), stage)
     add("probe", lambda o: probe.run_probe(o.assets), "linear probes of the text encoder")
     add("scale", lambda o: judge_scale.run_judge_scale(o.assets), "identity scores by trait errors")
-    add("export", lambda o: export.export(o.work / "models", o.assets), "write --assets")
     add("settings", lambda o: export.export_settings(o.assets), "write studio.json of --assets")
-    add("unpack", lambda o: export.unpack(o.assets, o.work / "models"), "put --assets into --work")
     add(
         "photos",
         lambda o: images.render_strangers(o.work / "photos"),
         "render strangers to --work, for celeb-basis refine",
     )
-    add(
-        "people",
-        lambda o: images.make_people(o.assets, ROOT / "identities"),
-        "train the sample people of identities/",
-    )
-    add(
-        "images",
-        lambda o: images.make_images(o.assets, ROOT / "identities", ROOT / "docs" / "images"),
-        "generate docs/images/",
-    )
-    add(
-        "examples",
-        lambda o: examples.make_examples(o.assets, ROOT / "identities"),
-        "generate examples/ of --assets: what the page shows first",
-    )
     sub = add(
         "report",
-        lambda o: report.run_report(o.assets, o.seed, o.json),
+        lambda o: report.run_report(o.assets, o.seed, o.json, o.baseline, o.only),
         "measure the shipped weights on held-out seeds",
     )
     sub.add_argument("--json", type=Path)
     sub.add_argument("--seed", type=int, default=0)
+    sub.add_argument("--baseline", type=Path, help="an older model folder: seconds over its own")
+    sub.add_argument("--only", type=report.parse_keys, metavar="KEY[,KEY]", help="of the numbers")
     sub = add(
         "filter",
         lambda o: filter_report.run_filter(o.assets, o.work, o.names, o.seed, o.steps),
@@ -195,8 +157,8 @@ def main() -> None:
     np.seterr(all="raise", under="ignore")
     # insightface calls a method of scikit-image that is deprecated.
     warnings.filterwarnings("ignore", category=FutureWarning, module=r"insightface\.")
-    options.run(options)
+    return program.run(lambda: options.run(options))
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -25,6 +25,7 @@ from celeb_core import (
 from celeb_core.identity import SAMPLE_SUFFIX
 from toonville.export import HELD_OUT_SEED, held_out_people, portrait
 from toonville.identity import sample_traits
+from toonville.world import SIZES
 
 SAMPLE_PEOPLE = {"ada": 100, "bob": 101, "cleo": 102}
 """Name -> row of the held-out people; the app's examples and the evaluation start at row 0."""
@@ -105,7 +106,7 @@ def _pairs(studio: Studio, people: dict[str, Identity]) -> Image.Image:
         f"<{first}> shakes hands with {celebrity}",
     ]
     prompts = [parse_prompt(text, people) for text in texts]
-    wide = SampleConfig(seed=3, width=192, height=128)
+    wide = SampleConfig(seed=3, width=SIZES[2][0], height=SIZES[2][1])
     return sheet([generate_each(prompts, studio.models, studio.basis, wide)], [texts])
 
 

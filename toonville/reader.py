@@ -18,7 +18,7 @@ from toonville.degradation import degrade, downscale_some
 from toonville.identity import sample_traits
 from toonville.layers import Bottleneck, channels_last, down, patches, summary
 from toonville.onnx_export import export
-from toonville.random_specs import simplify_pair, varied_spec
+from toonville.random_specs import simplify_group, varied_spec
 from toonville.render import render
 from toonville.trainer import Budget, train
 from toonville.vae import to_tensor
@@ -71,7 +71,7 @@ def _render_chunk(job: tuple[tuple[int, int], int]) -> tuple[NDArray[np.uint8], 
     for i in range(n):
         spec = varied_spec(rng, sample_traits(rng, 2 if rng.random() < PAIR_SHARE else 1))
         if len(spec.people) == 2:
-            spec = replace(spec, people=tuple(simplify_pair(spec.people)))
+            spec = replace(spec, people=tuple(simplify_group(spec.people)))
         image = np.asarray(render(spec).image)
         images[i] = cv2.resize(image, (SIDE, SIDE), interpolation=cv2.INTER_AREA)
         labels[i] = labels_of(spec)
