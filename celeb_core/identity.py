@@ -97,7 +97,7 @@ def identity_bytes(identity: Identity) -> bytes:
     if len(metadata["settings"]) > MAX_SETTINGS:
         raise ValueError(f"{len(metadata['settings'])} characters: the settings are too long")
     numbers = identity.coefficients.detach().cpu().half().contiguous()
-    content: bytes = save({"coefficients": numbers}, metadata=metadata)
+    content = _in_order(save({"coefficients": numbers}, metadata=metadata))
     try:
         _parsed(content)
     except ValueError as error:
@@ -105,6 +105,16 @@ def identity_bytes(identity: Identity) -> bytes:
             f"<{identity.name}> cannot be saved: {error}. Train again, or import another file."
         ) from error
     return content
+
+
+def _in_order(content: bytes) -> bytes:
+    """Return a safetensors file with its metadata sorted: the same person is the same file."""
+    end = 8 + int.from_bytes(content[:8], "little")
+    header = json.loads(content[8:end])
+    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+    text = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)  # as safetensors aligns what follows
+    return len(text).to_bytes(8, "little") + text + content[end:]
 
 
 def load_identity(path: Path, basis: CelebBasis | None = None) -> Identity:

@@ -11,6 +11,7 @@ import pytest
 import torch
 from conftest import portrait
 from PIL import Image
+from test_faces import two_faces
 
 from celeb_core import fit, load_identity
 from celeb_core.errors import ResumeMismatch, SaveFailed
@@ -47,10 +48,7 @@ def photos(tmp_path) -> Path:
     Image.new("RGB", (128, 128), "blue").save(folder / "bob" / "dog.png")
     Image.new("RGB", (128, 128), "blue").save(folder / "dog.png")
     (folder / "broken.png").write_bytes((folder / "ada.png").read_bytes()[:200])
-    two = Image.new("RGB", (256, 128))
-    two.paste(portrait(255), (0, 0))
-    two.paste(portrait(200), (128, 0))
-    two.save(folder / "two.png")
+    two_faces().save(folder / "two.png")
     return folder
 
 

@@ -106,8 +106,16 @@ class TrainWorker:
     def _train(self, people: Sequence[Person]) -> list[Identity | CelebError]:
         studio, config = self.studio, self.config
         configs = [replace(config, seed=person_seed(one.name, self.work.seed)) for one in people]
-        options = {"calibration": studio.calibration, "recogniser": studio.faces.id}
-        return [*fit_each(people, studio.models, studio.basis, configs, **options)]
+        return [
+            *fit_each(
+                people,
+                studio.models,
+                studio.basis,
+                configs,
+                calibration=studio.calibration,
+                recogniser=studio.faces.id,
+            )
+        ]
 
     def _portraits(self, people: Sequence[Identity]) -> dict[str, list[Image.Image]]:
         """Generate images of each person, from the same seeds."""
