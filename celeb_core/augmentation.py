@@ -76,18 +76,22 @@ class AugmentedLatents:
         self.batch_size = max(1, round(config.batch_size * share))
         self.views = max(1, round(views * share)) if views else 0
         self._generator = generator
-        self._encoded: list[tuple[Tensor, Tensor]] = []
+        self._encoded: dict[int, tuple[Tensor, Tensor]] = {}
 
-    def batch(self, step: int) -> tuple[Tensor, Tensor]:
-        """Return latents (n, b, c, h, w) and masks (n, b, 1, h, w), b views of each person."""
-        people = range(len(self.people))
+    def batch(self, step: int, people: Sequence[int] | None = None) -> tuple[Tensor, Tensor]:
+        """Return latents (n, b, c, h, w) and masks (n, b, 1, h, w), b views of each person.
+
+        `people` are the numbers of those who are in it; None is everybody.
+        """
+        people = range(len(self.people)) if people is None else people
         if not self.views:
             pairs = [self.encode(person, self.batch_size, step) for person in people]
         else:
-            self._encoded = self._encoded or [self.encode(i, self.views, 0) for i in people]
+            for new in [person for person in people if person not in self._encoded]:
+                self._encoded[new] = self.encode(new, self.views, 0)
             rows = torch.arange(self.batch_size) % self.views
             picks = [torch.randperm(self.views, generator=self._generator)[rows] for _ in people]
-            views = zip(self._encoded, picks, strict=True)
+            views = zip((self._encoded[person] for person in people), picks, strict=True)
             pairs = [(latents[pick], masks[pick]) for (latents, masks), pick in views]
         return torch.stack([pair[0] for pair in pairs]), torch.stack([pair[1] for pair in pairs])
 

@@ -6,6 +6,7 @@ Gradients go to token embeddings only: the people's, and those of nuisance token
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -44,6 +45,27 @@ class NuisanceTokens(nn.Module):
         return self.mean + self.std * self.offsets
 
 
+@dataclass(frozen=True, eq=False)
+class ChosenPrompts:
+    """The prompts of a step: distinct texts, and which of them each noisy latent has."""
+
+    texts: list[str]
+    embeddings: list[dict[str, Tensor]]  # of each text: name -> token embeddings (k, d)
+    rows: list[int]  # of each noisy latent: the number of its text
+
+
+@dataclass(frozen=True, eq=False)
+class NoisyBatch:
+    """What was drawn for a step of n people: n * b noisy latents, each with its prompt."""
+
+    noisy_latents: Tensor  # (n * b, c, h, w)
+    timesteps: Tensor  # (n * b,)
+    target: Tensor  # (n * b, c, h, w), what the UNet should predict
+    weight: Tensor  # (n * b, 1, h, w) of mean 1
+    prompts: ChosenPrompts
+    n: int
+
+
 class DenoisingLoss:
     """The model's loss on images of some people, as a function of their token embeddings."""
 
@@ -59,7 +81,12 @@ class DenoisingLoss:
         self.scheduler = DDPMScheduler.from_config(models.scheduler.config)
 
     def backward(
-        self, embeddings: Tensor, latents: Tensor, masks: Tensor, scale: float = 1.0
+        self,
+        embeddings: Tensor,
+        latents: Tensor,
+        masks: Tensor,
+        scale: float = 1.0,
+        people: Sequence[int] | None = None,
     ) -> Tensor:
         """Draw noise, timesteps and prompts, and add the gradients of the mean loss times `scale`.
 
@@ -71,29 +98,64 @@ class DenoisingLoss:
             latents: (n, b, c, h, w) b images of each.
             masks: (n, b, 1, h, w) where their heads are.
             scale: For float16, in which small gradients would be lost.
+            people: Whose nuisance tokens they have; None: number 0 to n - 1.
 
         Returns:
             (n,) mean loss of each person, without a graph.
         """
-        n, b = latents.shape[:2]
-        noisy_latents, timesteps, target, weight = self.add_noise(latents, masks)
-        prompt_embeds = self.encode_prompts(embeddings, b)
+        return self.backward_each([self.draw(embeddings, latents, masks, people)], [scale])[0]
+
+    def draw(
+        self,
+        embeddings: Tensor,
+        latents: Tensor,
+        masks: Tensor,
+        people: Sequence[int] | None = None,
+    ) -> NoisyBatch:
+        """Draw noise, timesteps and prompts, as `backward` does."""
+        noise = self.add_noise(latents, masks)
+        prompts = self.choose_prompts(embeddings, latents.shape[1], people)
+        return NoisyBatch(*noise, prompts, len(latents))
+
+    def backward_each(
+        self, batches: Sequence[NoisyBatch], scales: Sequence[float], at_once: int | None = None
+    ) -> list[Tensor]:
+        """Add the gradients of several independent batches' mean losses, each times its scale.
+
+        They pass the text encoders together, and the UNet `at_once` latents at a time (None: all
+        of them, or what the memory mode says). Their nuisance tokens and mappers may be different
+        ones: gradients go to whatever the batches' embeddings were made of.
+
+        Returns:
+            Of each batch (n,) mean loss of each person, without a graph.
+        """
+        noisy_latents = torch.cat([batch.noisy_latents for batch in batches])
+        timesteps = torch.cat([batch.timesteps for batch in batches])
+        target = torch.cat([batch.target for batch in batches])
+        weight = torch.cat([batch.weight for batch in batches])
+        counts = [len(batch.timesteps) for batch in batches]
+        pairs = zip(scales, counts, strict=True)
+        shares = torch.tensor([scale / count for scale, count in pairs for _ in range(count)])
+        shares = shares.to(noisy_latents.device)
+        prompt_embeds = self.encode_prompts([batch.prompts for batch in batches])
         outputs = [t for t in (prompt_embeds.hidden_states, prompt_embeds.pooled) if t is not None]
         leaves = [output.detach().requires_grad_() for output in outputs]
         losses = []
         truncated = self.config.gradients == "truncated"
         with truncated_backward(self.models.unet) if truncated else nullcontext():
-            size = self.models.memory.micro_batch or n * b
-            for rows in (slice(start, start + size) for start in range(0, n * b, size)):
+            total = len(noisy_latents)
+            size = self.models.memory.micro_batch or at_once or total
+            for rows in (slice(start, start + size) for start in range(0, total, size)):
                 embeds = PromptEmbeds(*(leaf[rows] for leaf in leaves))
                 with save_activations_in_bfloat16(self.models.unet):
                     noise_pred = self.predict(noisy_latents[rows], timesteps[rows], embeds)
                 error = (noise_pred.float() - target[rows].float()).square() * weight[rows]
                 loss = error.mean((1, 2, 3))
-                (loss.sum() * (scale / (n * b))).backward()
+                (loss * shares[rows]).sum().backward()
                 losses.append(loss.detach())
         torch.autograd.backward(outputs, [leaf.grad for leaf in leaves])
-        return torch.cat(losses).view(n, b).mean(1)
+        found = torch.cat(losses).split(counts)
+        return [loss.view(batch.n, -1).mean(1) for loss, batch in zip(found, batches, strict=True)]
 
     def add_noise(self, latents: Tensor, masks: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Draw noise and timesteps for latents (n, b, c, h, w), and weights from their masks.
@@ -119,30 +181,43 @@ class DenoisingLoss:
         weight = weight / weight.mean((1, 2, 3), keepdim=True)
         return noisy_latents, timesteps, target, weight
 
-    def encode_prompts(self, embeddings: Tensor, b: int) -> PromptEmbeds:
-        """Encode b prompts for each of n people (n, k, d), from random templates.
+    def choose_prompts(
+        self, embeddings: Tensor, b: int, numbers: Sequence[int] | None = None
+    ) -> ChosenPrompts:
+        """Choose b prompts for each of n people (n, k, d), from random templates.
 
-        A person's prompts are of one template, of two with the paper's. Distinct ones are encoded
-        once; the result has n * b rows.
+        A person's prompts are of one template, of two with the paper's.
         """
-        n, k = embeddings.shape[:2]
+        n = len(embeddings)
         paper = self.config.templates == "paper"
         templates, count = (PAPER_TEMPLATES, min(2, b)) if paper else (SHORT_TEMPLATES, 1)
         picks = torch.randint(len(templates), (n, count), generator=self.generator).tolist()
         wanted = [
             (person, row[i * count // b]) for person, row in enumerate(picks) for i in range(b)
         ]
-        distinct = list(dict.fromkeys(wanted))
+        distinct = {pair: number for number, pair in enumerate(dict.fromkeys(wanted))}
         texts = [templates[pick].format("<x>") for _, pick in distinct]
         named = [{"x": embeddings[person]} for person, _ in distinct]
         if self.nuisance_tokens is not None:
             nuisance = self.nuisance_tokens()
+            nuisance = nuisance if numbers is None else nuisance[list(numbers)]
             texts = [text + " <nuisance>" for text in texts]
             for people, (person, _) in zip(named, distinct, strict=True):
                 people["nuisance"] = nuisance[person]
+        return ChosenPrompts(texts, named, [distinct[pair] for pair in wanted])
+
+    def encode_prompts(self, chosen: Sequence[ChosenPrompts]) -> PromptEmbeds:
+        """Encode the distinct prompts of batches once; the result has a row for each latent."""
+        texts = [text for prompts in chosen for text in prompts.texts]
+        named = [people for prompts in chosen for people in prompts.embeddings]
+        rows, before = list[int](), 0
+        for prompts in chosen:
+            rows += [before + row for row in prompts.rows]
+            before += len(prompts.texts)
+        k = len(named[0]["x"])
         encoded = encode_texts(texts, named, k, self.models.encoders)
-        rows = torch.tensor([distinct.index(pair) for pair in wanted])
-        return encoded.map(lambda tensor: tensor[rows.to(tensor.device)])
+        index = torch.tensor(rows)
+        return encoded.map(lambda tensor: tensor[index.to(tensor.device)])
 
     def timestep_bounds(self, pixels: int) -> tuple[int, int]:
         """Return the first timestep, and the one after the last, for latents of some size.

@@ -30,6 +30,7 @@ LARGE_UNET = 200_000_000  # parameters from which half the memory matters
 
 MODES = ("full", "micro-batches", "checkpointing", "offload")
 TRAIN_BATCH = 8  # images of a training step, as the presets have it
+MOST_IMAGES = 512  # of several people, that pass the UNet together: more gain nothing
 # Bytes per latent pixel that a step keeps in half precision: SD 1.5's measured, SDXL's computed.
 ACTIVATIONS_SD, ACTIVATIONS_SDXL = 0.25e6, 0.47e6
 CHECKPOINTED = 0.5  # share of these that is left with gradient checkpointing, at most
@@ -165,10 +166,7 @@ def best_mode(pipeline: Any, device: torch.device, dtype: torch.dtype) -> str:
     encoders = text_encoders(pipeline)
     parts = [pipeline.unet, pipeline.vae, *(encoder.model for encoder in encoders)]
     sizes = [part.get_memory_footprint(return_buffers=False) for part in parts]
-    side = pipeline.unet.config.sample_size
-    pixels = side**2 if isinstance(side, int) else side[0] * side[1]
-    activations = ACTIVATIONS_SDXL if len(encoders) > 1 else ACTIVATIONS_SD
-    kept = pixels * activations * dtype.itemsize / 2
+    kept = _kept(pipeline, dtype)
     images = {"full": TRAIN_BATCH, "micro-batches": 1.0, "checkpointing": CHECKPOINTED}
     free = free_memory(device) - RESERVE
     if device.type == "cpu":
@@ -179,6 +177,25 @@ def best_mode(pipeline: Any, device: torch.device, dtype: torch.dtype) -> str:
     return next((mode for mode, count in images.items() if count * kept <= free), "offload")
 
 
+def _kept(pipeline: Any, dtype: torch.dtype) -> float:
+    """Return the bytes that a training step keeps of one image, in `dtype`."""
+    side = pipeline.unet.config.sample_size
+    pixels = side**2 if isinstance(side, int) else side[0] * side[1]
+    two = len(text_encoders(pipeline)) > 1
+    return float(pixels * (ACTIVATIONS_SDXL if two else ACTIVATIONS_SD) * dtype.itemsize / 2)
+
+
+def fitting_images(pipeline: Any, device: torch.device, dtype: torch.dtype) -> int:
+    """Estimate how many images of the model's size pass the UNet together in a training step.
+
+    The pipeline is on its device. On the CPU it is what a step has anyway: more gain nothing there.
+    """
+    if device.type == "cpu":
+        return TRAIN_BATCH
+    free = free_memory(device) - RESERVE
+    return max(1, min(MOST_IMAGES, int(free / _kept(pipeline, dtype))))
+
+
 def free_memory(device: torch.device) -> float:
     """Return the free bytes of a CUDA device, or of the machine."""
     if device.type == "cuda":
@@ -186,8 +203,12 @@ def free_memory(device: torch.device) -> float:
     return float(psutil.virtual_memory().available)
 
 
-def within_memory(memory: Memory, attempt: Callable[[], Result]) -> Result:
+def within_memory(
+    memory: Memory, attempt: Callable[[], Result], smaller: Callable[[], bool] = lambda: False
+) -> Result:
     """Call `attempt`, again in a leaner mode whenever memory runs out: it must have no effect then.
+
+    `smaller` is asked before that to make the attempt itself smaller, and returns whether it is.
 
     Raises:
         MemoryShort: The leanest mode is not lean enough.
@@ -204,6 +225,8 @@ def within_memory(memory: Memory, attempt: Callable[[], Result]) -> Result:
         if memory.device.type == "cuda":
             torch.cuda.empty_cache()
         before = memory.mode
+        if smaller():
+            continue
         if not memory.step_down():
             raise MemoryShort(reason)
         log.warning("Out of memory in mode “%s”; going on in mode “%s”.", before, memory.mode)

@@ -10,6 +10,7 @@ from typing import Any, TypeAlias
 import cv2
 import numpy as np
 import numpy.typing as npt
+import onnxruntime
 import torch
 from insightface.app import FaceAnalysis
 from insightface.utils.face_align import norm_crop
@@ -138,9 +139,11 @@ def load_face_model(
     if len(sorted(folder.glob("*.onnx"))) < 2:
         raise face_packs.missing_pack(folder)
     face_packs.verify_checksums(folder)
-    providers = face_packs.execution_providers(device)
+    kind: dict[str, Any] = {"providers": face_packs.execution_providers(device)}
+    kind["sess_options"] = onnxruntime.SessionOptions()
+    kind["sess_options"].intra_op_num_threads = torch.get_num_threads()  # of one core: no others
     try:
-        analysis = FaceAnalysis(name=str(folder), allowed_modules=TASKS, providers=providers)
+        analysis = FaceAnalysis(name=str(folder), allowed_modules=TASKS, **kind)
     except AssertionError as error:
         raise errors.FacePackMissing(f"No face detector among the files of {folder}.") from error
     except (onnx_errors.InvalidProtobuf, onnx_errors.InvalidArgument, onnx_errors.Fail) as error:

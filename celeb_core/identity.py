@@ -58,13 +58,13 @@ def check_name(name: str) -> str:
     )
 
 
-def file_name(name: str) -> str:
+def file_name(name: str, suffix: str = SUFFIX) -> str:
     """Return a safe, distinct file name: a slug of the name, with a hash where that is lossy."""
     plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode().lower()
     slug = re.sub(r"[^a-z0-9]+", "-", plain).strip("-")[:40]
     if slug != name or re.fullmatch(r"con|prn|aux|nul|(com|lpt)\d", slug):  # Windows' own
         slug = f"{slug or 'person'}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
-    return slug + SUFFIX
+    return slug + suffix
 
 
 def save_identity(identity: Identity, folder: Path) -> Path:
@@ -78,7 +78,7 @@ def save_identity(identity: Identity, folder: Path) -> Path:
 
 def save_identities(identities: Sequence[Identity], folder: Path) -> list[Path]:
     """Write identities as `save_identity` does, and return the files; on an error, no new ones."""
-    files = {folder / file_name(check_name(one.name)): _serialised(one) for one in identities}
+    files = {folder / file_name(check_name(one.name)): identity_bytes(one) for one in identities}
     new = [path for path in files if not path.exists()]
     try:
         return [write_atomically(path, content) for path, content in files.items()]
@@ -89,14 +89,15 @@ def save_identities(identities: Sequence[Identity], folder: Path) -> list[Path]:
         raise
 
 
-def _serialised(identity: Identity) -> bytes:
+def identity_bytes(identity: Identity) -> bytes:
+    """Return the content of an identity's file; raises as `save_identity`."""
     metadata = {"format": FORMAT, "name": check_name(identity.name), "basis_id": identity.basis_id}
     metadata |= {"base_model": identity.base_model[:200], "recogniser": identity.recogniser[:60]}
     metadata["settings"] = _text(identity.settings)
     if len(metadata["settings"]) > MAX_SETTINGS:
         raise ValueError(f"{len(metadata['settings'])} characters: the settings are too long")
     numbers = identity.coefficients.detach().cpu().half().contiguous()
-    content: bytes = save({"coefficients": numbers}, metadata=metadata)
+    content = _in_order(save({"coefficients": numbers}, metadata=metadata))
     try:
         _parsed(content)
     except ValueError as error:
@@ -104,6 +105,16 @@ def _serialised(identity: Identity) -> bytes:
             f"<{identity.name}> cannot be saved: {error}. Train again, or import another file."
         ) from error
     return content
+
+
+def _in_order(content: bytes) -> bytes:
+    """Return a safetensors file with its metadata sorted: the same person is the same file."""
+    end = 8 + int.from_bytes(content[:8], "little")
+    header = json.loads(content[8:end])
+    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+    text = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)  # as safetensors aligns what follows
+    return len(text).to_bytes(8, "little") + text + content[end:]
 
 
 def load_identity(path: Path, basis: CelebBasis | None = None) -> Identity:
@@ -114,19 +125,32 @@ def load_identity(path: Path, basis: CelebBasis | None = None) -> Identity:
         BasisMismatch: It belongs to another basis.
     """
     try:
-        identity = _parsed(read_bytes(path, MAX_READ))
+        content = read_bytes(path, MAX_READ)
     except FileNotFoundError as error:
         raise IdentityNotFound(
             f"There is no identity file {path}. Look into its folder."
         ) from error
-    except (BadName, KeyError, TypeError, ValueError, AttributeError, OSError) as error:
-        raise IdentityUnreadable(
-            f"{path} is no identity file, or damaged ({quote(str(error))}). "
-            "Train again, or restore a backup."
-        ) from error
+    except (ValueError, OSError) as error:
+        raise _unreadable(str(path), error) from error
+    identity = parse_identity(content, str(path))
     if basis is not None:
         check_identity(identity, basis)
     return identity
+
+
+def parse_identity(content: bytes, source: str) -> Identity:
+    """Parse the content of an identity file; IdentityUnreadable if it is none, or damaged."""
+    try:
+        return _parsed(content)
+    except (BadName, KeyError, TypeError, ValueError, AttributeError) as error:
+        raise _unreadable(source, error) from error
+
+
+def _unreadable(source: str, error: Exception) -> IdentityUnreadable:
+    return IdentityUnreadable(
+        f"{source} is no identity file, or damaged ({quote(str(error))}). "
+        "Train again, or restore a backup."
+    )
 
 
 def _parsed(content: bytes) -> Identity:

@@ -132,9 +132,16 @@ def build_mapper(
 
 
 def build_optimiser(
-    mapper: Mapper, nuisance_tokens: nn.Module | None, config: OptimiserConfig, people: int
+    mapper: Mapper,
+    nuisance_tokens: nn.Module | None,
+    config: OptimiserConfig,
+    people: int,
+    sampled: bool = False,
 ) -> torch.optim.Optimizer:
     """Build AdamW for a plain mapper, TensorAdam for a calibrated one.
+
+    `people` are those of a step; `sampled` says that others have their turn in other steps. Each
+    one's nuisance tokens then have Adam's step when it is theirs, and only then.
 
     A face embedding has norm 1, so the steps of the 512 weights of a row add up to sqrt(512) times
     their mean length. In Adam's step, n people move each weight that they share sqrt(n) times less,
@@ -151,8 +158,9 @@ def build_optimiser(
     ):
         if part is not None:
             group = {"params": list(part.parameters()), "lr": lr, "initial_lr": lr}
-            groups.append({**group, "per_tensor": part is mapper})
-    return TensorAdam(groups) if calibrated else torch.optim.AdamW(groups)
+            kind = {"per_tensor": part is mapper and calibrated, "per_row": part is not mapper}
+            groups.append({**group, **kind} if sampled else {**group, "per_tensor": part is mapper})
+    return TensorAdam(groups) if calibrated or sampled else torch.optim.AdamW(groups)
 
 
 def check_state(
@@ -164,8 +172,10 @@ def check_state(
         averaged = isinstance(optimiser, TensorAdam) and group["per_tensor"]
         for parameter in group["params"]:
             square = torch.Size() if averaged else parameter.shape
-            sizes = {"step": torch.Size(), "exp_avg": parameter.shape, "exp_avg_sq": square}
-            shapes[len(shapes)] = sizes
+            steps = {"step": torch.Size()}
+            if group.get("per_row"):
+                steps = {"row_steps": torch.Size((len(parameter), *[1] * (parameter.ndim - 1)))}
+            shapes[len(shapes)] = {"exp_avg": parameter.shape, "exp_avg_sq": square, **steps}
     for index, tensors in state.items():
         if {name: tensor.shape for name, tensor in tensors.items()} != shapes.get(index):
             raise ValueError(f"the optimiser's state of parameter {index} does not fit")
@@ -176,10 +186,11 @@ class TensorAdam(torch.optim.Optimizer):
 
     Coordinates whose gradients are noise alone move little; in Adam, as far as any other. Groups
     with `per_tensor=False` are Adam's (arXiv:1412.6980, algorithm 1), the bias correction too.
+    In those with `per_row=True` each row has steps of its own, and one without a gradient none.
     """
 
     def __init__(self, params: Iterable[dict[str, Any]], lr: float = 1e-3) -> None:
-        super().__init__(params, {"lr": lr, "per_tensor": True})
+        super().__init__(params, {"lr": lr, "per_tensor": True, "per_row": False})
 
     @torch.no_grad()
     def step(self, closure: None = None) -> None:  # type: ignore[override]
@@ -189,6 +200,9 @@ class TensorAdam(torch.optim.Optimizer):
                 if parameter.grad is None:
                     continue
                 state, gradient = self.state[parameter], parameter.grad
+                if group["per_row"]:
+                    _step_rows(parameter, gradient, state, group["lr"])
+                    continue
                 square = gradient.square()
                 square = square.mean() if group["per_tensor"] else square
                 if not state:
@@ -200,6 +214,22 @@ class TensorAdam(torch.optim.Optimizer):
                 first, second = (1 - beta ** state["step"].item() for beta in BETAS)
                 length = (state["exp_avg_sq"] / second).sqrt() + 1e-12
                 parameter.sub_(group["lr"] * state["exp_avg"] / first / length)
+
+
+def _step_rows(parameter: Tensor, gradient: Tensor, state: dict[str, Tensor], lr: float) -> None:
+    """Make Adam's step in the rows that have a gradient, as if each were a parameter."""
+    if not state:
+        ones = (len(parameter), *[1] * (parameter.ndim - 1))
+        state["row_steps"] = parameter.new_zeros(ones)
+        state["exp_avg"], state["exp_avg_sq"] = (torch.zeros_like(parameter) for _ in range(2))
+    rows = gradient.flatten(1).any(1).nonzero().flatten()
+    part, steps = gradient[rows], state["row_steps"][rows] + 1
+    mean = state["exp_avg"][rows].lerp(part, 1 - BETAS[0])
+    square = state["exp_avg_sq"][rows].lerp(part.square(), 1 - BETAS[1])
+    state["row_steps"][rows], state["exp_avg"][rows] = steps, mean
+    state["exp_avg_sq"][rows] = square
+    first, second = (1 - beta**steps for beta in BETAS)
+    parameter[rows] -= lr * mean / first / ((square / second).sqrt() + 1e-12)
 
 
 def optimiser_step(
@@ -221,17 +251,32 @@ def optimiser_step(
         optimiser.zero_grad(set_to_none=True)
         with torch.enable_grad():
             losses = backward(scale)
-        if not torch.isfinite(losses).all() or scale < MIN_SCALE:
-            raise TrainingDiverged(
-                f"The loss is no longer a number at step {step}. "
-                "Train again with a lower learning rate, or in float32."
-            )
-        if scaler.is_enabled():
-            scaler.scale(losses.new_ones(()))  # it refuses to step before it has scaled something
-        scaler.step(optimiser)
-        scaler.update()
-        if scaler.get_scale() >= scale:  # it falls after an overflow, and only then
+        if apply_gradients(losses, optimiser, scaler, step):
             return losses
+
+
+def apply_gradients(
+    losses: Tensor, optimiser: torch.optim.Optimizer, scaler: torch.amp.GradScaler, step: int
+) -> bool:
+    """Make a step with the gradients of these losses times the scaler's scale.
+
+    Returns:
+        Whether it was made: gradients that overflowed float16 are to be computed again.
+
+    Raises:
+        TrainingDiverged: The loss is not finite.
+    """
+    scale = scaler.get_scale()
+    if not torch.isfinite(losses).all() or scale < MIN_SCALE:
+        raise TrainingDiverged(
+            f"The loss is no longer a number at step {step}. "
+            "Train again with a lower learning rate, or in float32."
+        )
+    if scaler.is_enabled():
+        scaler.scale(losses.new_ones(()))  # it refuses to step before it has scaled something
+    scaler.step(optimiser)
+    scaler.update()
+    return scaler.get_scale() >= scale  # it falls after an overflow, and only then
 
 
 def linear_decay(step: int, steps: int) -> float:

@@ -84,10 +84,12 @@ def generate_each(
     on_step: Callable[[int, int], None] | None = None,
     should_stop: Callable[[], bool] | None = None,
     on_latents: Callable[[Any, Tensor], None] | None = None,
+    seeds: Sequence[int] | None = None,
 ) -> list[Image.Image]:
     """Generate one image for each prompt, number i from seed + i; otherwise like `generate`.
 
-    `on_latents` gets the pipeline and the latents (b, c, h, w) after each denoising step.
+    `seeds` are those of the images in place of seed + i. `on_latents` gets the pipeline and the
+    latents (b, c, h, w) after each denoising step.
     """
     config = config or SampleConfig()
     check_config(config, models)
@@ -96,13 +98,14 @@ def generate_each(
     inputs = _encode_all(prompts, models, basis, config)
     pipeline = _pipeline(models, config.scheduler)
     images: list[Image.Image] = []
+    every = seeds or range(config.seed, config.seed + len(prompts))
 
     def generate_batch() -> list[Image.Image]:
         most = models.memory.micro_batch or config.batch_size
         shape, rest = inputs[len(images)].shape, inputs[len(images) : len(images) + most]
         batch = list(itertools.takewhile(lambda one: one.shape == shape, rest))
         width, height = batch[0].size
-        seeds = range(config.seed + len(images), config.seed + len(images) + len(batch))
+        own = every[len(images) :][: len(batch)]
         attention = _regional_attention(batch, config, steps, pipeline)
 
         def after_step(pipe: Any, index: int, timestep: Any, state: dict[str, Any]) -> Any:
@@ -127,7 +130,7 @@ def generate_each(
                     width=width,
                     height=height,
                     # On the CPU, so that a seed gives the same image on every device.
-                    generator=[torch.Generator().manual_seed(seed) for seed in seeds],
+                    generator=[torch.Generator().manual_seed(seed) for seed in own],
                     callback_on_step_end=after_step,
                 ).images
         finally:  # diffusers leaves a VAE that it upcast in float32 when memory runs out

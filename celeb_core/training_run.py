@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -52,6 +53,8 @@ def check_config(config: TrainConfig) -> None:
     """
     ranges = {"steps": (0, MOST), "batch_size": (1, MOST), "seed": SEEDS, "views": (0, MOST)}
     ranges["regression_batch"] = (0, MOST)
+    if config.people_per_step is not None:
+        ranges["people_per_step"] = (1, MOST)
     for name, value in config.flat().items():
         label = name.replace("_", " ").capitalize()
         if name in ranges:
@@ -94,6 +97,7 @@ class Training:
             )
         self.scaler = loss_scaler(models.device, models.unet.dtype)
         self.step, self.seconds_per_step = 0, 0.0
+        self.picked: Sequence[int] | None = None  # who are in the step; None: everybody
         self.seconds_before, self._began = 0.0, time.perf_counter()
         self.kept = self.now
         if config.mapper.norm == "paper" and config.mapper.ema and config.steps:
@@ -103,7 +107,10 @@ class Training:
         """Take a mapper, and a fresh optimiser for it and for the nuisance tokens."""
         self.mapper = mapper.to(self.models.device)
         nuisance, n = self.loss.nuisance_tokens, len(self.names)
-        self.optimiser = build_optimiser(self.mapper, nuisance, self.config.optimiser, n)
+        some = self.config.people_per_step or n
+        self.optimiser = build_optimiser(
+            self.mapper, nuisance, self.config.optimiser, min(some, n), sampled=some < n
+        )
         self.now: Tensor = self.mapper(self.faces).detach()  # the coefficients
 
     def initialise(self) -> Iterator[None]:
@@ -119,27 +126,41 @@ class Training:
 
     def update(self) -> dict[str, float]:
         """Make one step of the optimiser and return each person's loss."""
-        if self.config.optimiser.linear_decay:
-            for group in self.optimiser.param_groups:
-                group["lr"] = group["initial_lr"] * linear_decay(self.step, self.config.steps)
-        memory = self.models.memory
-        latents, masks = within_memory(memory, lambda: self.latents.batch(self.step))
+        latents, masks = self.next_batch()
         state, began = self.generator.get_state(), time.perf_counter()
 
         def backward(scale: float) -> Tensor:
-            embeddings = compose(self.basis, self.mapper(self.faces))
-            return self.loss.backward(embeddings, latents, masks, scale)
+            return self.loss.backward(self.embeddings(), latents, masks, scale, self.picked)
 
         def attempt() -> Tensor:
             self.generator.set_state(state)  # every attempt has the same noise
             return optimiser_step(backward, self.optimiser, self.scaler, self.step + 1)
 
-        losses = within_memory(memory, attempt)
+        losses = within_memory(self.models.memory, attempt)
+        self.finish_step(time.perf_counter() - began)
+        names = [self.names[i] for i in self.picked or range(len(self.names))]
+        return dict(zip(names, losses.tolist(), strict=True))
+
+    def next_batch(self) -> tuple[Tensor, Tensor]:
+        """Return the latents and masks of the next step, and set its people and learning rate."""
+        if self.config.optimiser.linear_decay:
+            for group in self.optimiser.param_groups:
+                group["lr"] = group["initial_lr"] * linear_decay(self.step, self.config.steps)
+        self.picked = _in_turn(len(self.names), self.step, self.config)
+        batch = partial(self.latents.batch, self.step, self.picked)
+        return within_memory(self.models.memory, batch)
+
+    def embeddings(self) -> Tensor:
+        """Return the token embeddings (n, k, d) of the people of the step, with a graph."""
+        faces = self.faces if self.picked is None else self.faces[list(self.picked)]
+        return compose(self.basis, self.mapper(faces))
+
+    def finish_step(self, took: float) -> None:
+        """Count a step of the optimiser that took some seconds, and average the coefficients."""
         self.step += 1
         self.kept = self._average()
-        took, before = time.perf_counter() - began, self.seconds_per_step
+        before = self.seconds_per_step
         self.seconds_per_step = 0.8 * before + 0.2 * took if before else took
-        return dict(zip(self.names, losses.tolist(), strict=True))
 
     @torch.no_grad()
     def _average(self) -> Tensor:
@@ -178,6 +199,20 @@ class Training:
         )
         times, checkpoint = (self.seconds(), left), partial(take_checkpoint, self)
         return TrainStep(self.step, config.steps, losses, *times, people, checkpoint)
+
+
+def _in_turn(n: int, step: int, config: TrainConfig) -> Sequence[int] | None:
+    """Return who of n people are in a step: each once in a round of steps, in random order.
+
+    A round has as many whole steps as there are; whom the rest is, chance decides. It depends on
+    the seed and the number of the step only, so that a resumed training has the same ones.
+    """
+    count = config.people_per_step
+    if count is None or count >= n:
+        return None
+    round_, place = divmod(step, n // count)
+    order = np.random.default_rng((config.seed % 2**63, round_)).permutation(n).tolist()
+    return sorted(order[place * count : (place + 1) * count])
 
 
 def take_checkpoint(training: Training) -> Checkpoint:

@@ -229,6 +229,9 @@ class TrainConfig:
     steps: int = 60
     batch_size: int = 8  # noisy latents per person and step
     max_seconds: float | None = None  # no step is begun that would pass it
+    # who are in a step of a joint training, in turn, so that it costs the same for any number of
+    # people; None: everybody
+    people_per_step: int | None = None
     seed: int = 0
     mapper: MapperConfig = MapperConfig()
     optimiser: OptimiserConfig = OptimiserConfig()

@@ -14,7 +14,18 @@ HUGE = "9" * 20
 TRAIN = ("train", "ada.png", "--name", "x")
 SCORE = ("score", "ada.png", "ada.png")
 SAMPLING = (("generate", "hi"), ("interpolate", "a", "b"), ("filter-names",))
-SEEDED = (*SAMPLING, TRAIN, SCORE, ("prepare",), ("refine", "photos"), ("evaluate",))
+TRAIN_MANY = ("train-many", "photos", "--out", "out")
+GENERATE_MANY = ("generate-many", "photos", "ada.png", "--out", "out")
+SEEDED = (
+    *SAMPLING,
+    TRAIN_MANY,
+    GENERATE_MANY,
+    TRAIN,
+    SCORE,
+    ("prepare",),
+    ("refine", "photos"),
+    ("evaluate",),
+)
 
 
 @pytest.fixture
@@ -58,6 +69,9 @@ NUMBERS = [
     *((("evaluate",), "--people", bad) for bad in ("0", "9", "2,x", "2,", "", HUGE)),
     *((("evaluate",), option, bad) for option in ("--count", "--groups") for bad in ("0", HUGE)),
     *((("refine", "photos"), "--batch-size", bad) for bad in ("0", "-1", HUGE)),
+    *((TRAIN, "--people-per-step", bad) for bad in ("0", "x")),
+    *((TRAIN_MANY, f"--{name}", "-1") for name in ("workers", "portraits", "people-at-once")),
+    *((GENERATE_MANY, "--shard", bad) for bad in ("5/4", "1")),
     *((("filter-names",), "--shard", bad) for bad in ("5/4", "0/2", "1/0", "1", "a/b", "1/2/3")),
 ]
 

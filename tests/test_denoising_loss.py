@@ -128,7 +128,7 @@ def test_losses_and_gradients_are_those_of_one_plain_pass(kind, config, models, 
     noisy = scheduler.add_noise(clean, noise, t)
     is_noise = scheduler.config.prediction_type == "epsilon"
     target = noise if is_noise else scheduler.get_velocity(clean, noise, t)
-    embeds = plain.encode_prompts(embeddings, b)
+    embeds = plain.encode_prompts([plain.choose_prompts(embeddings, b)])
     added = None
     if kind == "sdxl":
         sizes = torch.tensor([[models.height, models.width, 0, 0, models.height, models.width]])
@@ -231,7 +231,7 @@ def test_a_prompt_is_encoded_once_for_all_images_of_a_person(config, texts, mode
         lambda _, args: rows.append(len(args[0])), with_kwargs=False
     )
     loss = DenoisingLoss(models, config, seeded(1))
-    embeds = loss.encode_prompts(token_embeddings(models, 3), 8)
+    embeds = loss.encode_prompts([loss.choose_prompts(token_embeddings(models, 3), 8)])
     hook.remove()
     states = embeds.hidden_states.detach().unflatten(0, (3, 8))
     assert rows == [3 * texts]
@@ -246,7 +246,8 @@ def test_prompts_of_a_training_are_prompts_that_images_are_generated_from(
     config = LossConfig(templates=templates, nuisance_tokens=nuisance)
     tokens = nuisance_tokens(models, 2) if nuisance else None
     embeddings = token_embeddings(models, 2).detach()
-    states = DenoisingLoss(models, config, seeded(), tokens).encode_prompts(embeddings, 3)
+    loss = DenoisingLoss(models, config, seeded(), tokens)
+    states = loss.encode_prompts([loss.choose_prompts(embeddings, 3)])
     all_of_them = SHORT_TEMPLATES if templates == "short" else PAPER_TEMPLATES
     texts = [template.format("<x>") for template in all_of_them]
     for person, rows in enumerate(states.hidden_states.detach().unflatten(0, (2, 3))):

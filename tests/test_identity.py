@@ -36,6 +36,7 @@ from celeb_core.identity import (
     add_samples,
     check_name,
     file_name,
+    identity_bytes,
     identity_path,
     save_identities,
 )
@@ -54,6 +55,10 @@ def test_round_trip_is_exact_in_half_precision(ada, tmp_path):
     assert torch.equal(again.coefficients, ada.coefficients)
     assert (again.name, again.basis_id, again.recogniser) == ("ada", ada.basis_id, ada.recogniser)
     assert dict(again.settings) == SETTINGS
+
+
+def test_the_same_person_is_the_same_file(ada):
+    assert len({identity_bytes(ada) for _ in range(20)}) == 1  # safetensors' own order is random
 
 
 def test_file_holds_2048_bytes_of_numbers_and_is_small(ada, tmp_path):

@@ -618,8 +618,71 @@ def test_gradients_of_a_float16_unet_are_those_of_the_float32_one(person, models
         ({"learning_rate": float("nan")}, "Learning rate is not a finite number"),
         ({"calibrated_learning_rate": -1.0}, "Calibrated learning rate is -1"),
         ({"views": 2.5}, "Views is 2.5"),
+        ({"people_per_step": 0}, "People per step is 0"),
     ],
 )
 def test_numbers_out_of_their_range_are_refused(person, models, basis, wrong, says):
     with pytest.raises(SettingsError, match=says):
         next(fit_identities([person], models, basis, FAST.changed(**wrong)))
+
+
+# --- some of the people in each step
+
+
+SOME = FAST.changed(people_per_step=2, steps=6)
+
+
+@pytest.fixture(scope="module")
+def five(people):
+    return [Person(f"p{number}", people[number % 3].faces) for number in range(5)]
+
+
+def test_people_have_their_turns(five, models, basis, monkeypatch):
+    sizes, predict = [], DenoisingLoss.predict
+    monkeypatch.setattr(
+        DenoisingLoss,
+        "predict",
+        lambda loss, *args: sizes.append(len(args[0])) or predict(loss, *args),
+    )
+    steps = run(five, models, basis, SOME)
+    turns = [list(step.losses) for step in steps[1:]]
+    assert all(len(step.people) == 5 for step in steps)
+    for round_ in (turns[:2], turns[2:4], turns[4:]):  # nobody twice before it is the others' turn
+        assert len({name for turn in round_ for name in turn}) == 4
+    assert len({tuple(turn) for turn in turns}) > 2
+    batch = AugmentedLatents(five, models, SOME, torch.Generator()).batch_size
+    assert sizes == [2 * batch] * 6  # a step is of two people, however many there are
+    assert steps[-1].people[0].settings["people_per_step"] == 2
+
+
+def test_people_by_turns_resume_where_they_were(five, models, basis, calibration, tmp_path):
+    for known in (None, calibration):
+        whole = numbers(run(five, models, basis, SOME, calibration=known)[-1])
+        stopped_at(3, tmp_path / "state", five, models, basis, SOME, calibration=known)
+        rest = run(five, models, basis, SOME, calibration=known, resume=tmp_path / "state")
+        assert [step.step for step in rest] == [3, 4, 5, 6]
+        assert torch.equal(numbers(rest[-1]), whole)
+
+
+def test_everybody_in_a_step_is_the_joint_training(people, models, basis):
+    whole = numbers(run(people, models, basis)[-1])
+    for count in (3, 10):
+        config = FAST.changed(people_per_step=count)
+        assert torch.equal(numbers(run(people, models, basis, config)[-1]), whole)
+
+
+def test_nuisance_tokens_stay_while_it_is_the_turn_of_others(five, models, basis):
+    training = Training(five, models, basis, SOME)
+    training.update()
+    before = training.loss.nuisance_tokens.offsets.detach().clone()
+    first = set(training.picked)
+    training.update()
+    after, moved = training.loss.nuisance_tokens.offsets.detach(), set(training.picked)
+    changed = (after != before).flatten(1).any(1).nonzero().flatten().tolist()
+    assert set(changed) == moved and not first & moved
+    # Their first step is as long as that of people who are alone.
+    alone = Training(five[:1], models, basis, FAST)
+    alone.update()
+    assert torch.allclose(
+        after[list(moved)].abs().amax(), alone.loss.nuisance_tokens.offsets.abs().amax(), rtol=0.2
+    )

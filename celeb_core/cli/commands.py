@@ -70,7 +70,7 @@ def train(options: Namespace) -> None:
             logging.warning("%s: %s", Path(photo).name, note)
     each = [faces] if len(names) == 1 else [[face] for face in faces]
     people = [Person(name, tuple(own)) for name, own in zip(names, each, strict=True)]
-    given = _given(options, "seed", "steps", "max_seconds")
+    given = _given(options, "seed", "steps", "max_seconds", "people_per_step")
     config = recipe(options.preset, studio.calibration).changed(**given)
     fit = partial(fit_identities, calibration=studio.calibration, recogniser=studio.faces.id)
     with tqdm(desc="training", unit="step") as bar:

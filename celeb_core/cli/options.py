@@ -8,7 +8,7 @@ from typing import Any
 
 from celeb_core import device, face_packs, prompt, sampling, types
 from celeb_core.basis import MAX_P
-from celeb_core.cli import commands, program
+from celeb_core.cli import commands, many_options, program
 from celeb_core.cli import option_values as value
 from celeb_core.evaluation.groups import MOST_PEOPLE
 from celeb_core.evaluation.single import ROWS
@@ -242,6 +242,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
         "type": value.source,
         "help": "file, folder or hub id; an AutoencoderTiny (or “tiny”) only decodes images",
     },
+    **many_options.ARGUMENTS,
 }
 """Positional argument or option -> what argparse has to know, and the check of a path.
 
@@ -252,7 +253,7 @@ MODEL = ("--model", "--allow-pickle", "--device", "--dtype", "--memory", "--name
 STUDIO = ("--seed", *MODEL, "--vae", "--compile", "--face-pack", "--calibration")
 PEOPLE = ("--replace", "--out")
 TRAINING = ("--preset", "--steps of training", "--max-seconds", "--checkpoint", "--resume")
-TRAIN = ("--name", "--face", *TRAINING, *STUDIO, *PEOPLE)
+TRAIN = ("--name", "--face", "--people-per-step", *TRAINING, *STUDIO, *PEOPLE)
 REFINE = ("--batch-size", "--steps of refinement", *STUDIO, "--out as a file")
 SAMPLING = ("--guidance-scale", "--negative-prompt", "--scheduler", "--fast-lora", "--steps")
 SAMPLE = ("--num-images", "--identities", *SAMPLING, *STUDIO, "--out")
@@ -278,6 +279,7 @@ COMMANDS: dict[str, tuple[Any, ...]] = {
     "pack": (commands.pack, None, "pack", "--root"),
     "doctor": (commands.doctor, None, "--json", "--face-pack", *MODEL),
     "evaluate": (commands.evaluate, None, *EVALUATE),
+    **many_options.commands_with(STUDIO),
 }
 """Name -> function, default of --out, and the arguments that it takes."""
 
