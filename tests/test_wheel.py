@@ -76,7 +76,7 @@ def printed(site: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path,
 
 def test_an_empty_folder_is_enough_to_generate_a_sample_person(printed) -> None:
     folder, (image, *_) = printed
-    assert Image.open(folder / image).size == (128, 128)
+    assert Image.open(folder / image).size == (256, 256)
 
 
 def test_the_command_line_does_not_load_the_page(printed) -> None:

@@ -126,7 +126,7 @@ def compose(page: Page, tmp_path) -> None:
     settings = json.loads(image.text["celeb-basis"])
     assert settings["prompt"] == f"<{ODD}> shaking hands with <Ash>"
     assert sorted(settings["people"]) == sorted(["Ash", ODD])
-    assert image.size == (192, 128)
+    assert image.size == (384, 256)
     assert "/trainedAlgorithmicMedia" in image.text["XML:com.adobe.xmp"]
     check_the_mark(page, download.value.path(), tmp_path)
 
