@@ -32,7 +32,7 @@ SHIFT = 2  # pixels of an aligned crop, about the error of a detector's landmark
 OFFSETS = ((1, 1), (0, 1), (2, 1), (1, 0), (1, 2))  # rows, columns, in SHIFTs
 
 FEATURES = np.s_[36:108, 24:88]  # of an aligned crop: from the eyes to the chin
-SHADED, EVEN = 0.11, 0.17  # of a photograph: the slopes' lower quartile, relative, is above
+SHADED, EVEN = 0.11, 0.2  # of a photograph: the slopes' lower quartile, relative, is above
 
 # A training photo gets a note below (of TURNED: above) these values.
 SMALL = 0.25  # longer side of the face box, as a share of the width of the model's images

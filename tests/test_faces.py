@@ -358,9 +358,10 @@ def test_a_photo_in_any_orientation_shows_the_same_face(number, toonville):
 
 @pytest.mark.toonville
 def test_a_group_upside_down(toonville):
-    group = Image.new("RGB", (384, 128))
+    side = person(0).width
+    group = Image.new("RGB", (3 * side, side))
     for index in range(3):
-        group.paste(person(index), (index * 128, 0))
+        group.paste(person(index), (index * side, 0))
     faces, upright = (find_faces(image, toonville) for image in (group.rotate(180), group))
     for face, expected in zip(faces, upright, strict=True):
         assert (face.turned, expected.turned) == (180, 0)

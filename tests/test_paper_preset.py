@@ -158,7 +158,7 @@ def test_a_whole_training_with_its_average(batch, person, models, ours, official
         return loss.detach()[None]
 
     monkeypatch.setattr(training.loss, "backward", backward)
-    monkeypatch.setattr(training.latents, "batch", lambda step: (None, None))
+    monkeypatch.setattr(training.latents, "batch", lambda *_: (None, None))
     for number in range(config.steps):
         unit = unit_coefficients(theirs["weight"], theirs["bias"], face)
         for _ in range(batch):

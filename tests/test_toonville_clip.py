@@ -170,8 +170,7 @@ def test_a_step_writes_the_models(data: Path, start: CLIPModel, tmp_path: Path) 
     assert clip.text_model.eos_token_id == tokenizer.eos_token_id == len(tokenizer) - 1
     before, after = (model.text_model.get_input_embeddings().weight for model in (start, clip))
     known = start.config.text_config.vocab_size - 2
-    assert not torch.equal(before[:known], after[:known])
-    torch.testing.assert_close(before[:known], after[:known], atol=1e-3, rtol=0)
+    assert torch.equal(before[:known], after[:known])  # a basis of the shipped ones stays valid
 
 
 def test_wide_images_are_letterboxed(data: Path) -> None:

@@ -83,7 +83,8 @@ def check_run(store: Store, part: str, settings: Mapping[str, Any]) -> None:
             noted |= parse_json(content)
         except (TypeError, ValueError) as error:
             raise ResumeMismatch(
-                f"{store.url}/{RUN} is damaged ({quote(str(error))}). Name another --out."
+                f"{store.url}/{RUN} is damaged ({quote(str(error))}). Name another folder for "
+                "the results."
             ) from error
     if part not in noted:
         store.write(RUN, json.dumps({**noted, part: own}, indent=1).encode())
@@ -97,5 +98,5 @@ def check_run(store: Store, part: str, settings: Mapping[str, Any]) -> None:
         ]
         raise ResumeMismatch(
             f"{store.url} was begun with another {', '.join(other)}. Give the same options to go "
-            "on, or name another --out."
+            "on, or name another folder for the results."
         )
