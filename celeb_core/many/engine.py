@@ -84,7 +84,7 @@ def distribute(
                     if stillborn >= MOST_STILLBORN:
                         raise CelebError(
                             f"Workers die while they load the model ({event.value}). Is there "
-                            "enough memory? Try fewer --workers."
+                            "enough memory? Try fewer workers."
                         )
                     yield from schedule.died(batch, str(event.value)) if batch else ()
                 else:

@@ -57,8 +57,8 @@ class RayActors:
                 self.ray.init(address=address, log_to_driver=False, configure_logging=False)
             except Exception as error:  # gRPC's, Ray's own, ConnectionError
                 raise FeatureMissing(
-                    f"No Ray cluster can be reached ({error}). Start one with “ray start --head”, "
-                    "or name its --ray-address."
+                    f"No Ray cluster can be reached ({error}). Start one on the first node, "
+                    "or name the address of one that runs."
                 ) from error
         self.actors = list[Any]()
         self.pending: dict[Any, tuple[int, str]] = {}  # object -> worker, kind of event
