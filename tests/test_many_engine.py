@@ -130,7 +130,7 @@ class Stillborn:
 
 def test_workers_that_never_load_end_the_run():
     pool = Stillborn()
-    with pytest.raises(CelebError, match="fewer --workers"):
+    with pytest.raises(CelebError, match="fewer workers"):
         list(distribute([1], Doubling(), pool))
     assert pool.died == MOST_STILLBORN and pool.closed
 

@@ -67,5 +67,5 @@ def test_no_cluster_at_an_address(monkeypatch):
         raise ConnectionError("nobody listens")
 
     monkeypatch.setattr(ray, "init", refused)
-    with pytest.raises(FeatureMissing, match="nobody listens.*ray start --head"):
+    with pytest.raises(FeatureMissing, match="nobody listens.*Start one"):
         RayActors(address="localhost:1")
