@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from transformers import CLIPConfig, CLIPModel, CLIPTokenizer
+from small_clip import small_clip
+from transformers import CLIPModel, CLIPTokenizer
 
 from toonville.clip import AttributeHead, square_images, text_tower, train_clip
 from toonville.dataset import FILES, CaptionRow, Store, load_store
@@ -58,24 +59,7 @@ def shipped() -> CLIPTokenizer:
 
 @pytest.fixture(scope="module")
 def start(shipped: CLIPTokenizer) -> CLIPModel:
-    """A small CLIP of the shipped vocabulary."""
-    torch.manual_seed(0)
-    size = {"hidden_size": 32, "intermediate_size": 32, "num_hidden_layers": 2}
-    config = CLIPConfig(
-        text_config={
-            **size,
-            "num_attention_heads": 2,
-            "max_position_embeddings": CONTEXT_LENGTH,
-            "vocab_size": len(shipped),
-            "bos_token_id": shipped.bos_token_id,
-            "eos_token_id": shipped.eos_token_id,
-            "pad_token_id": shipped.pad_token_id,
-            "projection_dim": 16,
-        },
-        vision_config={**size, "num_attention_heads": 2, "image_size": 32, "patch_size": 16},
-        projection_dim=16,
-    )
-    return CLIPModel(config).eval()
+    return small_clip(shipped)
 
 
 @pytest.fixture(scope="module")

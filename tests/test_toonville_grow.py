@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from transformers import CLIPConfig, CLIPModel, CLIPTokenizer
+from small_clip import small_clip
+from transformers import CLIPModel, CLIPTokenizer
 
 from toonville.grow import grow_clip, token_pieces
 
@@ -43,23 +44,7 @@ def longer(shipped: CLIPTokenizer) -> CLIPTokenizer:
 
 @pytest.fixture(scope="module")
 def clip(shipped: CLIPTokenizer) -> CLIPModel:
-    torch.manual_seed(0)
-    size = {"hidden_size": 32, "intermediate_size": 32, "num_hidden_layers": 2}
-    config = CLIPConfig(
-        text_config={
-            **size,
-            "num_attention_heads": 2,
-            "max_position_embeddings": 48,
-            "vocab_size": len(shipped),
-            "bos_token_id": shipped.bos_token_id,
-            "eos_token_id": shipped.eos_token_id,
-            "pad_token_id": shipped.pad_token_id,
-            "projection_dim": 16,
-        },
-        vision_config={**size, "num_attention_heads": 2, "image_size": 32, "patch_size": 16},
-        projection_dim=16,
-    )
-    return CLIPModel(config).eval()
+    return small_clip(shipped)
 
 
 def test_pieces_are_the_old_tokens(shipped: CLIPTokenizer, longer: CLIPTokenizer) -> None:

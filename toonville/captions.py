@@ -38,9 +38,8 @@ class Caption:
     """A text about an image, and where it names the people."""
 
     text: str
-    plain: (
-        str  # the same in the plain form, which the first text encoder knows; a fragment has none
-    )
+    plain: str
+    """The same in the plain form, which the first text encoder knew; a fragment has none."""
     name_ends: tuple[int, ...]
     """Of each person, left to right, the position in `text` just after the name.
 
