@@ -96,6 +96,8 @@ def _versions() -> Iterator[Check]:
     every = [(one.name or "", one.version) for one in metadata.distributions()]
     found = {name.lower().replace("_", "-"): version for name, version in reversed(every)}
     for wanted in map(Requirement, metadata.requires(SELF) or ()):
+        if wanted.marker and not wanted.marker.evaluate({"extra": ""}):
+            continue  # of an extra, or of another platform
         name = GPU if wanted.name == CPU and GPU in found else wanted.name
         version, install = found.get(name), f'pip install "{name}{wanted.specifier}"'
         if version is None:
