@@ -16,7 +16,7 @@ import argparse
 import hashlib
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import cycle, islice
 from pathlib import Path
@@ -109,8 +109,12 @@ def measure(
         done += outcome.record["status"] == DONE
         files |= {k: content for k, content in outcome.files.items() if k.endswith("safetensors")}
     seconds = time.perf_counter() - began[-1]
-    digest = hashlib.sha256(b"".join(files[path] for path in sorted(files))).hexdigest()[:8]
-    return done, seconds, digest
+    return done, seconds, checksum(files)
+
+
+def checksum(files: Mapping[str, bytes]) -> str:
+    """Return a checksum of files by path, of whatever order."""
+    return hashlib.sha256(b"".join(files[path] for path in sorted(files))).hexdigest()[:8]
 
 
 def joint_steps(options: argparse.Namespace) -> Iterator[tuple[int, float]]:
@@ -152,7 +156,7 @@ def photos_of(model: Path | None, photos: Path | None, folder: Path) -> list[Pat
     if model is None:
         raise SystemExit("this model has no evaluation set: name --photos")
     paths = []
-    for number, image in enumerate(held_out_photos(model / "evaluation" / "people.png")):
+    for number, image in enumerate(held_out_photos(model / "evaluation" / "people.webp")):
         paths.append(folder / f"{number}.png")
         image.save(paths[-1])
     return paths
