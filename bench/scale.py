@@ -3,6 +3,7 @@
     python -m bench.scale --people 40 --workers 1,2,4
     python -m bench.scale --people 64 --at-once 1,8,32        # one device
     python -m bench.scale --joint 10,100,1000 --per-step 10   # seconds of a step
+    python -m bench.scale --costs                             # of 1,000 people on GPUs, computed
 
 Each line trains the same people anew in a temporary folder, from photos to records, with the time
 that workers take to load the model left out. The folder of photos is the model's own evaluation
@@ -23,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from celeb_core import Person, find_face, fit_identities, load_studio
+from celeb_core.cli.doctor import CARDS, LATENTS, STEPS, person_latents
 from celeb_core.evaluation.data import held_out_photos
 from celeb_core.many.engine import Event, Pool, distribute
 from celeb_core.many.manifest import Entry
@@ -32,12 +34,18 @@ from celeb_core.many.records import DONE
 from celeb_core.many.train_work import TrainItem, TrainWork
 from celeb_core.many.work import Ready, StudioOptions, Work
 from celeb_core.marks.provenance import Marker
-from celeb_core.types import recipe
+from celeb_core.types import PRESETS, recipe
+
+PRICES = {"T4": 0.40, "RTX 4090": 0.40, "A100": 2.50}
+"""Dollars of an hour, to multiply by: about what clouds ask; look up your own."""
 
 
 def main() -> None:
     """Print the tables."""
     options = _options()
+    if options.costs:
+        print_costs()
+        return
     if options.joint:
         print("| people | seconds of a step |\n|---|---|")
         for people, seconds in joint_steps(options):
@@ -139,6 +147,22 @@ def joint_steps(options: argparse.Namespace) -> Iterator[tuple[int, float]]:
             yield count, (times[-1] - times[half]) / (len(times) - 1 - half)
 
 
+def print_costs() -> None:
+    """Print what 1,000 people cost on SD 1.5: latents over speeds that doctor assumes."""
+    cards = [f"{name}: hours, dollars" for name in PRICES]
+    print("|", " | ".join(["training", "latents of a person", *cards]), "|")
+    print("|---" * (2 + len(cards)), end="|\n")
+    configs = {
+        "best, the model is not prepared": recipe("best", None),
+        **{f"{name}, prepared": PRESETS[name] for name in ("best", "fast", "instant")},
+    }
+    for name, config in configs.items():
+        latents = person_latents(config) + LATENTS * STEPS  # and a portrait, for the score
+        hours = {card: 1000 * latents / CARDS[card] / 3600 for card in PRICES}
+        cells = [f"{took:.1f}, {took * PRICES[card]:.2f}" for card, took in hours.items()]
+        print("|", " | ".join([name, f"{latents:,.0f}", *cells]), "|")
+
+
 def photo_items(options: argparse.Namespace, folder: Path) -> list[TrainItem]:
     """Return people with the photos that there are, over and over."""
     paths = photos_of(load_studio(options.model).models.folder, options.photos, folder)
@@ -184,6 +208,7 @@ def _options() -> Any:
     parser.add_argument("--at-once", type=_numbers, default=[1])
     parser.add_argument("--device", help="cuda or cpu; the best there is by default")
     parser.add_argument("--engine", choices=("local", "ray"), default="local")
+    parser.add_argument("--costs", action="store_true", help="print what GPUs cost, and end")
     parser.add_argument("--joint", type=_numbers, help="people of joint trainings")
     parser.add_argument("--per-step", type=int, default=10, help="of these, in a step")
     parser.add_argument("--steps", type=int, default=20, help="of a joint training")

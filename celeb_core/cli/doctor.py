@@ -25,7 +25,7 @@ from celeb_core.errors import CelebError, ModelNotFound
 from celeb_core.formats import calibration_file
 from celeb_core.name_regression import NAMES
 from celeb_core.studio import calibration_path
-from celeb_core.types import SampleConfig, recipe
+from celeb_core.types import SampleConfig, TrainConfig, recipe
 
 SELF, CPU, GPU = "celeb-basis-studio", "onnxruntime", "onnxruntime-gpu"
 SHOWN = ("torch", "diffusers", "transformers", "gradio", "huggingface-hub", "insightface", CPU)
@@ -233,14 +233,18 @@ def _speed(
         rate, how = _assumed_rate(where, computed)
         pixels = side**2 if isinstance(side, int) else side[0] * side[1]
         rate, steps = rate * SD_SIZE / (size * pixels), STEPS
-    best = recipe("best", None)
-    latents = best.steps * best.batch_size * COST[best.loss.gradients]
-    person = (latents + best.mapper.regression_batch * NAMES) / rate
+    person = person_latents(recipe("best", None)) / rate
     image = LATENTS * steps / rate
     texts = [f"{took:,.{int(took < 10)}f}" for took in (person, image)]
     yield Check(
         "seconds", "{} for a person (best, not prepared), {} for an image: {}".format(*texts, how)
     )
+
+
+def person_latents(config: TrainConfig) -> float:
+    """Return what the training of a person costs, in latents of sampling."""
+    trained = config.steps * config.batch_size * COST[config.loss.gradients]
+    return trained + config.mapper.regression_batch * NAMES
 
 
 def _weightless(source: Path | str) -> Any:
