@@ -15,7 +15,7 @@ import torch
 
 from celeb_core.errors import CelebError
 from celeb_core.many.engine import Event
-from celeb_core.many.work import Ready, Work, Worker
+from celeb_core.many.work import Ready, StudioOptions, Work, Worker
 
 MEMORY = 4e9  # bytes that a worker on a CPU may take, at least
 GRACE = 5.0  # seconds in which a process should end
@@ -60,7 +60,7 @@ class Processes:
 
     def __init__(self, devices: Sequence[str | None]) -> None:
         self.devices, self.each = devices, list[_Process]()
-        self.context = multiprocessing.get_context("spawn")
+        self.context = _context()
         self.work: Work | None = None
 
     def start(self, work: Work, most: int) -> None:
@@ -111,6 +111,19 @@ class Processes:
             one.process.join(GRACE)
             if one.process.is_alive():
                 one.process.kill()
+
+
+def _context() -> Any:
+    """Return how processes start: forks of one that has no more than imported the library.
+
+    So one that takes the place of another does not import it again. CUDA and threads, which do
+    not survive a fork, are not used there.
+    """
+    if "forkserver" not in multiprocessing.get_all_start_methods():
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([StudioOptions.__module__])
+    return context
 
 
 def serve(connection: Connection, work: Work, device: str | None) -> None:
