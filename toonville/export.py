@@ -21,6 +21,7 @@ from toonville.dataset import celebrities
 from toonville.detector import DETECTOR_SIZE
 from toonville.face_report import Judge
 from toonville.identity import Traits, sample_traits
+from toonville.onnx_export import store_in_bytes
 from toonville.render import Rendering, render
 from toonville.unet import new_scheduler
 from toonville.vocabulary import vocabulary
@@ -90,8 +91,9 @@ def export(folder: Path, out: Path) -> None:
     _on_one_line(out / "tokenizer" / "tokenizer.json")
     _export_clip(folder, out / "clip")
     shutil.copytree(folder / "faces", out / "faces", dirs_exist_ok=True)
-    for name in ("judge.onnx", "reader.onnx", "reader.json"):
-        shutil.copy(folder / name, out / name)
+    for name in ("judge.onnx", "reader.onnx"):
+        store_in_bytes(folder / name, out / name)
+    shutil.copy(folder / "reader.json", out / "reader.json")
     names, _ = celebrities()
     (out / "names.txt").write_text("\n".join(names.known) + "\n")
     (out / "unknown_names.txt").write_text("\n".join(names.unknown) + "\n")

@@ -13,7 +13,7 @@ from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
 OPSET = 18  # grid_sample needs 16
-HALF_FROM = 1024  # smaller tensors are not worth storing in half precision
+SMALLEST = 1024  # smaller tensors are not worth storing with less precision
 
 
 def export(
@@ -71,7 +71,7 @@ def _store_in_half(model: onnx.ModelProto) -> None:
     casts = []
     for weight in model.graph.initializer:
         values = numpy_helper.to_array(weight)
-        if weight.data_type != TensorProto.FLOAT or values.size < HALF_FROM:
+        if weight.data_type != TensorProto.FLOAT or values.size < SMALLEST:
             continue
         name = weight.name
         weight.CopyFrom(numpy_helper.from_array(values.astype(np.float16), f"{name}_half"))
@@ -80,3 +80,36 @@ def _store_in_half(model: onnx.ModelProto) -> None:
     nodes = [*casts, *model.graph.node]
     del model.graph.node[:]
     model.graph.node.extend(nodes)
+
+
+def store_in_bytes(path: Path, out: Path) -> None:
+    """Copy a file of `export` with its weights in int8 and a scale for each output channel.
+
+    They are multiplied when the file is loaded; the computations stay in float32. For networks
+    that only measure: the embeddings of a recogniser are what people are trained on.
+
+    Args:
+        path: Of a file with weights in float16, or already in int8.
+        out: Of the copy.
+    """
+    model = onnx.load(path)
+    halves = {w.name: w for w in model.graph.initializer if w.data_type == TensorProto.FLOAT16}
+    nodes = []
+    for node in model.graph.node:
+        half = halves.get(node.input[0]) if node.op_type == "Cast" else None
+        if half is None:
+            nodes.append(node)
+            continue
+        values = numpy_helper.to_array(half).astype(np.float32)
+        most = np.abs(values).max(tuple(range(1, values.ndim)), keepdims=True)
+        scale = np.maximum(most, 1e-12) / 127
+        (name,) = node.output
+        whole, scales, cast = f"{name}_int8", f"{name}_scale", f"{name}_cast"
+        half.CopyFrom(numpy_helper.from_array(np.rint(values / scale).astype(np.int8), whole))
+        model.graph.initializer.append(numpy_helper.from_array(scale, scales))
+        nodes.append(helper.make_node("Cast", [whole], [cast], to=TensorProto.FLOAT))
+        nodes.append(helper.make_node("Mul", [cast, scales], [name]))
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)
+    onnx.checker.check_model(model)
+    onnx.save(model, out)
