@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from toonville.dataset import captioned
-from toonville.decoder import Discriminator, adversarial_losses, crop_corner, targets
+from toonville.decoder import Discriminator, adversarial_losses, crop_corner, inner, targets
 from toonville.encoded import Encoded
 from toonville.render import render
 from toonville.vae import CROP, to_tensor
@@ -56,3 +56,10 @@ def test_targets_are_the_same_part_of_the_same_images() -> None:
     top, left = CELL * y, CELL * x
     assert torch.equal(images[1:], whole[:, :, top : top + CROP, left : left + CROP])
     assert weights.shape == (2, 1, CROP, CROP)
+
+
+def test_losses_leave_out_edges_that_the_whole_image_does_not_have() -> None:
+    cells = CROP // CELL
+    assert inner((0, 16 - cells), (16, 24)) == (slice(CELL, CROP), slice(0, CROP - CELL))
+    assert inner((24 - cells, 0), (16, 24)) == (slice(0, CROP - CELL), slice(CELL, CROP))
+    assert inner((3, 3), (16, 24)) == (slice(CELL, CROP - CELL), slice(CELL, CROP - CELL))

@@ -32,7 +32,7 @@ BATCH = 6
 MAX_NOISE = 0.2  # standard deviation, in units of the latents'
 DENOISED_SHARE = 0.6  # of the steps: latents that the UNet predicts from noisy ones
 TIMESTEPS = (40, 350)  # of these: from nearly clean to without details
-ADVERSARIAL_WEIGHT = 0.05
+ADVERSARIAL_WEIGHT = 0.1
 RARE = {"style": ("pixel art",), "expression": ("sad", "angry")}
 RARE_SHARE = 0.4
 """Of the images, oversampled to show one of RARE: what is rare is blurred first."""
@@ -111,6 +111,23 @@ def crop_corner(rows: Encoded, rng: np.random.Generator) -> tuple[int, int]:
     return int(x), int(y)
 
 
+def inner(corner: tuple[int, int], size: tuple[int, ...]) -> tuple[slice, slice]:
+    """Return the rows and columns of a crop, in pixels, that are decoded as in the whole image.
+
+    At an edge the decoder sees zeros, which only at an edge of the image are what it will see.
+
+    Args:
+        corner: x and y of the crop, in latents.
+        size: Height and width of the image, in latents.
+    """
+    slices = []
+    for first, whole in zip(reversed(corner), size, strict=True):
+        low = 0 if first == 0 else CELL
+        high = CROP if first + CROP // CELL == whole else CROP - CELL
+        slices.append(slice(low, high))
+    return slices[0], slices[1]
+
+
 def train_decoder(data: Path, folder: Path, minutes: float, resume: bool) -> None:
     """Fine-tune the decoder of `<folder>/vae` with the UNet of `<folder>/unet`.
 
@@ -151,6 +168,10 @@ def train_decoder(data: Path, folder: Path, minutes: float, resume: bool) -> Non
         part = latents[:, :, y : y + side, x : x + side]
         output = vae.decode(part.contiguous(memory_format=torch.channels_last)).sample
         target, weights = targets(rows, partial(captioned, n), (x, y))
+        rows_of, columns_of = inner((x, y), rows.latents.shape[2:])
+        output, target, weights = (
+            part[:, :, rows_of, columns_of] for part in (output, target, weights)
+        )
         return {
             "rec": reconstruction_loss(output, target, weights),
             **adversarial_losses(model["discriminator"], output, target),
