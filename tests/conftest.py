@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import json
+import multiprocessing
 import shutil
 import sys
 from collections.abc import Generator, Iterator
@@ -136,6 +137,13 @@ def run(world, tmp_path, monkeypatch):
         return main([*arguments, "--model", str(model), "--cache", "cache", "--device", "cpu"])
 
     return call
+
+
+@pytest.fixture
+def forking(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Worker processes are forks: what is spawned imports everything anew, which takes seconds."""
+    context = multiprocessing.get_context("fork")
+    monkeypatch.setattr("multiprocessing.get_context", lambda method: context)
 
 
 def initial_coefficients(faces: torch.Tensor, calibration: Calibration, basis) -> torch.Tensor:

@@ -1,12 +1,8 @@
 from __future__ import annotations
 
 import json
-import os
-import re
+import multiprocessing
 import shutil
-import socket
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 from unittest import mock
@@ -17,7 +13,6 @@ from conftest import celebrity_names, portrait
 from PIL import Image
 from safetensors.torch import save_file
 
-import celeb_core
 from celeb_core import (
     CelebError,
     list_identities,
@@ -182,27 +177,31 @@ def test_basis(run, capsys):
 
 
 def test_prepare(run, tmp_path, calibration, monkeypatch, capsys):
-    few = ("--names", "few.txt", "--out", "c.safetensors")
+    few = ("--names", "few.txt", "--out", "c.safetensors", "--workers", "1")
     (tmp_path / "few.txt").write_text("\n".join(celebrity_names()[:12]))
     assert run("prepare", *few) == 1  # what the tiny model generates has no face
     assert "8 are needed" in capsys.readouterr().err
     seen = []
 
-    def prepare_model(studio, folder, level, seed, made_by, shard):
-        seen.append((folder, level, seed, made_by, shard))
+    def prepare_model(studio, folder, level, seed, made_by, makers):
+        seen.append((folder, level, seed, made_by, makers.shard))
         report = {"self_check": ["result | 0.9"]}
         made = replace(calibration, report=report)
         yield PrepareStep(1, 2, "portrait 1 of 2", None)
         yield PrepareStep(2, 2, "done", 0.0, made)
 
-    monkeypatch.setattr("celeb_core.cli.commands.prepare_model", prepare_model)
+    monkeypatch.setattr("celeb_core.cli.model_commands.prepare_model", prepare_model)
     assert run("prepare", *few, "--level", "full", "--made-by", "Ada") == 0
     captured = capsys.readouterr()
     assert captured.out.splitlines() == ["result | 0.9", "c.safetensors"]
     assert "portrait 1 of 2" in captured.err
-    assert seen == [(Path("c"), "full", 0, "Ada", (0, 1))]
+    assert seen.pop() == (Path("c"), "full", 0, "Ada", (0, 1))
     found = load_calibration([Path("c.safetensors")], calibration.recogniser, calibration.basis_id)
     assert found is not None and found.report["self_check"] == ["result | 0.9"]
+    assert run("prepare", *few, "--shard", "2/3") == 0
+    assert seen.pop()[-1] == (1, 3)
+    assert run("prepare", *few[:-1], "2", "--shard", "2/3") == 2
+    assert "A shard is made by one process" in capsys.readouterr().err and not seen
 
 
 def test_refine(run, world, studio, basis, calibration, tmp_path, monkeypatch, capsys):
@@ -237,7 +236,8 @@ def test_filter_names_in_two_shards(run, tmp_path, monkeypatch, capsys):
         lambda prompt, models, basis, config: [portrait()] * config.num_images,
     )
     (tmp_path / "few.txt").write_text("\n".join(celebrity_names()[:6]))
-    arguments = ("filter-names", "--names", "few.txt", "--num-images", "2", "--steps", "1")
+    some = ("--num-images", "2", "--steps", "1", "--workers", "1")
+    arguments = ("filter-names", "--names", "few.txt", *some)
     assert run(*arguments, "--shard", "1/2") == 0
     assert "4 of 8 names done" in capsys.readouterr().out
     assert not Path("names/report.html").exists()
@@ -250,42 +250,20 @@ def test_filter_names_in_two_shards(run, tmp_path, monkeypatch, capsys):
         assert caught.value.code == 2
 
 
-TWO = """
-import os, sys
-from celeb_core.__main__ import main
-
-forks = []
-for rank in "01":
-    if not (fork := os.fork()):
-        os.environ.update(RANK=rank, LOCAL_RANK=rank)
-        sys.exit(main(sys.argv[1:]))
-    forks.append(fork)
-sys.exit(any(os.waitpid(fork, 0)[1] for fork in forks))
-"""
-
-
-def test_filter_names_of_two_processes(world, tmp_path):
-    """Started as torchrun starts them, each on the CPU; forks, since an import takes seconds."""
-    (tmp_path / "few.txt").write_text("\n".join(celebrity_names()[:6]))
-    command = ["filter-names", "--model", str(world), "--names", "few.txt"]
-    command += ["--num-images", "1", "--steps", "1", "--cache", "cache", "--device", "cpu"]
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    variables = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-    variables["PYTHONPATH"] = str(Path(celeb_core.__file__).parents[1])
-    done = subprocess.run(
-        [sys.executable, "-c", TWO, *command],
-        cwd=tmp_path,
-        env={**os.environ, **variables, "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stderr
-    made = re.findall(r"process (\d) of 2 made (\d+) of 12 files", done.stderr)
-    assert sorted(number for number, _ in made) == ["1", "2"]
-    assert all(4 <= int(count) <= 8 for _, count in made)
-    assert (tmp_path / "names" / "report.html").is_file()
+@pytest.mark.slow
+def test_two_workers_filter_names_as_one_process_does(run, forking, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(names_module, "MADE_UP", 1)
+    (tmp_path / "few.txt").write_text("\n".join(celebrity_names()[:4]))
+    filter_names = ("filter-names", "--names", "few.txt", "--num-images", "1", "--steps", "1")
+    pages = []
+    for workers in "12":
+        assert run(*filter_names, "--workers", workers, "--out", workers) == 0
+        assert "of 4 names are known" in capsys.readouterr().out
+        faces = Path(workers, "faces").iterdir()
+        pages.append({path.name: path.read_bytes() for path in faces})
+        pages[-1]["report"] = Path(workers, "report.html").read_bytes()
+    assert pages[0] == pages[1] and len(pages[0]) == 6
+    assert not multiprocessing.active_children()
 
 
 def test_score_says_how_alike_an_image_is(run, measured_world, capsys):
@@ -423,7 +401,7 @@ def test_interrupted_is_exit_code_130(run, monkeypatch, capsys):
     def interrupted(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("celeb_core.cli.commands.load_studio", interrupted)
+    monkeypatch.setattr("celeb_core.cli.engines.load_studio", interrupted)
     assert run("generate", "a photo") == 130
     assert "Traceback" not in capsys.readouterr().err
 

@@ -39,8 +39,8 @@ def usage_error(tmp_path, monkeypatch, capsys):
     def loaded(*_, **__):
         raise AssertionError("a model is loaded")
 
-    for name in ("load_studio", "load_models"):
-        monkeypatch.setattr(f"celeb_core.cli.commands.{name}", loaded)
+    for name in ("engines.load_studio", "commands.load_models"):
+        monkeypatch.setattr(f"celeb_core.cli.{name}", loaded)
 
     def call(*arguments: str) -> str:
         try:

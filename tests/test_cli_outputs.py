@@ -21,9 +21,7 @@ def test_a_taken_name_is_refused_before_the_training(run, basis, monkeypatch, ca
         save_identity(Identity(name, zeros, basis.id, "tinyville"), Path("identities"))
     train = ("train", "ada.png", "bob.png", "--name", "eve", "--name", "<ada>", "--steps", "1")
     with monkeypatch.context() as patch:
-        patch.setattr(
-            "celeb_core.cli.commands.load_studio", None
-        )  # would be an error if it were called
+        patch.setattr("celeb_core.cli.engines.load_studio", None)  # an error if it is called
         assert run(*train) == 2
     error = capsys.readouterr().err
     assert "“ada” is taken in identities" in error and "--replace" in error

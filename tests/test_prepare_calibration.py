@@ -16,6 +16,7 @@ from celeb_core import (
 )
 from celeb_core.basis import person_embeddings
 from celeb_core.errors import FeatureMissing
+from celeb_core.many.workers import Here
 from celeb_core.prepare import calibration as module
 from celeb_core.prepare.calibration import (
     DIRECTIONS,
@@ -116,7 +117,7 @@ def test_a_stopped_run_goes_on_and_another_one_does_not(few, generated, made, tm
 
 def test_two_processes_divide_the_portraits_and_get_the_same(few, generated, made, tmp_path):
     plan, folder = PortraitPlan(tuple(celebrity_names()[:32])), tmp_path / "two"
-    turns = [generate_people(plan, few, folder, (index, 2)) for index in (0, 1)]
+    turns = [generate_people(plan, few, folder, Here(few, (index, 2))) for index in (0, 1)]
     assert list(zip(*turns, strict=True)) == [(0, 0), (1, 2), (3, 4)]
     assert len(generated) == 32
     own = replace(few, basis=replace(few.basis, names=plan.names))

@@ -8,10 +8,13 @@ import torch
 from conftest import celebrity_names, portrait
 
 from celeb_core import PRESETS, load_calibration, recipe, save_calibration
+from celeb_core.many.pools import Processes
+from celeb_core.many.work import StudioOptions
+from celeb_core.many.workers import Here, KeptPool, Workers
 from celeb_core.prepare import calibration as calibration_module
 from celeb_core.prepare import positions as positions_module
 from celeb_core.prepare import preparation as module
-from celeb_core.prepare import self_check as self_check_module
+from celeb_core.prepare import stand_ins as stand_ins_module
 from celeb_core.prepare.positions import cost
 from celeb_core.prepare.preparation import LEVELS, Level, planned_cost, prepare_model, spread
 from celeb_core.types import TrainConfig
@@ -24,29 +27,68 @@ def short_recipe(preset, calibration):
     return recipe(preset, calibration).changed(steps=1, batch_size=1, views=1)
 
 
+GENERATING = (calibration_module, positions_module, stand_ins_module)
+
+
+def generate_each(prompts, models, basis, config):
+    return [portrait(255 - 9 * (len(prompt.text) % 9)) for prompt in prompts]
+
+
+def with_few(studio):
+    return replace(studio, basis=replace(studio.basis, names=NAMES))
+
+
+class FewOptions(StudioOptions):
+    """Of a worker process whose portraits show a face, as in `few`."""
+
+    def load(self, device, require_faces=True):
+        for one in GENERATING:
+            one.generate_each = generate_each
+        return with_few(super().load(device, require_faces))
+
+
 @pytest.fixture(scope="module")
 def few(studio):
     """A studio with few celebrities, whose portraits all show a face; trainings are short."""
     generated = []
 
-    def generate_each(prompts, models, basis, config):
+    def counted(prompts, *rest):
         generated.extend(prompts)
-        return [portrait(255 - 9 * (len(prompt.text) % 9)) for prompt in prompts]
+        return generate_each(prompts, *rest)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(calibration_module, "generate_each", generate_each)
-        patch.setattr(self_check_module, "generate_each", generate_each)
-        patch.setattr(positions_module, "generate_each", generate_each)
+        for module_that_generates in GENERATING:
+            patch.setattr(module_that_generates, "generate_each", counted)
         patch.setitem(LEVELS, "quick", SMALL)
         patch.setattr(calibration_module, "TEXT_MIXTURES", 100)
         patch.setattr(module, "recipe", short_recipe)
-        yield replace(studio, basis=replace(studio.basis, names=NAMES)), generated
+        yield with_few(studio), generated
 
 
 @pytest.fixture(scope="module")
-def steps(few, tmp_path_factory):
+def work(tmp_path_factory):
+    """The folder of `steps`."""
+    return tmp_path_factory.mktemp("work")
+
+
+@pytest.fixture(scope="module")
+def steps(few, work):
     """All steps of a preparation."""
-    return list(prepare_model(few[0], tmp_path_factory.mktemp("work"), made_by="Ada"))
+    return list(prepare_model(few[0], work, made_by="Ada"))
+
+
+def contents(folder):
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def assert_same(one, other):
+    for part in ("face_embeddings", "down", "up", "bias", "directions"):
+        assert torch.equal(getattr(one, part), getattr(other, part)), part
+    assert one.settings == other.settings and one.framing == other.framing
+    assert one.person_positions == other.person_positions
+    timed = ("seconds", "date", "made_by")
+    reports = [{k: v for k, v in dict(of.report).items() if k not in timed} for of in (one, other)]
+    assert reports[0] == reports[1]
 
 
 def test_a_model_is_prepared_and_trained_as_it_says(few, steps, tmp_path):
@@ -88,15 +130,32 @@ def test_a_killed_preparation_goes_on(few, tmp_path):
 
 
 def test_processes_get_the_same_result(few, steps, tmp_path):
-    (studio, _), alone = few, steps[-1]
-    first = prepare_model(studio, tmp_path / "two", shard=(0, 2))
-    second = prepare_model(studio, tmp_path / "two", shard=(1, 2))
-    for _ in zip(first, second, strict=False):
+    (studio, _), folder = few, tmp_path / "two"
+    shards = [Here(studio, (index, 2)) for index in (0, 1)]
+    for _ in zip(*(prepare_model(studio, folder, makers=shard) for shard in shards), strict=False):
         pass
-    *_, last = prepare_model(studio, tmp_path / "two", shard=(1, 2))
-    for part in ("down", "up", "bias", "directions"):
-        assert torch.equal(getattr(alone.result, part), getattr(last.result, part))
-    assert alone.result.settings == last.result.settings
+    *_, last = prepare_model(studio, folder, makers=shards[1])
+    assert_same(last.result, steps[-1].result)
+
+
+@pytest.mark.slow
+def test_worker_processes_get_the_same_result_to_the_bit(
+    few, steps, work, world, tmp_path, forking
+):
+    studio, generated = few
+    assert torch.get_num_threads() == 1  # as workers have
+    pool = KeptPool(Processes(["cpu", "cpu"]))
+    generated.clear()
+    try:
+        *_, last = prepare_model(studio, tmp_path, makers=Workers(pool, FewOptions(str(world))))
+    finally:
+        pool.end()
+    assert_same(last.result, steps[-1].result)
+    assert contents(tmp_path) == contents(work)
+    kinds = {name.split("-")[0] for name in contents(work)}
+    assert kinds == {"faces", "positions", "person", "score"}
+    stand_ins = 2 * 3  # of whom this process generates portraits, and the chosen ones by name
+    assert len(generated) == stand_ins * 4 + 2 * 4
 
 
 def test_settings_apply_to_what_is_calibrated_alone(calibration):

@@ -5,22 +5,21 @@ from dataclasses import replace
 
 import pytest
 import torch
-from conftest import celebrity_names, finished, portrait
-from PIL import Image
+from conftest import celebrity_names, finished
 
 from celeb_core import compose
-from celeb_core.errors import FeatureMissing
-from celeb_core.prepare import self_check as module
+from celeb_core.many.workers import Here
+from celeb_core.prepare import stand_ins as module
 from celeb_core.prepare.calibration import stretched
 from celeb_core.prepare.self_check import (
-    StandIn,
     Trial,
+    _Comparison,
     axes,
-    build_stand_ins,
     choose,
     gradient_cosine,
     self_check,
 )
+from celeb_core.prepare.stand_ins import StandIn
 from celeb_core.types import Identity, Person, TrainConfig
 
 NAMES = celebrity_names()[:6]
@@ -118,31 +117,43 @@ def test_what_was_tried_is_not_tried_again(stand_ins, studio, calibration, plant
     assert len(planted) == 4
 
 
-def test_two_processes_divide_the_trainings(stand_ins, studio, calibration, planted, tmp_path):
+def test_two_processes_divide_the_trainings(
+    stand_ins, studio, calibration, planted, tmp_path, monkeypatch
+):
     module.fit.up = calibration.up
     alone = list(tried(stand_ins, calibration, studio, tmp_path / "one"))
     count = len(planted)
     planted.clear()
-    ratios = []
+    one, other = Here(studio, (0, 2)), Here(studio, (1, 2))
     first, second = (
-        module._Comparison(stand_ins, calibration, studio, tmp_path / "two", None, (index, 2))
-        for index in (0, 1)
+        _Comparison(stand_ins, calibration, makers, tmp_path / "two", None)
+        for makers in (one, other)
     )
-    settings = {**TrainConfig().flat(), "stretch": 1.0}
+    settings = [{**TrainConfig().flat(), "stretch": 1.0}]
     # the second process begins while the first one is at its first training
-    make, began = first._score, []
+    train, ratios = module.fit, []
 
-    def score(settings, stand_in):
-        if not began:
-            began.append(1)
+    def fit(*arguments, **options):
+        if not ratios:
+            ratios.append([])
             ratios.append(finished(second._ratios(settings, stand_ins)))
-        return make(settings, stand_in)
+        return train(*arguments, **options)
 
-    object.__setattr__(first, "_score", score)
-    ratios.append(finished(first._ratios(settings, stand_ins)))
-    assert ratios[0] == ratios[1] and len(planted) <= 5
-    again = list(tried(stand_ins, calibration, studio, tmp_path / "two", shard=(1, 2)))
+    monkeypatch.setattr(module, "fit", fit)
+    assert finished(first._ratios(settings, stand_ins)) == ratios[1] and len(planted) <= 5
+    again = list(tried(stand_ins, calibration, studio, tmp_path / "two", makers=other))
     assert list(map(str, again)) == list(map(str, alone)) and count > 4
+
+
+def test_shrinking_needs_no_training(stand_ins, studio, calibration, planted, tmp_path):
+    module.fit.up = calibration.up
+    comparison = _Comparison(stand_ins, calibration, Here(studio), tmp_path, None)
+    settings = {**TrainConfig().flat(), "stretch": 1.0}
+    shrunk = [{**settings, "shrink": factor} for factor in (1.0, 0.9, 0.8)]
+    ratios = finished(comparison._ratios(shrunk, stand_ins))
+    assert len(planted) == 4 and len({tuple(each) for each in ratios}) == 3
+    finished(comparison._ratios([{**settings, "shrink": 0.7}], stand_ins))
+    assert len(planted) == 4  # of an earlier run, too
 
 
 def test_it_can_be_stopped_after_every_training(stand_ins, studio, calibration, planted, tmp_path):
@@ -199,30 +210,6 @@ def test_a_stretched_calibration_starts_further_out(calibration, basis, person):
     before = initial_coefficients(faces, calibration, basis)
     after = initial_coefficients(faces, stretched(calibration, 1.5), basis)
     assert torch.allclose(after, 1.5 * before, atol=1e-5) and compose(basis, after).isfinite().all()
-
-
-def test_stand_ins_have_a_face_in_all_portraits_and_the_same_in_most(studio, monkeypatch):
-    """The first name has no face once, the second one another face each time."""
-    shades = {NAMES[0]: (255, 0, 255, 255), NAMES[1]: (255, 90, 255, 120)}
-
-    def generate_each(prompts, models, basis, config):
-        images, seen = [], dict.fromkeys(NAMES, 0)
-        for prompt in prompts:
-            name = next(name for name in NAMES if name in prompt.text)
-            shade = shades.get(name, (200,) * 4)[seen[name] % 4]
-            seen[name] += 1
-            images.append(portrait(shade) if shade else Image.new("RGB", (128, 128)))
-        return images
-
-    monkeypatch.setattr(module, "generate_each", generate_each)
-    found = build_stand_ins(NAMES[:4], 2, studio, steps=1)
-    assert {stand_in.name for stand_in in found} == set(NAMES[2:4])
-    for stand_in in found:
-        face = stand_in.person.faces[0]
-        assert torch.allclose(stand_in.reference, face.embedding, atol=1e-4)
-        assert stand_in.by_name == pytest.approx(1, abs=1e-3)
-    with pytest.raises(FeatureMissing, match="None of 1 celebrities .*--names"):
-        build_stand_ins(NAMES[:1], 2, studio, steps=1)
 
 
 def test_a_trial_is_a_line_of_the_table():

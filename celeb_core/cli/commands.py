@@ -9,10 +9,7 @@ from argparse import Namespace
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
-import torch
-from accelerate import PartialState
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
@@ -20,30 +17,25 @@ from celeb_core import adapters, face_packs, files, identity, sampling
 from celeb_core.basis import find_basis, interpolate, save_basis
 from celeb_core.cli import outputs
 from celeb_core.cli.doctor import examine
-from celeb_core.errors import CelebError, FeatureMissing, SaveFailed, UsageError
+from celeb_core.cli.engines import given, studio_of
+from celeb_core.errors import CelebError, SaveFailed, UsageError
 from celeb_core.evaluation import tables
 from celeb_core.evaluation.evaluate import EvaluationConfig
 from celeb_core.evaluation.evaluate import evaluate as run_evaluation
 from celeb_core.evaluation.run import Progress
-from celeb_core.faces import find_face, largest_face, quality_notes
-from celeb_core.formats.calibration_file import save_calibration
+from celeb_core.faces import find_face, quality_notes
 from celeb_core.formats.image_file import load_photo
 from celeb_core.layout import check_named, people_of
 from celeb_core.library import PRIVATE_FOLDER
 from celeb_core.marks.provenance import Marker, load_key, load_marker
 from celeb_core.models import Models, load_models
-from celeb_core.prepare import names
-from celeb_core.prepare.preparation import prepare_model
-from celeb_core.prepare.refinement import RefineConfig, refine_initialisation
 from celeb_core.prompt import parse_prompt
 from celeb_core.scoring import score_image
-from celeb_core.studio import Studio, arranged, calibration_path, load_studio, prompt_hints
+from celeb_core.studio import Studio, arranged, prompt_hints
 from celeb_core.textual_inversion import export_identity, import_identities, usage_notes
 from celeb_core.training import fit_identities, save_checkpoint
 from celeb_core.types import (
-    Calibration,
     CelebBasis,
-    Face,
     Identity,
     Person,
     Prompt,
@@ -63,19 +55,19 @@ def train(options: Namespace) -> None:
     outputs.check_checkpoint(options)
     options.replace |= options.resume is not None  # the person whom this training made before
     outputs.check_free(names, options)
-    studio = _studio(options)
+    studio = studio_of(options)
     faces = [find_face(photo, studio.faces, options.face) for photo in photos]
     for photo, face in zip(photos, faces, strict=True):
         for note in quality_notes(face, studio.models.width):
             logging.warning("%s: %s", Path(photo).name, note)
     each = [faces] if len(names) == 1 else [[face] for face in faces]
     people = [Person(name, tuple(own)) for name, own in zip(names, each, strict=True)]
-    given = _given(options, "seed", "steps", "max_seconds", "people_per_step")
-    config = recipe(options.preset, studio.calibration).changed(**given)
+    changes = given(options, "seed", "steps", "max_seconds", "people_per_step")
+    config = recipe(options.preset, studio.calibration).changed(**changes)
     fit = partial(fit_identities, calibration=studio.calibration, recogniser=studio.faces.id)
     with tqdm(desc="training", unit="step") as bar:
         for step in fit(people, studio.models, studio.basis, config, resume=options.resume):
-            _advance(bar, step.step, step.steps, *step.losses.values())
+            outputs.advance(bar, step.step, step.steps, *step.losses.values())
             due = step.checkpoint and (step.step % 10 == 0 or step.step == step.steps)
             if options.checkpoint and due:
                 try:
@@ -101,7 +93,7 @@ def generate(options: Namespace) -> None:
             batch = replace(config, num_images=size, seed=config.seed + done)
 
             def on_step(step: int, steps: int, done: int = done, size: int = size) -> None:
-                _advance(bar, step + done * steps // size, count * steps // size)
+                outputs.advance(bar, step + done * steps // size, count * steps // size)
 
             images = sampling.generate(prompt, studio.models, studio.basis, batch, on_step=on_step)
             for seed, image in enumerate(images, start=batch.seed):
@@ -135,9 +127,9 @@ def export(options: Namespace) -> None:
     else:
         own = _library(options, basis).get(options.person)
         person = own or identity.find_identity(options.person, options.identities, basis)
-    given = _given(options, "format", "token")
+    form = given(options, "format", "token")
     with tempfile.TemporaryDirectory() as folder:
-        first = export_identity(person, basis, models, Path(folder), **given).relative_to(folder)
+        first = export_identity(person, basis, models, Path(folder), **form).relative_to(folder)
         made = [path for path in Path(folder).rglob("*") if path.is_file()]
         new = {options.out / path.relative_to(folder): path.read_bytes() for path in made}
     outputs.save_files(new, options.replace)
@@ -150,7 +142,7 @@ def import_file(options: Namespace) -> None:
     files.check_writable(options.out)
     models = _models(options)
     basis = find_basis(models, options.names, options.cache)
-    found = import_identities(options.file, basis, **_given(options, "name", "min_explained"))
+    found = import_identities(options.file, basis, **given(options, "name", "min_explained"))
     outputs.check_free([one.identity.name for one in found], options)
     saved = outputs.save_new_people([one.identity for one in found], options)
     for one, path in zip(found, saved, strict=True):
@@ -159,7 +151,7 @@ def import_file(options: Namespace) -> None:
 
 def score(options: Namespace) -> None:
     """Print how alike the person of a photo and those of images are, as cosines."""
-    studio = _studio(options)
+    studio = studio_of(options)
     photo, judge = load_photo(options.photo), studio.scorers.judge
     face = find_face(photo, studio.faces, options.face)
     judged = {"x": judge.embed(photo, [face])[0]} if judge else None
@@ -179,81 +171,12 @@ def basis(options: Namespace) -> None:
     print(f"{built.id}: {len(built.names)} names, {built.ranks} of {options.components} components")
 
 
-def prepare(options: Namespace) -> None:
-    """Prepare a model, once: its celebrities' portraits, the initialisation, a self-check."""
-    shard = _processes(options)
-    studio = _studio(options)
-    out = options.out or calibration_path(studio.models, studio.faces, options.cache)
-    files.check_writable(out.parent)
-    chosen = {"seed": options.seed, "made_by": options.made_by, "shard": shard}
-    with tqdm(desc="preparing", unit="latent") as bar:
-        note = ""
-        for step in prepare_model(studio, out.with_suffix(""), options.level, **chosen):
-            _advance(bar, step.done, step.total)
-            if step.note != note:
-                tqdm.write(note := step.note, file=sys.stderr)
-    if shard[0] == 0:
-        assert step.result is not None  # of the last step
-        save_calibration(step.result, out)
-        print(*step.result.report["self_check"], out, sep="\n")
-
-
-def refine(options: Namespace) -> None:
-    """Refine the closed-form initialisation on photos of many people."""
-    studio, folder = _studio(options), options.folder
-    models, initial = studio.models, _calibration(studio)
-    out = options.out or calibration_path(models, studio.faces, options.cache)
-    files.check_writable(out.parent)
-    photos: list[Face] = []
-    for path in tqdm(sorted(folder.iterdir()), "finding faces", unit="photo"):
-        try:
-            if found := studio.faces.find(load_photo(path)):
-                photos.append(largest_face(found))
-                photos[-1].image.thumbnail((models.width, models.height))  # all are in memory
-        except CelebError as error:
-            tqdm.write(f"left out: {path.name}: {error}")
-    config = RefineConfig(**_given(options, "seed", "steps", "batch_size"))
-    with tqdm(desc="refining", unit="step") as bar:
-        for step in refine_initialisation(initial, photos, models, studio.basis, config):
-            _advance(bar, step.step, step.steps, step.loss)
-            if step.step % 100 == 0 or step.step == step.steps:
-                save_calibration(step.result(), out)
-    print(f"{out}: refined with {len(photos)} photos")
-
-
-def find_known_names(options: Namespace) -> None:
-    """Find the names that the model knows, and write a report with their images."""
-    files.check_writable(options.out)
-    shard = _processes(options)
-    studio, stored = _studio(options), options.out / "faces"
-    people = names.candidates(studio.basis.names)
-    config = SampleConfig(options.num_images or 4, options.seed, options.steps)
-    first, count = options.shard or (0, 1)  # of a machine that does its own share alone
-    own = people[first::count]
-    with tqdm(desc="generating", unit="name") as bar:
-        for done in names.generate_name_images(own, studio, stored, config, shard):
-            _advance(bar, done, len(own))
-    if shard[0]:
-        return
-    images = [one for one in names.load_name_images(people, studio, stored, config) if one]
-    if len(images) < len(people):
-        print(f"{len(images)} of {len(people)} names done; the other shards are still to come")
-        return
-    verdicts, threshold = names.rank_names(people, images)
-    page = names.html_report(verdicts, studio.models.title, threshold)
-    known = [f"{verdict.name}\n" for verdict in verdicts if verdict.known]
-    files.write_atomically(options.out / "names.txt", "".join(known).encode())
-    files.write_atomically(options.out / "report.html", page.encode())
-    print(f"{options.out / 'names.txt'}: {len(known)} of {len(verdicts)} names are known")
-    print(options.out / "report.html")
-
-
 def pack(options: Namespace) -> None:
     """Download a face pack, after printing its licence."""
     if options.pack in face_packs.PACKS:
         print(face_packs.PACKS[options.pack].licence, file=sys.stderr)
     with tqdm(desc=options.pack, unit="B", unit_scale=True) as bar:
-        folder = face_packs.download_pack(options.pack, options.root, partial(_advance, bar))
+        folder = face_packs.download_pack(options.pack, options.root, partial(outputs.advance, bar))
     print(folder)
 
 
@@ -266,7 +189,7 @@ def check_image(options: Namespace) -> None:
 def evaluate(options: Namespace) -> None:
     """Measure how good new people are, alone and together, beside celebrities by name."""
     fields = "people count photos preset rows groups square judge clip seed".split()
-    config = EvaluationConfig(**_given(options, *fields))
+    config = EvaluationConfig(**given(options, *fields))
     for path in filter(None, (options.json, options.markdown)):
         files.check_writable(path.parent)
     # Miniters 0: the progress within a part is shown, too.
@@ -276,9 +199,9 @@ def evaluate(options: Namespace) -> None:
             new = progress.note != bar.desc  # each is shown, however short it is
             bar.set_description_str(progress.note, refresh=False)
             bar.set_postfix_str(progress.detail, refresh=new)
-            _advance(bar, progress.done, progress.total)
+            outputs.advance(bar, progress.done, progress.total)
 
-        result = run_evaluation(_studio(options), config, options.out, show)
+        result = run_evaluation(studio_of(options), config, options.out, show)
     print(tables.format_text(result))
     if options.json:
         files.write_atomically(options.json, json.dumps(result, indent=1).encode())
@@ -291,7 +214,7 @@ def doctor(options: Namespace) -> None:
     if options.json:
         files.check_writable(options.json.parent)
     checks, known = [], "model device dtype memory face_pack names cache".split()
-    for check in examine(**_given(options, *known)):
+    for check in examine(**given(options, *known)):
         checks.append(check)
         print(f"{check.status:<8} {check.name:<16} {check.facts}", flush=True)
         if check.remedy:
@@ -305,39 +228,9 @@ def doctor(options: Namespace) -> None:
         raise CelebError("This will not work yet. See the lines with “error” above.")
 
 
-def _studio(options: Namespace, faces: bool = True) -> Studio:
-    known = "model device dtype memory compiled face_pack names cache calibration vae".split()
-    given = _given(options, *known, "allow_pickle")
-    studio = load_studio(**given, require_faces=faces)
-    logging.info(studio.models.note)
-    return studio
-
-
-def _processes(options: Namespace) -> tuple[int, int]:
-    """Return this process's number and how many there are, of accelerate launch or torchrun.
-
-    Each has a device of its own, which is put into the options.
-    """
-    processes = PartialState(cpu=not torch.cuda.is_available() or options.device == "cpu")
-    if processes.num_processes > 1:
-        options.device = options.device or str(processes.device)
-    return processes.process_index, processes.num_processes
-
-
 def _models(options: Namespace) -> Models:
     known = "model device dtype memory allow_pickle".split()
-    return load_models(**_given(options, *known))
-
-
-def _given(options: Namespace, *names: str) -> dict[str, Any]:
-    """Return the options that have a value."""
-    return {name: vars(options)[name] for name in names if vars(options)[name] is not None}
-
-
-def _calibration(studio: Studio) -> Calibration:
-    if studio.calibration is not None:
-        return studio.calibration
-    raise FeatureMissing(f"{studio.models.title} has no calibration. Run “celeb-basis prepare”.")
+    return load_models(**given(options, *known))
 
 
 def _library(options: Namespace, basis: CelebBasis) -> dict[str, Identity]:
@@ -350,12 +243,12 @@ def _library(options: Namespace, basis: CelebBasis) -> dict[str, Identity]:
 def _sampling(options: Namespace) -> tuple[Studio, dict[str, Identity], SampleConfig]:
     """Load the studio, its people, and how to sample; a fast LoRA has defaults of its own."""
     files.check_writable(options.out)
-    studio = _studio(options, faces=False)
+    studio = studio_of(options, faces=False)
     if options.fast_lora:
         adapters.add_fast_lora(studio.models, options.fast_lora)
     fields = "num_images seed steps guidance_scale negative_prompt scheduler".split()
     usual = adapters.FAST if options.fast_lora else SampleConfig()
-    return studio, _library(options, studio.basis), replace(usual, **_given(options, *fields))
+    return studio, _library(options, studio.basis), replace(usual, **given(options, *fields))
 
 
 def _regions(
@@ -371,10 +264,3 @@ def _regions(
     return replace(prompt, boxes=boxes), replace(
         config, regions=RegionConfig(options.region_strength)
     )
-
-
-def _advance(bar: Any, done: int, total: int, *losses: float) -> None:
-    bar.total = total
-    bar.update(done - bar.n)
-    if losses:
-        bar.set_postfix(loss=f"{sum(losses) / len(losses):.4f}")

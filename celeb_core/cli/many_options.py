@@ -50,7 +50,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     },
     "--ray-address": {"type": value.word, "help": "of the cluster; Ray's own choice by default"},
     "--retry": {"action": "store_true", "help": "do what failed again, too"},
-    "--shard of people": {
+    "--shard of work": {
         "type": value.shard,
         "help": "1/4: the first of four shards of the work",
     },
@@ -61,7 +61,8 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
 }
 """As `celeb_core.cli.options.ARGUMENTS`, which has all others."""
 
-ENGINE = ("--engine", "--workers", "--ray-address", "--shard of people", "--merge", "--retry")
+WORKERS = ("--engine", "--workers", "--ray-address", "--shard of work")
+ENGINE = (*WORKERS, "--merge", "--retry")
 MANY = (*ENGINE, "--identities", "--out of many")
 TRAIN = ("--preset", "--steps of training", "--portraits", "--people-at-once")
 SAMPLING = ("--guidance-scale", "--negative-prompt", "--scheduler", "--steps")

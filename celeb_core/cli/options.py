@@ -8,7 +8,7 @@ from typing import Any
 
 from celeb_core import device, face_packs, prompt, sampling, types
 from celeb_core.basis import MAX_P
-from celeb_core.cli import commands, many_options, program
+from celeb_core.cli import commands, many_options, model_commands, program
 from celeb_core.cli import option_values as value
 from celeb_core.evaluation.groups import MOST_PEOPLE
 from celeb_core.evaluation.single import ROWS
@@ -221,7 +221,6 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     },
     "--scheduler": {"choices": sampling.SCHEDULERS, "help": "the model's by default"},
     "--seed": {"type": value.seed, "default": 0, "help": "of everything random"},
-    "--shard": {"type": value.shard, "help": "1/4: the first of four shards of the names"},
     "--square": {
         "action": "store_true",
         "help": "several people on a canvas that is no wider than that of one",
@@ -260,7 +259,8 @@ SAMPLE = ("--num-images", "--identities", *SAMPLING, *STUDIO, "--out")
 REGIONS = ("--box", "--regions", "--region-strength")
 EXPORT = ("--format", "--token", "--identities", *MODEL, *PEOPLE)
 IMPORT = ("--min-explained", "--name of a file", *MODEL, *PEOPLE)
-NAMES = ("--num-images", "--shard", "--steps", *STUDIO, "--out")
+PREPARE = ("--level", "--made-by", *many_options.WORKERS, *STUDIO, "--out as a file")
+NAMES = ("--num-images", *many_options.WORKERS, "--steps", *STUDIO, "--out")
 WITH_WHAT = ("--people", "--photos", "--count", "--groups", "--square", "--preset", "--rows")
 JUDGED = ("--judge", "--clip", "--out of a run", "--json", "--markdown", "--quick")
 EVALUATE = (*WITH_WHAT, *JUDGED, *STUDIO)
@@ -273,9 +273,9 @@ COMMANDS: dict[str, tuple[Any, ...]] = {
     "score": (commands.score, None, "photo", "images", "--face", *STUDIO),
     "check-image": (commands.check_image, None, "photo as any image", "--identities"),
     "basis": (commands.basis, None, "--components", *MODEL, "--out as a file"),
-    "prepare": (commands.prepare, None, "--level", "--made-by", *STUDIO, "--out as a file"),
-    "refine": (commands.refine, None, "folder", *REFINE),
-    "filter-names": (commands.find_known_names, "names", *NAMES),
+    "prepare": (model_commands.prepare, None, *PREPARE),
+    "refine": (model_commands.refine, None, "folder", *REFINE),
+    "filter-names": (model_commands.find_known_names, "names", *NAMES),
     "pack": (commands.pack, None, "pack", "--root"),
     "doctor": (commands.doctor, None, "--json", "--face-pack", *MODEL),
     "evaluate": (commands.evaluate, None, *EVALUATE),

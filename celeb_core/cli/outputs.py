@@ -4,6 +4,7 @@ import sys
 from argparse import Namespace
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from PIL import Image
 from safetensors import SafetensorError
@@ -71,6 +72,14 @@ def save_files(contents: Mapping[Path, bytes], replace: bool) -> None:
             )
     for path, content in contents.items():
         write_atomically(path, content)
+
+
+def advance(bar: Any, done: int, total: int, *losses: float) -> None:
+    """Show in a bar how much is done, and the mean of losses."""
+    bar.total = total
+    bar.update(done - bar.n)
+    if losses:
+        bar.set_postfix(loss=f"{sum(losses) / len(losses):.4f}")
 
 
 def _taken(names: Sequence[str], library: Path) -> list[str]:

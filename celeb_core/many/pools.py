@@ -139,17 +139,18 @@ def serve(connection: Connection, work: Work, device: str | None) -> None:
             connection.send(("failed", error))
 
 
-def devices_here(workers: int | None, device: str | None) -> list[str | None]:
+def devices_here(workers: int | None, device: str | None, others: int = 0) -> list[str | None]:
     """Return the device of each worker on this machine.
 
     One for each CUDA device, or as many on the CPU as there are cores, and as memory is enough
-    for. `workers` is another number of them; `device` a kind, or one device for all.
+    for. `workers` is another number of them; `device` a kind, or one device for all. `others` are
+    processes with a model of their own that need memory beside the workers.
     """
     count = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if count and (device in (None, "cuda")):
         return [f"cuda:{number % count}" for number in range(workers or count)]
     if device in (None, "cpu") and not torch.backends.mps.is_available() or device == "cpu":
-        fitting = int(psutil.virtual_memory().available / MEMORY)
+        fitting = int(psutil.virtual_memory().available / MEMORY) - others
         cores = psutil.cpu_count(logical=False) or 1
         return ["cpu"] * (workers or max(1, min(cores, fitting)))
     return [device] * (workers or 1)

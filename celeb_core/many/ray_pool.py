@@ -51,22 +51,27 @@ class RayActors:
         """
         self.ray = _ray()
         self.workers, self.device = workers, device
-        self.connected = self.ray.is_initialized()
+        self.address, self.connected = address, self.ray.is_initialized()
         if not self.connected:
-            try:
-                self.ray.init(address=address, log_to_driver=False, configure_logging=False)
-            except Exception as error:  # gRPC's, Ray's own, ConnectionError
-                raise FeatureMissing(
-                    f"No Ray cluster can be reached ({error}). Start one on the first node, "
-                    "or name the address of one that runs."
-                ) from error
+            self._connect()
         self.actors = list[Any]()
         self.pending: dict[Any, tuple[int, str]] = {}  # object -> worker, kind of event
         self.work: Work | None = None
 
+    def _connect(self) -> None:
+        try:
+            self.ray.init(address=self.address, log_to_driver=False, configure_logging=False)
+        except Exception as error:  # gRPC's, Ray's own, ConnectionError
+            raise FeatureMissing(
+                f"No Ray cluster can be reached ({error}). Start one on the first node, "
+                "or name the address of one that runs."
+            ) from error
+
     def start(self, work: Work, most: int) -> None:
         """Start the actors; each says when it is loaded."""
-        self.work = work
+        self.work, self.pending = work, {}
+        if not self.ray.is_initialized():  # after `close`
+            self._connect()
         found = self.ray.cluster_resources()
         gpus = 0 if self.device == "cpu" else int(found.get("GPU", 0))
         count = self.workers or gpus or int(found.get("CPU", 1))

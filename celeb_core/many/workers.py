@@ -1,8 +1,9 @@
 """Workers that stay loaded: files that `prepare`, the name filter and `evaluate` need together."""
 
+import pickle
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -30,7 +31,19 @@ class Makers(Protocol):
         tasks: Sequence[Task],
         intact: Callable[[Path], bool] = Path.is_file,
     ) -> Iterator[int]:
-        """Write the files that are not intact, and yield how many there are, also at first."""
+        """Write the files that are not intact.
+
+        Args:
+            paths: Of the files, each another one.
+            tasks: What each file is made from.
+            intact: Whether a file is there and whole.
+
+        Yields:
+            How many of the files are there, at first and after each one.
+
+        Raises:
+            CelebError: What a task raised.
+        """
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,10 +65,11 @@ class Here:
 
 @dataclass(frozen=True, eq=False)
 class Workers:
-    """The workers of a pool make files, which are written here."""
+    """The workers of a pool make files, which are written here: they need not share a folder."""
 
     pool: "KeptPool"
     studio: StudioOptions
+    made_by: Mapping[str, Any] = field(default_factory=dict)  # labels that every worker must have
 
     def make(
         self,
@@ -66,21 +80,36 @@ class Workers:
         """Write files.
 
         Raises:
-            CelebError: What a task raised, or its workers died each time.
+            CelebError: What a task raised, its workers died each time, or they have another model.
         """
         missing = [pair for pair in zip(paths, tasks, strict=True) if not intact(pair[0])]
         yield sum(path.is_file() for path in paths)
-        for outcome in distribute(missing, FileWork(self.studio), self.pool):
+        work = FileWork(self.studio)
+        for outcome in distribute(missing, work, self.pool, self._check, _pickled):
             if outcome.record["status"] == FAILED:
                 raise CelebError(outcome.record["error"])
             for path, content in outcome.files.items():
                 write_atomically(Path(path), content)
             yield sum(path.is_file() for path in paths)
 
+    def _check(self, ready: Ready) -> None:
+        """Raise CelebError if a worker has not what this process names the files by."""
+        for name, own in self.made_by.items():
+            if (theirs := ready.made_by.get(name)) != own:
+                raise CelebError(
+                    f"The {name} of a worker is {theirs}, here it is {own}. Every machine needs "
+                    "the same model, list of names and face pack."
+                )
+
+
+def _pickled(item: tuple[Path, Task]) -> tuple[Path, bytes]:
+    """Return what is sent: tensors that multiprocessing pickles itself would take shared memory."""
+    return item[0], pickle.dumps(item[1])
+
 
 @dataclass(frozen=True)
 class FileWork:
-    """Items are pairs of a path and a task."""
+    """Items are pairs of a path and a task, which is pickled when it is sent."""
 
     studio: StudioOptions
 
@@ -105,11 +134,10 @@ class FileWorker:
         """JSON values that decide the results, besides the items."""
         return labels_of(self.studio)
 
-    def do(self, items: Sequence[tuple[Path, Task]]) -> list[Outcome]:
+    def do(self, items: Sequence[tuple[Path, bytes]]) -> list[Outcome]:
         """Make the content of files."""
-        return [
-            Outcome({"status": DONE}, {str(path): task.make(self.studio)}) for path, task in items
-        ]
+        tasks = [(str(path), pickle.loads(task)) for path, task in items]
+        return [Outcome({"status": DONE}, {path: task.make(self.studio)}) for path, task in tasks]
 
 
 class KeptPool:
@@ -125,7 +153,7 @@ class KeptPool:
         self.events, self.started = list[Event](), False
 
     def start(self, work: Work, most: int) -> None:
-        """Start all workers, or announce those that are there."""
+        """Start all workers, or announce those that are loaded."""
         if not self.started:
             self.pool.start(work, sys.maxsize)
             self.started = True
@@ -140,11 +168,14 @@ class KeptPool:
         """Return the next events, at least one."""
         events, self.events = self.events or self.pool.wait(), []
         for event in events:
+            if event.kind == "failed":  # it ends the call, and a process that failed is no more
+                self.busy.add(event.worker)
+                continue
             self.busy.discard(event.worker)
             if event.kind == "ready":
                 self.loaded[event.worker] = event.value
-            elif event.kind != "done":
-                self.loaded.pop(event.worker, None)
+            elif event.kind == "died":
+                self.loaded.pop(event.worker, None)  # none of one that dies while it loads
         return events
 
     def close(self) -> None:
@@ -154,6 +185,5 @@ class KeptPool:
 
     def end(self) -> None:
         """End all workers."""
-        if self.started:
-            self.pool.close()
+        self.pool.close()
         self.loaded, self.busy, self.started = {}, set(), False

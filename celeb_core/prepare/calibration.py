@@ -30,8 +30,9 @@ from torch import Tensor
 from celeb_core.basis import compose, person_embeddings, project
 from celeb_core.errors import FeatureMissing
 from celeb_core.faces import FaceModel, largest_face
-from celeb_core.files import read_tensors, share_work
+from celeb_core.files import read_tensors
 from celeb_core.formats.calibration_file import zero_correction
+from celeb_core.many.workers import Here, Makers
 from celeb_core.models import Models
 from celeb_core.prompt import PORTRAIT, parse_prompt
 from celeb_core.sampling import generate_each
@@ -71,22 +72,17 @@ class GeneratedFaces:
         return self.face_embeddings.any(dim=1)
 
 
-def generate_people(
-    plan: PortraitPlan, studio: Studio, folder: Path, shard: tuple[int, int] = (0, 1)
-) -> Iterator[int]:
-    """Generate a portrait of each celebrity of a plan, and store the faces' embeddings.
+@dataclass(frozen=True)
+class PortraitTask:
+    """A batch of portraits."""
 
-    The folder keeps what is done, by all processes that share it (see `share_work`).
+    plan: PortraitPlan  # of these names, from this seed on
 
-    Yields:
-        How many batches of IMAGE_BATCH are there, at first and after each one.
-    """
-
-    def batch(number: int) -> bytes:
-        first = number * IMAGE_BATCH
-        names = plan.names[first : first + IMAGE_BATCH]
-        prompts = [parse_prompt(PORTRAIT.format(name), {}) for name in names]
-        config = SampleConfig(seed=plan.seed + first, steps=plan.steps, batch_size=IMAGE_BATCH)
+    def make(self, studio: Studio) -> bytes:
+        """Generate the portraits; the file has the faces' embeddings."""
+        plan = self.plan
+        prompts = [parse_prompt(PORTRAIT.format(name), {}) for name in plan.names]
+        config = SampleConfig(seed=plan.seed, steps=plan.steps, batch_size=IMAGE_BATCH)
         images = generate_each(prompts, studio.models, studio.basis, config)
         embedded = [embed_largest_face(image, studio.faces) for image in images]
         embeddings, framings = (torch.stack(column) for column in zip(*embedded, strict=True))
@@ -94,7 +90,22 @@ def generate_people(
         content: bytes = save(tensors, metadata={"format": FORMAT})
         return content
 
-    return share_work(_paths(plan, studio, folder), batch, shard)
+
+def generate_people(
+    plan: PortraitPlan, studio: Studio, folder: Path, makers: Makers | None = None
+) -> Iterator[int]:
+    """Generate a portrait of each celebrity of a plan, and store the faces' embeddings.
+
+    The folder keeps what is done. `makers` generate, this process by default.
+
+    Yields:
+        How many batches of IMAGE_BATCH are there, at first and after each one.
+    """
+    tasks = [
+        PortraitTask(PortraitPlan(plan.names[i : i + IMAGE_BATCH], plan.steps, plan.seed + i))
+        for i in range(0, len(plan.names), IMAGE_BATCH)
+    ]
+    return (makers or Here(studio)).make(_paths(plan, studio, folder), tasks)
 
 
 def load_people(plan: PortraitPlan, studio: Studio, folder: Path) -> GeneratedFaces:

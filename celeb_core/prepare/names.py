@@ -1,7 +1,7 @@
 """Which names of a list the model knows (the filter of Celeb Basis, section 3.2).
 
 A known name has one face from all seeds, a face of its own, and still has it beside another name.
-Images are generated and stored first, by one process or several; then the names are compared.
+Images are generated and stored first, by this process or by workers; then the names are compared.
 """
 
 import base64
@@ -24,7 +24,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from celeb_core.errors import FeatureMissing
-from celeb_core.files import share_work
+from celeb_core.many.workers import Here, Makers
 from celeb_core.marks.xmp import build_packet
 from celeb_core.prepare.calibration import embed_largest_face
 from celeb_core.prompt import PORTRAIT, parse_prompt
@@ -94,25 +94,34 @@ def candidates(names: Sequence[str]) -> list[Candidate]:
     return found
 
 
+@dataclass(frozen=True)
+class NameTask:
+    """The images of a candidate."""
+
+    candidate: Candidate
+    config: SampleConfig
+
+    def make(self, studio: Studio) -> bytes:
+        """Generate the images, as a file of `NameImages`."""
+        content: bytes = save(dict(vars(_generate(self.candidate, studio, self.config))))
+        return content
+
+
 def generate_name_images(
     people: Sequence[Candidate],
     studio: Studio,
     folder: Path,
     config: SampleConfig,
-    shard: tuple[int, int] = (0, 1),
+    makers: Makers | None = None,
 ) -> Iterator[int]:
-    """Generate the images that the folder does not have yet, together with other processes.
+    """Generate the images that the folder does not have yet.
 
-    Of the config, num_images (portraits per name), seed and steps count; for `shard` see
-    `share_work`. Yields how many candidates are done.
+    Of the config, num_images (portraits per name), seed and steps count; `makers` generate, this
+    process by default. Yields how many candidates are done.
     """
     paths = [_path(folder, candidate, studio, config) for candidate in people]
-
-    def images(number: int) -> bytes:
-        content: bytes = save(dict(vars(_generate(people[number], studio, config))))
-        return content
-
-    return share_work(paths, images, shard, intact=lambda path: _read(path) is not None)
+    tasks = [NameTask(candidate, config) for candidate in people]
+    return (makers or Here(studio)).make(paths, tasks, lambda path: _read(path) is not None)
 
 
 def load_name_images(

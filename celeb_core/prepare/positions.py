@@ -15,7 +15,7 @@ import hashlib
 import json
 import math
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,7 +25,8 @@ from scipy.optimize import isotonic_regression
 from torch import Tensor
 
 from celeb_core.errors import FeatureMissing
-from celeb_core.files import read_tensors, share_work
+from celeb_core.files import read_tensors
+from celeb_core.many.workers import Here, Makers
 from celeb_core.person_positions import people_in, token_position
 from celeb_core.prepare.calibration import IMAGE_BATCH
 from celeb_core.prompt import PORTRAIT, parse_prompt
@@ -98,34 +99,51 @@ def place_people(
     return single, pairs
 
 
+@dataclass(frozen=True, eq=False)
+class PositionTask:
+    """A batch of texts."""
+
+    texts: tuple[PlacedPeople, ...]
+    known: Mapping[str, Tensor]  # name -> face embedding (512,)
+    seed: int
+    steps: int
+
+    def make(self, studio: Studio) -> bytes:
+        """Generate the images; the file has the scores."""
+        prompts = [parse_prompt(one.text, {}) for one in self.texts]
+        config = SampleConfig(seed=self.seed, steps=self.steps, batch_size=IMAGE_BATCH)
+        images = generate_each(prompts, studio.models, studio.basis, config)
+        found = [[face.embedding for face in studio.faces.find(image)] for image in images]
+        pairs = zip(self.texts, found, strict=True)
+        scores = torch.tensor([_score(one, faces, self.known) for one, faces in pairs])
+        content: bytes = save({"scores": scores}, metadata={"format": FORMAT})
+        return content
+
+
 def measure_positions(
     placed: Sequence[PlacedPeople],
     steps: int,
     calibration: Calibration,
     studio: Studio,
     folder: Path,
-    shard: tuple[int, int] = (0, 1),
+    makers: Makers | None = None,
 ) -> Iterator[int]:
     """Generate the images of texts, and store the scores of the last person of each.
 
-    The folder keeps what is done, by all processes that share it (see `share_work`).
+    The folder keeps what is done. `makers` generate, this process by default.
 
     Yields:
         How many batches of IMAGE_BATCH are there, at first and after each one.
     """
-
-    def batch(number: int) -> bytes:
-        first = number * IMAGE_BATCH
-        texts = placed[first : first + IMAGE_BATCH]
-        prompts = [parse_prompt(one.text, {}) for one in texts]
-        config = SampleConfig(seed=SEED + first, steps=steps, batch_size=IMAGE_BATCH)
-        images = generate_each(prompts, studio.models, studio.basis, config)
-        found = [[face.embedding for face in studio.faces.find(image)] for image in images]
-        scores = [_score(one, faces, calibration) for one, faces in zip(texts, found, strict=True)]
-        content: bytes = save({"scores": torch.tensor(scores)}, metadata={"format": FORMAT})
-        return content
-
-    return share_work(_paths(placed, steps, calibration, folder), batch, shard)
+    tasks = []
+    for first in range(0, len(placed), IMAGE_BATCH):
+        texts = tuple(placed[first : first + IMAGE_BATCH])
+        names = {name for one in texts for name in one.names}
+        # Copies: what is pickled of a row is the whole table.
+        rows = {name: calibration.names.index(name) for name in names}
+        known = {name: calibration.face_embeddings[row].clone() for name, row in rows.items()}
+        tasks.append(PositionTask(texts, known, SEED + first, steps))
+    return (makers or Here(studio)).make(_paths(placed, steps, calibration, folder), tasks)
 
 
 def load_scores(
@@ -208,9 +226,11 @@ def _placed(template: str, names: tuple[str, ...], encoder: TextEncoder) -> Plac
     return PlacedPeople(text, names, token_position(text, start, encoder))
 
 
-def _score(placed: PlacedPeople, faces: Sequence[Tensor], calibration: Calibration) -> float:
+def _score(
+    placed: PlacedPeople, faces: Sequence[Tensor], embeddings: Mapping[str, Tensor]
+) -> float:
     """Cosine of the last person's face with their portrait's; 0 without a face for them."""
-    known = [calibration.face_embeddings[calibration.names.index(name)] for name in placed.names]
+    known = [embeddings[name] for name in placed.names]
     last = len(known) - 1
     matched = match_faces(faces, known)
     return float(faces[matched[last]] @ known[last]) if last in matched else 0.0

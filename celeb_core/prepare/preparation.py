@@ -7,6 +7,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
+from celeb_core.many.workers import Makers
 from celeb_core.name_regression import NAMES
 from celeb_core.prepare.calibration import (
     IMAGE_BATCH,
@@ -23,15 +24,8 @@ from celeb_core.prepare.positions import (
     person_positions,
     place_people,
 )
-from celeb_core.prepare.self_check import (
-    TEMPLATES,
-    TRAINED,
-    StandIn,
-    Trial,
-    axes,
-    build_stand_ins,
-    self_check,
-)
+from celeb_core.prepare.self_check import TRAINED, Trial, axes, self_check
+from celeb_core.prepare.stand_ins import TEMPLATES, StandIn, build_stand_ins
 from celeb_core.studio import Studio
 from celeb_core.types import REGRESSION_BATCH, Calibration, TrainConfig, recipe
 
@@ -76,18 +70,18 @@ def prepare_model(
     *,
     seed: int = 0,
     made_by: str = "",
-    shard: tuple[int, int] = (0, 1),
+    makers: Makers | None = None,
 ) -> Iterator[PrepareStep]:
     """Make the calibration of a model, with the training settings that its self-check chose.
 
     Args:
         studio: Of the model; its own calibration is not used.
-        folder: Keeps what is done: a run that was stopped goes on there, and processes that share
-            it divide the work.
+        folder: Keeps what is done: a run that was stopped goes on there.
         level: A key of LEVELS.
         seed: Of all images.
         made_by: Who; it is written into the report.
-        shard: Number of this process, and how many there are.
+        makers: Whoever generates and trains; None: this process. What is left, like the fit of the
+            initialisation, is computed here.
 
     Raises:
         FeatureMissing: Too few portraits show a face.
@@ -97,7 +91,7 @@ def prepare_model(
     portraits = PortraitPlan(names, plan.sampling_steps, seed)
     image, clock = plan.sampling_steps * GUIDED, _Clock(planned_cost(plan, studio))
 
-    for batches in generate_people(portraits, studio, folder, shard):
+    for batches in generate_people(portraits, studio, folder, makers):
         stored = min(batches * IMAGE_BATCH, len(names))
         yield clock.step(stored * image, f"portrait {stored} of {len(names)}")
     faces, done = load_people(portraits, studio, folder), len(names) * image
@@ -114,7 +108,7 @@ def prepare_model(
     steps = plan.sampling_steps
     placed = place_people(found, plan.per_position, studio.models.encoders[0])
     for texts in placed:
-        for _ in measure_positions(texts, steps, calibration, studio, folder, shard):
+        for _ in measure_positions(texts, steps, calibration, studio, folder, makers):
             yield clock.step(done, "up to which token people are known")
     positions = person_positions(*placed, steps, calibration, folder)
     done += round(cost(plan.per_position) * image)
@@ -124,7 +118,7 @@ def prepare_model(
     trials, before, note = list[Trial](), _trained(folder), "self-check"
     initial = None if plan.search else recipe("best", None).changed(calibrated=False)
     checked = self_check(
-        stand_ins, calibration, studio, folder, plan.sampling_steps, shard,
+        stand_ins, calibration, studio, folder, plan.sampling_steps, makers,
         search=plan.search, initial=initial,
     )  # fmt: skip
     for trial in checked:

@@ -15,56 +15,26 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 import torch
-from PIL import Image
-from safetensors.torch import load_file, save
-from torch import Tensor
+from safetensors.torch import load_file
 
 from celeb_core.augmentation import AugmentedLatents
 from celeb_core.basis import compose
 from celeb_core.denoising_loss import SNR_PIXELS, DenoisingLoss
-from celeb_core.errors import FeatureMissing
-from celeb_core.faces import largest_face, mean_embedding
-from celeb_core.files import share_work, write_atomically
+from celeb_core.many.workers import Here, Makers
 from celeb_core.mapper import build_mapper
 from celeb_core.models import Models
-from celeb_core.prepare.calibration import stretched
-from celeb_core.prompt import PORTRAIT, parse_prompt
-from celeb_core.sampling import generate_each
+from celeb_core.prepare.stand_ins import ScoreTask, StandIn, TrainTask
 from celeb_core.studio import Studio
-from celeb_core.training import fit
-from celeb_core.types import (
-    REGRESSION_BATCH,
-    Calibration,
-    Identity,
-    MapperConfig,
-    Person,
-    SampleConfig,
-    TrainConfig,
-)
+from celeb_core.types import REGRESSION_BATCH, Calibration, MapperConfig, TrainConfig
 
 Settings: TypeAlias = Mapping[str, Any]
 """Fields of TrainConfig, and "stretch": the factor on the closed-form initialisation."""
 
-TEMPLATES = (
-    PORTRAIT, "a photo of {} smiling", "a photo of {} on the beach", "{} reads a book",
-)  # fmt: skip
-PORTRAITS = 4  # of a stand-in by name: the photo, and three for the reference
-SEEDS = (3_000_000, 4_000_000)  # of the portraits, of the images that are scored
 HOPELESS = 0.1  # below the best ratio after half of the stand-ins: the other half is spared
 CLEAR = 2  # standard errors of the paired differences
 SWEEPS = 3  # through the axes, at most
-TRAINED = "person"  # begins the name of a file of a trained stand-in
+TRAINED, SCORE = "person", "score"  # begin the names of files: a trained stand-in, their scores
 SAME_DIRECTION = 0.95  # cosine of truncated and exact gradients from which the former will do
-
-
-@dataclass(frozen=True, eq=False)
-class StandIn:
-    """A celebrity who plays an unknown person."""
-
-    name: str
-    person: Person  # one generated portrait
-    reference: Tensor  # (512,) mean face embedding of others
-    by_name: float  # mean cosine of images by name with it
 
 
 @dataclass(frozen=True)
@@ -122,47 +92,13 @@ def axes(models: Models) -> dict[str, tuple[dict[str, Any], ...]]:
     }
 
 
-def build_stand_ins(
-    names: Sequence[str], count: int, studio: Studio, steps: int | None
-) -> list[StandIn]:
-    """Generate portraits of some celebrities; keep the `count` who look most alike in theirs.
-
-    Raises:
-        FeatureMissing: None has a face in all of them.
-    """
-    models, basis = studio.models, studio.basis
-
-    def images(templates: Sequence[str], seed: int) -> list[list[Image.Image]]:
-        prompts = [parse_prompt(text.format(name), {}) for name in names for text in templates]
-        flat = generate_each(prompts, models, basis, SampleConfig(seed=seed, steps=steps))
-        return [flat[i : i + len(templates)] for i in range(0, len(flat), len(templates))]
-
-    found = []
-    for name, portraits in zip(names, images([PORTRAIT] * PORTRAITS, SEEDS[0]), strict=True):
-        faces = [largest_face(there) for there in map(studio.faces.find, portraits) if there]
-        if len(faces) == PORTRAITS:
-            embeddings = torch.stack([face.embedding for face in faces])
-            alike = float((embeddings @ embeddings.T).mean())
-            found.append((alike, name, faces[0], mean_embedding(embeddings[1:])))
-    if not found:
-        what = f"None of {len(names)} celebrities has a face in all of {PORTRAITS} portraits"
-        advice = "Prepare with names that the model knows."
-        raise FeatureMissing(f"{what}. {advice}", option="--names FILE")
-    best = sorted(found, key=lambda one: -one[0])[:count]
-    stand_ins = []
-    for _, name, face, reference in best:
-        scores = _cosines(name, {}, reference, studio, steps)
-        stand_ins.append(StandIn(name, Person("x", (face,)), reference, float(scores.mean())))
-    return stand_ins
-
-
 def self_check(
     stand_ins: Sequence[StandIn],
     calibration: Calibration,
     studio: Studio,
     folder: Path,
     steps: int | None = None,
-    shard: tuple[int, int] = (0, 1),
+    makers: Makers | None = None,
     *,
     search: bool = True,
     initial: TrainConfig | None = None,
@@ -175,17 +111,17 @@ def self_check(
         studio: Its own `calibration` is not used.
         folder: Of the results, which are not computed again.
         steps: Of sampling.
-        shard: See `share_work`.
+        makers: Whoever trains and generates; None: this process.
         search: Otherwise the initial settings are measured alone.
         initial: The settings to begin with; None: the preset's.
 
     Yields:
         Every trial, and those that are chosen once more with `chosen` set: the settings that were
         chosen last are the result, the last trial is what they reach. In between None, after every
-        training.
+        training and all images of a stand-in.
     """
     initial = initial or TrainConfig()
-    comparison = _Comparison(stand_ins, calibration, studio, folder, steps, shard)
+    comparison = _Comparison(stand_ins, calibration, makers or Here(studio), folder, steps)
     cosine = gradient_cosine(stand_ins, initial, calibration, studio)
     gradients = {"gradients": "truncated" if cosine >= SAME_DIRECTION else "exact"}
     yield Trial("gradients", gradients, (), True, f"cosine with exact ones {cosine:.3f}")
@@ -250,55 +186,58 @@ class _Comparison:
 
     stand_ins: Sequence[StandIn]
     calibration: Calibration
-    studio: Studio
+    makers: Makers
     folder: Path
     steps: int | None
-    shard: tuple[int, int]
 
     def compare(
         self, axis: str, options: Sequence[dict[str, Any]], current: Settings
     ) -> Iterator[Trial | None]:
         """Try each option on half of the stand-ins, and those with hope on all of them."""
-        half, first = (len(self.stand_ins) + 1) // 2, []
-        for option in options:
-            ratios = yield from self._ratios({**current, **option}, self.stand_ins[:half])
-            first.append(ratios)
+        half = (len(self.stand_ins) + 1) // 2
+        settings = [{**current, **option} for option in options]
+        first = yield from self._ratios(settings, self.stand_ins[:half])
         bar = max(sum(ratios) / half for ratios in first) - HOPELESS
-        for number, (option, ratios) in enumerate(zip(options, first, strict=True)):
-            if number == 0 or sum(ratios) / half >= bar:
-                ratios = yield from self._ratios({**current, **option}, self.stand_ins)
-            yield Trial(axis, option, tuple(ratios))
+        hopeful = [n for n, ratios in enumerate(first) if n == 0 or sum(ratios) / half >= bar]
+        all_of_them = yield from self._ratios([settings[n] for n in hopeful], self.stand_ins)
+        complete = dict(zip(hopeful, all_of_them, strict=True))
+        for number, option in enumerate(options):
+            yield Trial(axis, option, tuple(complete.get(number, first[number])))
 
     def _ratios(
-        self, settings: Settings, stand_ins: Sequence[StandIn]
-    ) -> Generator[None, None, list[float]]:
-        """Identity score of each stand-in, over that by name."""
-        paths = [self._path("score", settings, stand_in) for stand_in in stand_ins]
-        for _ in share_work(paths, lambda i: self._score(settings, stand_ins[i]), self.shard):
+        self, settings: Sequence[Settings], stand_ins: Sequence[StandIn]
+    ) -> Generator[None, None, list[list[float]]]:
+        """For each of the settings, the identity score of each stand-in over that by name."""
+        pairs = [(one, stand_in) for one in settings for stand_in in stand_ins]
+        missing = [pair for pair in pairs if not self._path(SCORE, *pair).is_file()]
+        # Shrinking needs no training of its own: several scores may be of one trained person.
+        trainings = {self._trained(*pair): self._training(*pair) for pair in missing}
+        yield from self._make(trainings)
+        yield from self._make({self._path(SCORE, *pair): self._score(*pair) for pair in missing})
+        return [
+            [
+                float(load_file(self._path(SCORE, one, stand_in))["cosines"].mean())
+                / stand_in.by_name
+                for stand_in in stand_ins
+            ]
+            for one in settings
+        ]
+
+    def _make(self, tasks: Mapping[Path, TrainTask | ScoreTask]) -> Generator[None, None, None]:
+        for _ in self.makers.make([*tasks], [*tasks.values()]):
             yield
-        pairs = zip(paths, stand_ins, strict=True)
-        return [float(load_file(p)["cosines"].mean()) / one.by_name for p, one in pairs]
 
-    def _score(self, settings: Settings, stand_in: StandIn) -> bytes:
-        """Identity scores of the images of a stand-in who is trained, as a file."""
-        person = self._train(settings, stand_in)
-        shrunk = replace(person, coefficients=person.coefficients * settings["shrink"])
-        cosines = _cosines("<x>", {"x": shrunk}, stand_in.reference, self.studio, self.steps)
-        content: bytes = save({"cosines": cosines})
-        return content
-
-    def _train(self, settings: Settings, stand_in: StandIn) -> Identity:
-        """Train without shrinking, which is a factor on the result."""
+    def _training(self, settings: Settings, stand_in: StandIn) -> TrainTask:
         config = {**settings, "shrink": 1.0}
-        path, stretch = self._path(TRAINED, config, stand_in), config.pop("stretch")
-        models, basis = self.studio.models, self.studio.basis
-        if path.is_file():
-            return Identity("x", load_file(path)["coefficients"], basis.id)
-        used = stretched(self.calibration, stretch)
-        people, plain = [stand_in.person], TrainConfig().changed(**config)
-        person = fit(people, models, basis, plain, calibration=used)["x"]
-        write_atomically(path, save({"coefficients": person.coefficients}))
-        return person
+        stretch, person = config.pop("stretch"), stand_in.person
+        return TrainTask(person, TrainConfig().changed(**config), self.calibration, stretch)
+
+    def _score(self, settings: Settings, stand_in: StandIn) -> ScoreTask:
+        coefficients = load_file(self._trained(settings, stand_in))["coefficients"]
+        return ScoreTask(coefficients * settings["shrink"], stand_in.reference, self.steps)
+
+    def _trained(self, settings: Settings, stand_in: StandIn) -> Path:
+        return self._path(TRAINED, {**settings, "shrink": 1.0}, stand_in)
 
     def _path(self, kind: str, settings: Settings, stand_in: StandIn) -> Path:
         """Name a file by all that decides its content."""
@@ -308,14 +247,3 @@ class _Comparison:
         for tensor in (of.up, of.down, of.directions):
             digest.update(tensor.half().numpy().tobytes())
         return self.folder / f"{kind}-{digest.hexdigest()[:24]}.safetensors"
-
-
-def _cosines(
-    name: str, people: Mapping[str, Identity], reference: Tensor, studio: Studio, steps: int | None
-) -> Tensor:
-    """Cosine (images,) of the face in an image of each template; 0 where there is none."""
-    prompts = [parse_prompt(text.format(name), people) for text in TEMPLATES]
-    config = SampleConfig(seed=SEEDS[1], steps=steps)
-    images = generate_each(prompts, studio.models, studio.basis, config)
-    faces = [studio.faces.find(image) for image in images]
-    return torch.tensor([float(largest_face(f).embedding @ reference) if f else 0.0 for f in faces])
