@@ -22,14 +22,15 @@ basis mapper prompt layout person_positions identity library
 marks.xmp marks.content_credentials marks.invisible_mark marks.provenance
 textual_inversion augmentation denoising_loss name_regression regions sampling scoring verdicts
 training_run training_checkpoint training training_group studio
+many.store many.records many.work many.engine many.workers
 prepare.calibration prepare.positions prepare.refinement prepare.names prepare.self_check
 prepare.preparation
-evaluation.dlib_judge evaluation.judges evaluation.data evaluation.run evaluation.images
-evaluation.single evaluation.groups evaluation.evaluate evaluation.tables
-many.store many.manifest many.records many.work many.train_work many.generate_work many.engine
-many.pools many.ray_pool many.table many.contact_sheet many.run
-cli.doctor cli.option_values cli.program cli.outputs cli.commands cli.many_commands
-cli.many_options cli.options""".split()
+evaluation.dlib_judge evaluation.judges evaluation.data evaluation.run evaluation.work
+evaluation.images evaluation.single evaluation.groups evaluation.evaluate evaluation.tables
+many.manifest many.train_work many.generate_work many.pools many.ray_pool many.table
+many.contact_sheet many.run
+cli.doctor cli.option_values cli.program cli.outputs cli.engines cli.executors cli.commands
+cli.many_commands cli.many_options cli.options""".split()
 PACKAGES = ["__init__", "__main__"]  # on top, as these; no module imports them
 PACKAGES += [
     f"{name}.__init__" for name in ("cli", "evaluation", "formats", "many", "marks", "prepare")

@@ -8,18 +8,15 @@ from typing import Any
 from tqdm import tqdm
 
 from celeb_core import files
+from celeb_core.cli.engines import given, pool_of, studio_options
 from celeb_core.errors import UsageError
 from celeb_core.library import PRIVATE_FOLDER
-from celeb_core.many.engine import Pool
 from celeb_core.many.generate_work import GenerateWork, items_of
 from celeb_core.many.manifest import read_manifest
-from celeb_core.many.pools import Inline, Processes, devices_here
-from celeb_core.many.ray_pool import RayActors
 from celeb_core.many.records import DONE, FAILED, Record, load_records
 from celeb_core.many.run import Part, generate_many, train_many, write_tables
 from celeb_core.many.store import Store
 from celeb_core.many.train_work import TrainWork
-from celeb_core.many.work import StudioOptions
 from celeb_core.marks.provenance import load_marker
 from celeb_core.types import SampleConfig
 
@@ -32,10 +29,10 @@ def train_people(options: Namespace) -> None:
     if not options.merge:
         entries = read_manifest(options.manifest)
         work = TrainWork(
-            _studio(options),
+            studio_options(options),
             load_marker(options.identities / PRIVATE_FOLDER),
             options.preset,
-            _given(options, "steps"),
+            given(options, "steps"),
             options.seed,
             options.portraits,
             options.people_at_once,
@@ -43,7 +40,7 @@ def train_people(options: Namespace) -> None:
         send = options.engine == "ray"  # whose nodes may not have them
         part = Part(options.shard or (0, 1), options.retry)
         with tqdm(desc="training", unit="person") as bar:
-            train_many(entries, store, work, _pool(options), part, _notify(bar), send)
+            train_many(entries, store, work, pool_of(options), part, _notify(bar), send)
     _finish(store, "People")
 
 
@@ -58,31 +55,13 @@ def generate_for_people(options: Namespace) -> None:
             raise UsageError(f"“{bad[0][:100]}” has no {{}} for the person.")
         items = items_of(Store(options.people), prompts, range(first, first + count))
         known = "steps guidance_scale negative_prompt scheduler".split()
-        config = SampleConfig(**_given(options, *known))
+        config = SampleConfig(**given(options, *known))
         marker = load_marker(options.identities / PRIVATE_FOLDER)
-        work = GenerateWork(_studio(options), marker, config, options.batch_size)
+        work = GenerateWork(studio_options(options), marker, config, options.batch_size)
         part = Part(options.shard or (0, 1), options.retry)
         with tqdm(desc="generating", unit="prompt") as bar:
-            generate_many(items, store, work, _pool(options), part, _notify(bar))
+            generate_many(items, store, work, pool_of(options), part, _notify(bar))
     _finish(store, "Images")
-
-
-def _studio(options: Namespace) -> StudioOptions:
-    known = "dtype memory compiled face_pack names cache calibration vae allow_pickle".split()
-    return StudioOptions(options.model, _given(options, *known))
-
-
-def _given(options: Namespace, *names: str) -> dict[str, Any]:
-    """Return the options that have a value."""
-    return {name: vars(options)[name] for name in names if vars(options)[name] is not None}
-
-
-def _pool(options: Namespace) -> Pool:
-    """Return the workers: of a Ray cluster, or of this machine, one in this process."""
-    if options.engine == "ray":
-        return RayActors(options.workers, options.device, options.ray_address)
-    devices = devices_here(options.workers, options.device)
-    return Inline(devices[0]) if len(devices) == 1 else Processes(devices)
 
 
 def _notify(bar: Any) -> Any:
