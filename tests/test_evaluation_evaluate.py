@@ -142,6 +142,12 @@ def test_a_killed_run_goes_on_here_or_on_workers_and_repeats_nothing(
     assert progress[0].total == progress[-1].total == progress[-1].done
     assert sorted(quick) == sorted(images) and trained == people  # each once
     assert again == whole
+    scores = tmp_path / "out" / "scores.jsonl"
+    lines = scores.read_text().splitlines(keepends=True)
+    scores.write_text("".join(line for line in lines if '"1/celebrities/edit-1/1"' not in line))
+    quick.clear()
+    assert evaluate(studio, config, tmp_path / "out") == whole
+    assert len(quick) == 3 and len(scores.read_text().splitlines()) == len(lines)  # its batch
     done = len(quick)
     wider = evaluate(studio, replace(config, people=(1,), rows=("trained",)), tmp_path / "out")
     assert len(quick) == done and wider["trained"]["identity"] == whole["trained"]["identity"]

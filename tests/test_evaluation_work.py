@@ -13,7 +13,7 @@ from celeb_core.errors import CelebError, UsageError
 from celeb_core.evaluation.evaluate import EvaluationConfig, evaluate
 from celeb_core.evaluation.run import Progress, Run
 from celeb_core.evaluation.work import Describe, EvaluateWork, OnWorkers, describe
-from celeb_core.formats.calibration_file import save_calibration
+from celeb_core.formats.calibration_file import load_calibration, save_calibration
 from celeb_core.many.engine import Event
 from celeb_core.many.pools import Inline, Processes
 from celeb_core.many.work import Ready, StudioOptions
@@ -86,29 +86,30 @@ def one_thread():
 
 @pytest.mark.slow
 def test_two_processes_of_which_one_dies_finish_what_another_began(
-    measured_world, calibration, one_thread, short, tmp_path
+    measured_world, evaluated, one_thread, short, tmp_path
 ):
-    save_calibration(calibration, tmp_path / "c.safetensors")
-    options = StudioOptions(str(measured_world), {"calibration": tmp_path / "c.safetensors"})
-    studio = options.load("cpu")
-    config = EvaluationConfig(count=2, rows=("trained",))
+    save_calibration(made := evaluated.calibration, path := tmp_path / "c.safetensors")
+    loaded = load_calibration([path], made.recogniser, made.basis_id)
+    studio = replace(evaluated, calibration=loaded)
+    config, out = EvaluationConfig(count=1, rows=("trained",)), tmp_path / "out"
     whole = evaluate(studio, config, tmp_path / "whole")
 
     def kill(progress: Progress) -> None:
-        if progress.done > 5:
+        if progress.done > 1:
             raise Killed
 
     with pytest.raises(Killed):
-        evaluate(studio, config, tmp_path / "out", kill)
-    scores = tmp_path / "out" / "scores.jsonl"
-    before = scores.read_text()
+        evaluate(studio, config, out, kill)
+    before = (out / "scores.jsonl").read_text()
+    options = StudioOptions(str(measured_world), {"calibration": path})
     pool = Mortal(["cpu", "cpu"])
     with closing(OnWorkers(EvaluateWork(options), pool)) as workers:
-        result = evaluate(studio, config, tmp_path / "out", executor=workers)
+        result = evaluate(studio, config, out, executor=workers)
     assert not any(one.process.is_alive() for one in pool.each) and pool.given > 5
     for one in (whole, result):
         assert one["trained"].pop("seconds") > 0
+    lines = (out / "scores.jsonl").read_text()
+    assert before and lines.startswith(before)
+    keys = [json.loads(line)["key"] for line in lines.splitlines()]
+    assert len(keys) == len(set(keys)) == 2 * 4 + 1 + 2  # each once
     assert result == whole  # to the bit
-    assert before and scores.read_text().startswith(before)
-    keys = [json.loads(line)["key"] for line in scores.read_text().splitlines()]
-    assert len(keys) == len(set(keys)) == 2 * (4 + 1 + 4 + 2)  # each once

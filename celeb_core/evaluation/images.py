@@ -4,8 +4,7 @@ Whoever generates images also examines them, so that none has to be sent: the re
 the faces' embeddings and places, and what an edit shows. The scores are made of these.
 """
 
-import itertools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from PIL import Image
@@ -104,6 +103,8 @@ class Block:
 def score_blocks(blocks: Sequence[Block], executor: Executor, run: Run) -> list[list[Record]]:
     """Generate and score the images of blocks that the run has not finished.
 
+    A batch of which a crash has left a part is generated again, and that part is kept as it is.
+
     Args:
         blocks: What to generate, and how to score it.
         executor: Generates and examines the images.
@@ -112,15 +113,15 @@ def score_blocks(blocks: Sequence[Block], executor: Executor, run: Run) -> list[
     Returns:
         The records of all images of each block, in their order.
     """
-    batches = list[tuple[Block, list[int]]]()
+    batches = list[tuple[Block, range]]()
     for block in blocks:
-        missing = [i for i in range(len(block.prompts)) if block.part(i) not in run.records]
-        run.advance(len(block.prompts) - len(missing))
-        batches += [(block, numbers) for numbers in _batches(missing, SampleConfig().batch_size)]
+        missing = [numbers for numbers in _batches(block) if _missing(numbers, block, run)]
+        run.advance(len(block.prompts) - sum(map(len, missing)))
+        batches += [(block, numbers) for numbers in missing]
     for at, result in executor.do([block.batch(numbers) for block, numbers in batches], run):
         block, numbers = batches[at]
-        seen = zip(numbers, result, strict=True)
-        run.keep({block.part(i): block.score(i, one) | one.edit for i, one in seen})
+        new, seen = _missing(numbers, block, run), dict(zip(numbers, result, strict=True))
+        run.keep({block.part(i): block.score(i, seen[i]) | seen[i].edit for i in new})
         run.advance(len(numbers))
     return [[run.records[block.part(i)] for i in range(len(block.prompts))] for block in blocks]
 
@@ -145,8 +146,12 @@ def score_edit(
     return record
 
 
-def _batches(numbers: Sequence[int], most: int) -> Iterator[list[int]]:
-    """Divide rising numbers into batches of numbers that follow one another, as seeds do."""
-    for _, follow in itertools.groupby(enumerate(numbers), lambda at: at[1] - at[0]):
-        batch = [number for _, number in follow]
-        yield from (batch[first : first + most] for first in range(0, len(batch), most))
+def _batches(block: Block) -> list[range]:
+    """Divide the images of a block into batches, always the same: they decide the rounding."""
+    every, most = range(len(block.prompts)), SampleConfig().batch_size
+    return [every[first : first + most] for first in range(0, len(every), most)]
+
+
+def _missing(numbers: Sequence[int], block: Block, run: Run) -> list[int]:
+    """Return which of a block's images have no record yet."""
+    return [i for i in numbers if block.part(i) not in run.records]
