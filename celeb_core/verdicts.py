@@ -11,7 +11,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, Protocol, TypeAlias
 
 import torch
 from scipy.optimize import linear_sum_assignment
@@ -20,12 +20,24 @@ from torch import Tensor
 from torch.nn import functional
 
 from celeb_core.scoring import match_faces
-from celeb_core.types import Box, Calibration, Face
+from celeb_core.types import Box, Calibration
 
 Kind: TypeAlias = Literal["right", "swapped", "blended", "twice", "missing"]
 
 STRANGERS = 0.99  # share of strangers who are less similar to somebody than a face of them is
 MIN_OTHERS = 100  # faces of which such a share can be taken
+
+
+class FoundFace(Protocol):
+    """What a verdict needs of a face, such as a `Face`."""
+
+    @property
+    def embedding(self) -> Tensor:
+        """Return (512,) or as many numbers as the references have, of unit norm."""
+
+    @property
+    def box(self) -> Box:
+        """Pixels."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +92,7 @@ class Verdict:
 
 
 def verdict_of(
-    faces: Sequence[Face],
+    faces: Sequence[FoundFace],
     references: Mapping[str, Tensor],
     places: Mapping[str, Box],
     size: tuple[int, int],

@@ -10,6 +10,9 @@ from celeb_core.evaluation import images as images_module
 from celeb_core.evaluation import single as single_module
 from celeb_core.evaluation.evaluate import EvaluationConfig, evaluate
 from celeb_core.evaluation.tables import format_text
+from celeb_core.evaluation.work import EvaluateWork, OnWorkers
+from celeb_core.many.pools import Inline
+from celeb_core.many.work import StudioOptions
 from celeb_core.types import Identity, TrainStep
 
 ROWS = ("celebrities", "instant", "trained", "unprepared", "paper")
@@ -101,10 +104,18 @@ class Killed(BaseException):
     """What no code catches."""
 
 
-@pytest.mark.parametrize("after", [14, 40])
-def test_a_killed_run_goes_on_and_repeats_nothing(
-    after, studio, quick, photos, tmp_path, monkeypatch
+@pytest.fixture
+def on_workers(studio, monkeypatch):
+    """The way to workers and back, with a worker that is this process and has this studio."""
+    monkeypatch.setattr(StudioOptions, "load", lambda options, device: studio)
+    return lambda: OnWorkers(EvaluateWork(StudioOptions()), Inline())
+
+
+@pytest.mark.parametrize(("after", "workers_first"), [(14, False), (40, True)])
+def test_a_killed_run_goes_on_here_or_on_workers_and_repeats_nothing(
+    after, workers_first, studio, quick, photos, on_workers, tmp_path, monkeypatch
 ):
+    executors = [on_workers(), None] if workers_first else [None, on_workers()]
     trained, generate = [], images_module.generate_each
 
     def killed(*arguments, **options):
@@ -125,10 +136,18 @@ def test_a_killed_run_goes_on_and_repeats_nothing(
     trained.clear()
     with monkeypatch.context() as patch, pytest.raises(Killed):
         patch.setattr(images_module, "generate_each", killed)
-        evaluate(studio, config, tmp_path / "out")
-    again = evaluate(studio, config, tmp_path / "out")
+        evaluate(studio, config, tmp_path / "out", executor=executors[0])
+    progress = []
+    again = evaluate(studio, config, tmp_path / "out", progress.append, executors[1])
+    assert progress[0].total == progress[-1].total == progress[-1].done
     assert sorted(quick) == sorted(images) and trained == people  # each once
     assert again == whole
+    scores = tmp_path / "out" / "scores.jsonl"
+    lines = scores.read_text().splitlines(keepends=True)
+    scores.write_text("".join(line for line in lines if '"1/celebrities/edit-1/1"' not in line))
+    quick.clear()
+    assert evaluate(studio, config, tmp_path / "out") == whole
+    assert len(quick) == 3 and len(scores.read_text().splitlines()) == len(lines)  # its batch
     done = len(quick)
     wider = evaluate(studio, replace(config, people=(1,), rows=("trained",)), tmp_path / "out")
     assert len(quick) == done and wider["trained"]["identity"] == whole["trained"]["identity"]

@@ -9,7 +9,7 @@ from PIL import Image
 
 from celeb_core.evaluation import images as images_module
 from celeb_core.evaluation.data import EditPrompt, EvaluationSet
-from celeb_core.evaluation.groups import build_groups, choose_groups, score_groups
+from celeb_core.evaluation.groups import GroupRow, build_groups, choose_groups, score_groups
 from celeb_core.evaluation.judges import PackJudge
 from celeb_core.evaluation.run import Run
 from celeb_core.types import Face, Identity, Person
@@ -120,7 +120,7 @@ def test_scores_of_images_that_are_known(
     generate, asked = painter(data, order, blank)
     monkeypatch.setattr(images_module, "generate_each", generate)
     groups = build_groups(data, "people", [(0, 1), (1, 2)])
-    row = score_groups(seen, data, groups, regions, trained, Run(), "people")
+    (row,) = score_groups(seen, data, [GroupRow("people", regions, groups)], trained, Run())
     assert (row["found"], row["place"], row["images"]) == (found, place, 4)
     assert row["identity"] == row["identity_edits"] == found
     assert all(with_regions == (regions != "off") for with_regions, _, _ in asked)
@@ -139,7 +139,7 @@ def test_groups_on_a_square_canvas(square, seen, data, trained, monkeypatch):
 
     monkeypatch.setattr(images_module, "generate_each", generate)
     groups = build_groups(data, "people", [(0, 1)])
-    score_groups(seen, data, groups, "on", trained, Run(), "people", square)
+    score_groups(seen, data, [GroupRow("people", "on", groups)], trained, Run(), square)
     assert set(widths) == {seen.models.width if square else None}
 
 
@@ -166,7 +166,7 @@ def test_verdicts_are_the_judges(shown, kind, place, seen, data, trained, monkey
         return [image for _ in prompts]
 
     monkeypatch.setattr(images_module, "generate_each", generate)
-    row = score_groups(seen, data, [group], "off", trained, Run(), "people")
+    (row,) = score_groups(seen, data, [GroupRow("people", "off", [group])], trained, Run())
     shares = {name: row[name] for name in ("right", "swapped", "blended", "twice", "missing")}
     assert shares == {name: float(name == kind) for name in shares}
     assert (row["place"], row["found"]) == (place, len(shown) / 2)
@@ -186,7 +186,7 @@ def test_regions_or_not_the_seeds_are_the_same(seen, data, trained, monkeypatch)
     generate, asked = painter(data, (0, 1), ())
     monkeypatch.setattr(images_module, "generate_each", generate)
     groups = build_groups(data, "people", [(0, 1), (1, 2)])
-    for regions in ("off", "on"):
-        score_groups(seen, data, groups, regions, trained, Run(), "people")
+    rows = [GroupRow("people", regions, groups) for regions in ("off", "on")]
+    score_groups(seen, data, rows, trained, Run())
     seeds = [seed for _, _, seed in asked]
     assert seeds[:4] == seeds[4:]

@@ -25,11 +25,12 @@ training_run training_checkpoint training training_group studio
 many.store many.records many.work many.engine many.workers
 prepare.calibration prepare.positions prepare.refinement prepare.names prepare.stand_ins
 prepare.self_check prepare.preparation
-evaluation.dlib_judge evaluation.judges evaluation.data evaluation.run evaluation.images
-evaluation.single evaluation.groups evaluation.evaluate evaluation.tables
+evaluation.dlib_judge evaluation.judges evaluation.data evaluation.run evaluation.work
+evaluation.images evaluation.single evaluation.groups evaluation.evaluate evaluation.tables
 many.manifest many.train_work many.generate_work many.pools many.ray_pool many.table
 many.contact_sheet many.run
-cli.doctor cli.option_values cli.program cli.outputs cli.engines cli.commands cli.model_commands
+cli.doctor cli.option_values cli.program cli.outputs cli.engines cli.executors
+cli.commands cli.model_commands
 cli.many_commands cli.many_options cli.options""".split()
 PACKAGES = ["__init__", "__main__"]  # on top, as these; no module imports them
 PACKAGES += [

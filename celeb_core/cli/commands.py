@@ -18,6 +18,7 @@ from celeb_core.basis import find_basis, interpolate, save_basis
 from celeb_core.cli import outputs
 from celeb_core.cli.doctor import examine
 from celeb_core.cli.engines import given, studio_of
+from celeb_core.cli.executors import executor_of
 from celeb_core.errors import CelebError, SaveFailed, UsageError
 from celeb_core.evaluation import tables
 from celeb_core.evaluation.evaluate import EvaluationConfig
@@ -193,7 +194,8 @@ def evaluate(options: Namespace) -> None:
     for path in filter(None, (options.json, options.markdown)):
         files.check_writable(path.parent)
     # Miniters 0: the progress within a part is shown, too.
-    with logging_redirect_tqdm(), tqdm(desc="loading", unit="part", miniters=0) as bar:
+    bar = tqdm(desc="loading", unit="part", miniters=0)
+    with logging_redirect_tqdm(), bar, executor_of(options) as (own, executor):
 
         def show(progress: Progress) -> None:
             new = progress.note != bar.desc  # each is shown, however short it is
@@ -201,7 +203,7 @@ def evaluate(options: Namespace) -> None:
             bar.set_postfix_str(progress.detail, refresh=new)
             outputs.advance(bar, progress.done, progress.total)
 
-        result = run_evaluation(studio_of(options), config, options.out, show)
+        result = run_evaluation(studio_of(own), config, options.out, show, executor)
     print(tables.format_text(result))
     if options.json:
         files.write_atomically(options.json, json.dumps(result, indent=1).encode())

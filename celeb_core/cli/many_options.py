@@ -58,11 +58,17 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
         "type": value.whole(1, 10_000),
         "help": "processes; one for each GPU by default, or each core of a CPU",
     },
+    "--workers of an evaluation": {
+        "type": value.whole(1, 10_000),
+        "help": "processes that divide the work, on all devices; this one alone by default, or "
+        "with ray one for each GPU or CPU",
+    },
 }
 """As `celeb_core.cli.options.ARGUMENTS`, which has all others."""
 
 WORKERS = ("--engine", "--workers", "--ray-address", "--shard of work")
 ENGINE = (*WORKERS, "--merge", "--retry")
+EVALUATE = ("--engine", "--workers of an evaluation", "--ray-address")
 MANY = (*ENGINE, "--identities", "--out of many")
 TRAIN = ("--preset", "--steps of training", "--portraits", "--people-at-once")
 SAMPLING = ("--guidance-scale", "--negative-prompt", "--scheduler", "--steps")

@@ -263,7 +263,7 @@ PREPARE = ("--level", "--made-by", *many_options.WORKERS, *STUDIO, "--out as a f
 NAMES = ("--num-images", *many_options.WORKERS, "--steps", *STUDIO, "--out")
 WITH_WHAT = ("--people", "--photos", "--count", "--groups", "--square", "--preset", "--rows")
 JUDGED = ("--judge", "--clip", "--out of a run", "--json", "--markdown", "--quick")
-EVALUATE = (*WITH_WHAT, *JUDGED, *STUDIO)
+EVALUATE = (*WITH_WHAT, *JUDGED, *many_options.EVALUATE, *STUDIO)
 COMMANDS: dict[str, tuple[Any, ...]] = {
     "train": (commands.train, "identities", "photos", *TRAIN),
     "generate": (commands.generate, "images", "prompt", "--as-written", *REGIONS, *SAMPLE),

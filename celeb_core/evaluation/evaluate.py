@@ -12,9 +12,10 @@ from celeb_core.errors import UsageError
 from celeb_core.evaluation import groups, single
 from celeb_core.evaluation.data import COUNT, EvaluationSet, load_evaluation_set, load_photo_set
 from celeb_core.evaluation.judges import find_clip, find_judge
-from celeb_core.evaluation.run import Progress, Run
+from celeb_core.evaluation.run import Progress, Record, Run
+from celeb_core.evaluation.work import Describe, Executor, check_same, describe, here
 from celeb_core.studio import Studio
-from celeb_core.types import Calibration, Identity, RegionConfig
+from celeb_core.types import Identity, RegionConfig
 
 log = logging.getLogger(__name__)
 
@@ -40,6 +41,7 @@ def evaluate(
     config: EvaluationConfig | None = None,
     out: Path | None = None,
     report: Callable[[Progress], None] = lambda progress: None,
+    executor: Executor | None = None,
 ) -> dict[str, Any]:
     """Evaluate celebrities by name and new people, alone and in groups, as the config says.
 
@@ -48,6 +50,7 @@ def evaluate(
         config: What is evaluated.
         out: Folder of what is finished; the same call goes on where an earlier one was killed.
         report: Gets the progress.
+        executor: Trains people, generates images and examines them; None: this process.
 
     Returns:
         For one person: row -> seconds and the scores of `score_people`; with “trained” and the
@@ -61,7 +64,9 @@ def evaluate(
     config = config or EvaluationConfig()
     data, judge = _load(studio, config)
     _check_size(data, config)
-    run = Run(out, _settings(studio, config, data, judge), report)
+    executor = executor or here(studio, data)
+    used_with = _loaded(studio, executor)
+    run = Run(out, _settings(config, data, judge) | used_with, report)
     rows = config.rows or (single.ROWS if config.photos is None else single.ROWS[:2])
     rows = rows if 1 in config.people else ()
     count, most = config.groups or len(data.people), _members(data)
@@ -69,42 +74,36 @@ def evaluate(
     if chosen and "trained" not in rows:
         rows = (*rows, "trained")
     run.plan(_count_parts(studio, config, data, rows, chosen))
-    data = single.find_celebrities(studio, data, run)
+    data = single.find_celebrities(studio, data, run, executor)
     result: dict[str, Any] = {"judge": judge, "notes": list(data.notes)}
     trained: dict[str, Identity] | None = None
     if 1 in config.people:
-        scores = single.score_people(studio, data, run=run)
+        scores = single.score_people(studio, data, run=run, executor=executor)
         result["celebrities"] = {**scores, "seconds": 0.0}
     for row in rows:
         if (used := single.row_config(studio, row, config.preset)) is None:
             log.info("%s: left out, there is no calibration", row)
             continue
         part = single.part_of_row(data, row)
-        fitted, seconds = single.fit_each(used[0], part.people, used[1], run, row)
+        fitted, seconds = single.fit_each(used[0], part.people, used[1], run, row, executor)
         trained = fitted if row == "trained" else trained
         if 1 in config.people:
-            scores = single.score_people(studio, part, fitted, run, row)
+            scores = single.score_people(studio, part, fitted, run, row, executor)
             result[row] = {**scores, "seconds": seconds}
     if trained and _with_gallery(config):
-        result["pairs"] = single.evaluate_pairs(studio, data, trained, run=run)
-        mixed = single.evaluate_pairs(studio, data, trained, celebrity=True, run=run)
-        result["pairs_with_celebrity"] = mixed
+        for row in ("pairs", "pairs_with_celebrity"):
+            famous = row != "pairs"
+            result[row] = single.evaluate_pairs(studio, data, trained, famous, run, executor)
     if chosen and trained is not None:
-        result["groups"] = [
-            groups.score_groups(
-                studio,
-                data,
-                groups.build_groups(data, who, each),
-                regions,
-                trained,
-                run,
-                who,
-                config.square,
-            )
+        group_rows = [
+            groups.GroupRow(who, regions, groups.build_groups(data, who, each))
             for each in chosen.values()
             for who in groups.WHO
             for regions in groups.REGIONS
         ]
+        result["groups"] = groups.score_groups(
+            studio, data, group_rows, trained, run, config.square, executor
+        )
     return result
 
 
@@ -166,19 +165,19 @@ def _count_parts(
     return parts + each * sum(map(len, chosen.values()))
 
 
-def _settings(
-    studio: Studio, config: EvaluationConfig, data: EvaluationSet, judge: str
-) -> dict[str, Any]:
-    """Return what the results depend on: a run goes on only where all of it is the same."""
+def _loaded(studio: Studio, executor: Executor) -> Record:
+    """Return what an executor has loaded, which may be on another kind of device than here."""
+    ((_, found),) = executor.do([Describe()], Run())
+    check_same(found, describe(studio), "precision")
+    return dict(found)
+
+
+def _settings(config: EvaluationConfig, data: EvaluationSet, judge: str) -> dict[str, Any]:
+    """Return what the results depend on besides models: a run goes on where it is the same."""
     prompts = [one.prompt for one in (*data.prompts, *data.group_prompts)]
-    settings = asdict(config) | {"people": None, "photos": str(config.photos), "rows": None}
-    return settings | {
-        "model": studio.models.id,
-        "precision": str(studio.models.unet.dtype).removeprefix("torch."),
-        "tiny VAE": studio.models.tiny_vae is not None,
-        "basis": studio.basis.id,
-        "face pack": studio.faces.id,
-        "calibration": _digest_calibration(studio.calibration),
+    return asdict(config) | {
+        "people": None,
+        "rows": None,
         "judge": judge,
         "clip": config.clip or ("the model's" if data.clip else None),
         "who": [one.name for one in data.people],
@@ -187,12 +186,3 @@ def _settings(
         "regions": asdict(RegionConfig()),
         "prompts": hashlib.sha256(json.dumps(prompts).encode()).hexdigest()[:16],
     }
-
-
-def _digest_calibration(calibration: Calibration | None) -> str | None:
-    if calibration is None:
-        return None
-    digest = hashlib.sha256(json.dumps(dict(calibration.settings), sort_keys=True).encode())
-    for name in ("down", "up", "bias", "directions", "correction"):
-        digest.update(getattr(calibration, name).contiguous().numpy().tobytes())
-    return digest.hexdigest()[:16]

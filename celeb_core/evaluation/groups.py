@@ -12,18 +12,18 @@ from dataclasses import dataclass, replace
 from typing import Any, get_args
 
 import torch
-from PIL import Image
 from torch import Tensor
 
-from celeb_core.evaluation.data import EvaluationSet
-from celeb_core.evaluation.images import SEED, Block, score_block, score_edit
+from celeb_core.evaluation.data import EditPrompt, EvaluationSet
+from celeb_core.evaluation.images import SEED, Block, Seen, score_blocks
 from celeb_core.evaluation.run import Record, Run
 from celeb_core.evaluation.single import edit_means, mean_of
+from celeb_core.evaluation.work import Executor, here
 from celeb_core.layout import layout
 from celeb_core.prompt import PORTRAIT, parse_prompt
 from celeb_core.scoring import match_faces
 from celeb_core.studio import Studio
-from celeb_core.types import Box, Identity, Prompt, RegionConfig
+from celeb_core.types import Box, CelebBasis, Identity, Prompt, RegionConfig
 from celeb_core.verdicts import MIN_OTHERS, Kind, verdict_of
 
 MOST_PEOPLE = 8  # in one image
@@ -57,6 +57,20 @@ class Group:
         n = len(self.members)
         columns = [((n - 1 - i) / n, 0.0, (n - i) / n, 1.0) for i in range(n)]
         return dict(zip(self.names, columns, strict=True))
+
+
+@dataclass(frozen=True, eq=False)
+class GroupRow:
+    """A row of the table: groups of one size and kind, with or without regions."""
+
+    who: str  # of WHO
+    regions: str  # of REGIONS
+    groups: Sequence[Group]
+
+    @property
+    def size(self) -> int:
+        """How many are in a group."""
+        return len(self.groups[0].members)
 
 
 def choose_groups(people: int, size: int, count: int, seed: int) -> list[tuple[int, ...]]:
@@ -96,45 +110,62 @@ def build_groups(data: EvaluationSet, who: str, chosen: Sequence[tuple[int, ...]
 def score_groups(
     studio: Studio,
     data: EvaluationSet,
-    groups: Sequence[Group],
-    regions: str,
+    rows: Sequence[GroupRow],
     trained: Mapping[str, Identity],
     run: Run,
-    who: str,
     square: bool = False,
-) -> dict[str, Any]:
-    """Generate and score all images of groups of one size.
+    executor: Executor | None = None,
+) -> list[dict[str, Any]]:
+    """Generate and score all images of the groups of some rows.
 
     Returns:
-        Shares of the wanted people: found, place. Shares of the images by their verdict: right,
-        swapped, blended, twice, missing. The judge's cosine: identity over portraits,
-        identity_edits over edits; prompt and clip as of `score_people`.
+        Of each row: shares of the wanted people: found, place. Shares of the images by their
+        verdict: right, swapped, blended, twice, missing. The judge's cosine: identity over
+        portraits, identity_edits over edits; prompt and clip as of `score_people`.
     """
-    size = len(groups[0].members)
-    edits = [data.group_prompts[i % len(data.group_prompts)] for i in range(len(groups))]
-    prompts: list[Prompt] = []
-    for group, edit in zip(groups, edits, strict=True):
+    blocks = [_block(row, studio, data, trained, square) for row in rows]
+    scored = score_blocks(blocks, executor or here(studio, data), run)
+    return [_means(row, records) for row, records in zip(rows, scored, strict=True)]
+
+
+def _block(
+    row: GroupRow,
+    studio: Studio,
+    data: EvaluationSet,
+    trained: Mapping[str, Identity],
+    square: bool,
+) -> Block:
+    """Return the images of a row: a portrait and an edit of each group."""
+    prompts, edits = list[Prompt](), list[EditPrompt | None]()
+    for number, group in enumerate(row.groups):
+        edit = data.group_prompts[number % len(data.group_prompts)]
         for template in (PORTRAIT, edit.prompt):
             prompt = parse_prompt(template.format(group.text), trained)
-            boxes = group.reversed_boxes if regions == "reversed" else {}
+            boxes = group.reversed_boxes if row.regions == "reversed" else {}
             prompts.append(replace(prompt, boxes=boxes))
+        edits += [None, edit]
 
-    def score(i: int, image: Image.Image) -> Record:
-        group = groups[i // IMAGES]
-        record = score_members(image, group, studio, data, prompts[i])
-        is_edit = i % IMAGES
-        return record | (
-            score_edit(image, edits[i // IMAGES], data.reader, data.clip) if is_edit else {}
-        )
+    def score(i: int, seen: Seen) -> Record:
+        return score_members(seen, row.groups[i // IMAGES], studio.basis, prompts[i])
 
-    config = None if regions == "off" else RegionConfig()
-    run.begin(f"{size} {who}, regions {regions}")
-    block = Block(f"{size}/{who}/{regions}", prompts, SEED + SEEDS * size, config, square)
-    records = score_block(block, studio, run, score)
+    return Block(
+        f"{row.size}/{row.who}/{row.regions}",
+        f"{row.size} {row.who}, regions {row.regions}",
+        prompts,
+        SEED + SEEDS * row.size,
+        score,
+        edits,
+        regions=None if row.regions == "off" else RegionConfig(),
+        width=studio.models.width if square else None,
+    )
+
+
+def _means(row: GroupRow, records: Sequence[Record]) -> dict[str, Any]:
+    """Return the numbers of a row of the table."""
     portraits, edited = records[::IMAGES], records[1::IMAGES]
     kinds = [record["verdict"] for record in records]
     return {
-        "people": size, "who": who, "regions": regions, "images": len(records),
+        "people": row.size, "who": row.who, "regions": row.regions, "images": len(records),
         "found": mean_of(records, "found"), "place": mean_of(records, "place"),
         **{kind: kinds.count(kind) / len(kinds) for kind in get_args(Kind)},
         "identity": mean_of(portraits, "identity"),
@@ -143,18 +174,14 @@ def score_groups(
     }  # fmt: skip
 
 
-def score_members(
-    image: Image.Image, group: Group, studio: Studio, data: EvaluationSet, prompt: Prompt
-) -> Record:
+def score_members(seen: Seen, group: Group, basis: CelebBasis, prompt: Prompt) -> Record:
     """Match the faces of an image to the members of its group by the judge, and score them."""
-    faces, n = studio.faces.find(image), len(group.members)
-    embeddings = data.judge.embed(image, faces)
+    embeddings, n = seen.embeddings, len(group.members)
     matched = match_faces(list(embeddings), list(group.references))
     cosines = [float(embeddings[at] @ group.references[i]) for i, at in matched.items()]
-    judged = [replace(face, embedding=one) for face, one in zip(faces, embeddings, strict=True)]
-    places = layout(prompt, studio.basis.names)
+    places = layout(prompt, basis.names)
     references = dict(zip(group.names, group.references, strict=True))
-    verdict = verdict_of(judged, references, places, image.size, group.others)
+    verdict = verdict_of(seen.faces, references, places, seen.size, group.others)
     return {
         "found": len(matched) / n,
         "place": sum(person.in_place for person in verdict.people) / n,

@@ -3,19 +3,19 @@
 An image without the wanted face scores zero. Photos that people are trained on are never scored.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 
 from celeb_core.evaluation.data import EvaluationSet
-from celeb_core.evaluation.images import SEED, Block, score_block, score_edit
+from celeb_core.evaluation.images import SEED, Block, Seen, score_blocks
 from celeb_core.evaluation.run import Record, Run
-from celeb_core.faces import largest_face, mean_embedding
+from celeb_core.evaluation.work import Executor, Here, Tools, here
+from celeb_core.faces import mean_embedding
 from celeb_core.prompt import PORTRAIT, parse_prompt
 from celeb_core.scoring import match_faces
 from celeb_core.studio import Studio
@@ -54,31 +54,58 @@ def count_images(data: EvaluationSet) -> int:
     return len(data.people) * (PORTRAITS + len(data.prompts))
 
 
+@dataclass(frozen=True, eq=False)
+class Training:
+    """The training of one person, as an item of an executor."""
+
+    note: str
+    person: Person
+    config: TrainConfig
+    calibrated: bool  # whether the model's calibration is used
+
+    def do(self, tools: Tools, say: Callable[[str], None]) -> tuple[Identity, float]:
+        """Train the person, and return them and the seconds that it took."""
+        studio = tools.studio
+        for step in fit_identities(
+            [self.person], studio.models, studio.basis, self.config,
+            calibration=studio.calibration if self.calibrated else None,
+            recogniser=studio.faces.id,
+        ):  # fmt: skip
+            say(f"step {step.step}/{step.steps}")
+        (new,) = step.people
+        return new, step.seconds
+
+
 def fit_each(
     studio: Studio,
     people: Sequence[Person],
     config: TrainConfig,
     run: Run | None = None,
     row: str = "",
+    executor: Executor | None = None,
 ) -> tuple[dict[str, Identity], float]:
-    """Train each person alone, unless the run has them; return them by name, the mean seconds."""
-    run, identities, seconds = run or Run(), dict[str, Identity](), list[float]()
+    """Train each person alone, unless the run has them; return them by name, the mean seconds.
+
+    A studio without calibration trains without it, whatever the executor has; without an executor
+    this process trains.
+    """
+    run, executor = run or Run(), executor or Here(Tools(studio))
+    calibrated, found = studio.calibration is not None, dict[str, Identity]()
+    items = list[Training]()
     for person in people:
-        one = run.load_person(row, person.name, studio.basis)
-        if one is None:
-            run.begin(f"training {person.name} ({row})")
-            made = studio.calibration
-            for step in fit_identities(
-                [person], studio.models, studio.basis, config,
-                calibration=made, recogniser=studio.faces.id,
-            ):  # fmt: skip
-                run.say(f"step {step.step}/{step.steps}")
-            (new,) = step.people
-            one = run.keep_person(row, new, step.seconds, studio.basis)
-        identities[person.name] = one
-        seconds.append(run.records[f"{row}/{person.name}"]["seconds"])
+        if (one := run.load_person(row, person.name, studio.basis)) is not None:
+            found[person.name] = one
+            run.advance()
+        else:
+            note = f"training {person.name} ({row})"
+            items.append(Training(note, person, config, calibrated))
+    for number, (new, taken) in executor.do(items, run):
+        name = items[number].person.name
+        found[name] = run.keep_person(row, new, taken, studio.basis)
         run.advance()
-    return identities, float(np.mean(seconds))
+    names = [person.name for person in people]
+    seconds = [run.records[f"{row}/{name}"]["seconds"] for name in names]
+    return {name: found[name] for name in names}, float(np.mean(seconds))
 
 
 def score_people(
@@ -87,6 +114,7 @@ def score_people(
     identities: Mapping[str, Identity] | None = None,
     run: Run | None = None,
     row: str = "celebrities",
+    executor: Executor | None = None,
 ) -> dict[str, Any]:
     """Score two portraits and all edit prompts of each person, or celebrity without identities.
 
@@ -95,33 +123,26 @@ def score_people(
         prompt: share of the expected attributes that a reader finds; clip: mean cosine of edits
         and their prompts. None: there is no reader, or no CLIP.
     """
-    run, known = run or Run(), identities or {}
+    run, known, executor = run or Run(), identities or {}, executor or here(studio, data)
     names = data.celebrities if identities is None else [f"<{one.name}>" for one in data.people]
     targets = data.celebrity_embeddings if identities is None else data.gallery[data.index]
 
-    def identity(image: Image.Image, target: Tensor) -> Record:
-        if not (faces := studio.faces.find(image)):
-            return {"found": 0, "identity": 0.0}
-        one = data.judge.embed(image, [largest_face(faces)])[0]
-        return {"found": 1, "identity": float(one @ target)}
+    def score_portrait(i: int, seen: Seen) -> Record:
+        return _identity(seen, targets[i // PORTRAITS])
+
+    def score_edited(i: int, seen: Seen) -> Record:
+        return _identity(seen, targets[i])
 
     twice = [parse_prompt(PORTRAIT.format(name), known) for name in names for _ in range(PORTRAITS)]
-    run.begin(f"portraits ({row})")
-    block = Block(f"1/{row}/portraits", twice, SEED)
-    portraits = score_block(
-        block, studio, run, lambda i, image: identity(image, targets[i // PORTRAITS])
-    )
-    edits: list[Record] = []
+    key, note = f"1/{row}/portraits", f"portraits ({row})"
+    blocks = [Block(key, note, twice, SEED, score_portrait, largest=True)]
     for number, edit in enumerate(data.prompts, start=1):
         prompts = [parse_prompt(edit.prompt.format(name), known) for name in names]
-        run.begin(f"“{edit.prompt}” ({row})")
-
-        def score(i: int, image: Image.Image, edit: Any = edit) -> Record:
-            shown = score_edit(image, edit, data.reader, data.clip)
-            return identity(image, targets[i]) | shown
-
-        block = Block(f"1/{row}/edit-{number}", prompts, SEED + 1000 * number)
-        edits += score_block(block, studio, run, score)
+        key, note, seed = f"1/{row}/edit-{number}", f"“{edit.prompt}” ({row})", SEED + 1000 * number
+        asked = [edit] * len(prompts)
+        blocks.append(Block(key, note, prompts, seed, score_edited, asked, largest=True))
+    portraits, *each = score_blocks(blocks, executor, run)
+    edits = [record for records in each for record in records]
     return {
         "identity": mean_of(portraits, "identity"),
         "identity_edits": mean_of(edits, "identity"),
@@ -143,7 +164,9 @@ def mean_of(records: Sequence[Record], key: str) -> float | None:
     return float(np.mean(values)) if values else None
 
 
-def find_celebrities(studio: Studio, data: EvaluationSet, run: Run) -> EvaluationSet:
+def find_celebrities(
+    studio: Studio, data: EvaluationSet, run: Run, executor: Executor | None = None
+) -> EvaluationSet:
     """Return the data with the judge's embeddings of its celebrities.
 
     Where they are not known beforehand, each is the mean over images of other seeds than those
@@ -157,14 +180,12 @@ def find_celebrities(studio: Studio, data: EvaluationSet, run: Run) -> Evaluatio
         for _ in range(REFERENCES)
     ]
 
-    def score(i: int, image: Image.Image) -> Record:
-        if not (faces := studio.faces.find(image)):
-            return {}
-        return {"embedding": data.judge.embed(image, [largest_face(faces)])[0].tolist()}
+    def score(i: int, seen: Seen) -> Record:
+        return {"embedding": seen.embeddings[0].tolist()} if seen.boxes else {}
 
-    run.begin("references of the celebrities")
-    block = Block("references", prompts, REFERENCE_SEED)
-    records, embeddings = score_block(block, studio, run, score), []
+    note = "references of the celebrities"
+    block = Block("references", note, prompts, REFERENCE_SEED, score, largest=True)
+    (records,), embeddings = score_blocks([block], executor or here(studio, data), run), []
     for first in range(0, len(records), REFERENCES):
         found = [one["embedding"] for one in records[first : first + REFERENCES] if one]
         zeros = torch.zeros(data.gallery.shape[1])
@@ -178,6 +199,7 @@ def evaluate_pairs(
     trained: Mapping[str, Identity],
     celebrity: bool = False,
     run: Run | None = None,
+    executor: Executor | None = None,
 ) -> dict[str, float]:
     """Evaluate images of two people, or of each person and a celebrity.
 
@@ -195,14 +217,20 @@ def evaluate_pairs(
         prompts.append(parse_prompt(f"a photo of <{data.people[i].name}> and {name}", trained))
         galleries.append(torch.stack([data.gallery[first], second, *others[: GALLERY - 2]]))
 
-    def score(i: int, image: Image.Image) -> Record:
-        gallery = galleries[i]
-        embeddings = data.judge.embed(image, studio.faces.find(image))
+    def score(i: int, seen: Seen) -> Record:
+        gallery, embeddings = galleries[i], seen.embeddings
         pairs = match_faces(list(embeddings), list(gallery[:2]))
         nearest = {i: int((gallery @ embeddings[face]).argmax()) for i, face in pairs.items()}
         return {"found": len(pairs) == 2, "rank1": nearest == {0: 0, 1: 1}}
 
     kind = "pairs_with_celebrity" if celebrity else "pairs"
-    run.begin(kind.replace("_", " "))
-    records = score_block(Block(f"1/{kind}", prompts, SEED), studio, run, score)
+    block = Block(f"1/{kind}", kind.replace("_", " "), prompts, SEED, score)
+    (records,) = score_blocks([block], executor or here(studio, data), run)
     return {key: float(np.mean([one[key] for one in records])) for key in ("found", "rank1")}
+
+
+def _identity(seen: Seen, target: Tensor) -> Record:
+    """Score the largest face of an image, which is all that was embedded."""
+    if not seen.boxes:
+        return {"found": 0, "identity": 0.0}
+    return {"found": 1, "identity": float(seen.embeddings[0] @ target)}
