@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import argparse
-import errno
 import logging
 import os
 import signal
-import socket
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from celeb_core.temporary_files import private_folder
 
@@ -27,18 +26,19 @@ from celeb_core import CelebError, Studio, load_studio  # noqa: E402
 from celeb_core.cli import option_values as value  # noqa: E402
 from celeb_core.cli import program  # noqa: E402
 from celeb_core.device import DTYPES, MODES  # noqa: E402
-from celeb_core.errors import SaveFailed, UsageError, quote  # noqa: E402
+from celeb_core.errors import SaveFailed  # noqa: E402
 from celeb_core.face_packs import PACKS, download_pack  # noqa: E402
 from celeb_core.identity import add_samples  # noqa: E402
 from celeb_core.library import PRIVATE_FOLDER  # noqa: E402
+from celeb_core.many.work import StudioOptions  # noqa: E402
 from celeb_core.marks.provenance import load_marker  # noqa: E402
 from celeb_core.safety import OFF, load_safety_checker  # noqa: E402
-from ui import hosting, serving  # noqa: E402
+from ui import hosting, ray_executor, serving  # noqa: E402
 from ui.api import prepare_mcp  # noqa: E402
+from ui.estimate_job import EstimateJob  # noqa: E402
 from ui.limits import KINDS, changed  # noqa: E402
 from ui.serving import Serving  # noqa: E402
 from ui.studio import Shared  # noqa: E402
-from ui.time_estimate import EstimateJob  # noqa: E402
 
 LIBRARY = Path("identities")  # in the folder where the app is started
 CHECKS = {
@@ -87,11 +87,12 @@ def serve(options: argparse.Namespace) -> None:
     if options.mcp:
         prepare_mcp()
     isolated = hosting.isolated(options, os.environ)  # what can be wrong, before a model is loaded
-    check_address(options.host, options.port)
+    hosting.check_address(options.host, options.port)
     limits = KINDS[options.limits or ("public" if isolated else "none")]
     limits = changed(limits, options.limit)
     marks = (options.c2pa_cert, options.c2pa_key, options.invisible_mark)
     marker = load_marker(options.identities / PRIVATE_FOLDER, *marks)
+    cluster = ray_executor.connect(options.workers, options.device) if options.workers else None
     core = load(options, options.safety or ("on" if isolated else "off"))
     if options.identities == LIBRARY:
         try:
@@ -110,6 +111,9 @@ def serve(options: argparse.Namespace) -> None:
         from ui.zero_gpu import use_zero_gpu
 
         use_zero_gpu(shared)
+    if cluster is not None:
+        studio = StudioOptions(options.model, model_options(options))
+        ray_executor.use_cluster(shared, cluster, studio)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: store, then exit
     try:
         launch(shared, options)
@@ -135,19 +139,15 @@ def load(options: argparse.Namespace, safety: str) -> Studio:
     if options.get_face_pack:
         logging.info(PACKS[options.get_face_pack].licence)
         options.face_pack = download_pack(options.get_face_pack)
+    given = model_options(options)
+    if options.workers:  # they have the GPUs
+        given |= {"device": "cpu", "dtype": None, "memory": None, "compiled": False}
     core = load_studio(
         options.model,
-        device=options.device,
-        dtype=options.dtype,
-        memory=options.memory,
-        compiled=options.compile and not ZERO_GPU,
         face_pack=options.face_pack,
-        names=options.names,
-        cache=options.cache or program.cache_folder(),
         calibration=options.calibration,
         require_faces=False,
-        vae=options.vae,
-        allow_pickle=options.allow_pickle,
+        **given,
     )
     logging.info(core.models.note)
     if not core.faces.ready:
@@ -155,35 +155,25 @@ def load(options: argparse.Namespace, safety: str) -> Studio:
     return replace(core, safety=load_safety_checker(safety, core.models))
 
 
-def check_address(host: str, port: int | None) -> None:
-    """Bind an address, so that one that cannot be used is found before anything is loaded.
-
-    Raises:
-        UsageError: The port is taken, or the host is none of this machine.
-    """
-    try:
-        found = socket.getaddrinfo(host.strip("[]"), port or 0, type=socket.SOCK_STREAM)
-        family, kind, protocol, _, address = found[0]
-        with socket.socket(family, kind, protocol) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind(address)
-    except (OSError, UnicodeError) as error:
-        reason = getattr(error, "strerror", None) or error
-        if isinstance(error, socket.gaierror | UnicodeError) or error.errno == errno.EADDRNOTAVAIL:
-            raise UsageError(
-                f"--host {quote(host)} is no address of this machine ({reason}). Choose 127.0.0.1 "
-                "for this machine alone, 0.0.0.0 for the whole network."
-            ) from error
-        raise UsageError(
-            f"Port {port} of {host} cannot be used ({reason}). Choose another --port, or leave it "
-            "out for the next one that is free."
-        ) from error
+def model_options(options: argparse.Namespace) -> dict[str, Any]:
+    """Return how a model is loaded, wherever that is, as arguments of `load_studio`."""
+    return {
+        "device": options.device,
+        "dtype": options.dtype,
+        "memory": options.memory,
+        "compiled": options.compile and not ZERO_GPU,
+        "names": options.names,
+        "cache": options.cache or program.cache_folder(),
+        "vae": options.vae,
+        "allow_pickle": options.allow_pickle,
+    }
 
 
 def launch(shared: Shared, options: argparse.Namespace) -> None:
     """Measure the device once, then serve the page until interrupted."""
     if not shared.estimates.measured:
-        shared.runner.submit(EstimateJob(owner="", estimates=shared.estimates))
+        estimate = EstimateJob(owner="", estimates=shared.estimates, executor=shared.executor)
+        shared.runner.submit(estimate)
     page = Serving(
         host=options.host,
         port=options.port,
@@ -291,6 +281,13 @@ def parser() -> argparse.ArgumentParser:
     options.add_argument("--c2pa-key", type=value.path, help="PEM: the signer's private key")
     options.add_argument(
         "--invisible-mark", action="store_true", help="mark the pixels, too, by TrustMark"
+    )
+    options.add_argument(
+        "--workers",
+        type=value.word,
+        metavar="auto|ADDRESS",
+        help="do the work of jobs on all GPUs of a Ray cluster: auto: of this machine; or an "
+        "address, such as ray://HOST:10001. By default this process does it",
     )
     options.add_argument("--compile", action="store_true", help="compile the UNet's blocks")
     return options

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from ui import gpu_tasks
-from ui.executor import OutOfProcess
+from ui.calls import OutOfProcess
 from ui.gpu_costs import GpuCosts
 from ui.studio import Shared
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import socket
+import sys
 from pathlib import Path
 
 import pytest
 
 import app
+from ui import hosting
 
 
 @pytest.fixture
@@ -109,12 +111,12 @@ def test_a_taken_port_is_named(refused):
         port = other.getsockname()[1]
         error = refused("--port", str(port))
     assert f"Port {port} of 127.0.0.1 cannot be used" in error and "--port" in error
-    app.check_address("127.0.0.1", port)  # free again
+    hosting.check_address("127.0.0.1", port)  # free again
 
 
 def test_every_host_of_this_machine_is_taken():
     for host in ("127.0.0.1", "localhost", "0.0.0.0"):
-        app.check_address(host, None)
+        hosting.check_address(host, None)
 
 
 @pytest.fixture
@@ -140,3 +142,30 @@ def test_interrupted_while_loading_is_exit_code_130(loaded, monkeypatch, capsys)
     monkeypatch.setattr(app, "load_studio", interrupted)
     assert app.main(loaded) == 130
     assert capsys.readouterr().err.endswith("interrupted\n")
+
+
+def test_ray_is_needed_for_workers_alone(served, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    served()
+    monkeypatch.setattr(app, "load_studio", None)  # it comes first
+    assert app.main(["--workers", "auto"]) == 1
+    message = capsys.readouterr().err
+    assert "pip install 'celeb-basis-studio[ray]'" in message and "leave out --workers" in message
+
+
+def test_with_workers_the_page_computes_on_the_cpu_and_they_load_the_same_model(
+    studio, tmp_path, monkeypatch
+):
+    loaded, used = [], []
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    monkeypatch.setattr(app, "load_studio", lambda *_, **given: loaded.append(given) or studio)
+    monkeypatch.setattr(app, "launch", lambda shared, options: None)
+    monkeypatch.setattr(app.ray_executor, "connect", lambda *where: where)
+    monkeypatch.setattr(app.ray_executor, "use_cluster", lambda *given: used.append(given))
+    options = ["--workers", "ray://head:10001", "--dtype", "float16", "--vae", "tiny"]
+    assert app.main(options) == 0
+    ((shared, cluster, studio_options),) = used
+    assert cluster == ("ray://head:10001", None) and shared.core is not None
+    assert loaded[0]["device"] == "cpu" and loaded[0]["dtype"] is None
+    assert studio_options.more["dtype"] == "float16" and studio_options.more["vae"] == "tiny"

@@ -16,8 +16,8 @@ from celeb_core.safety import REASON
 from celeb_core.types import RegionConfig
 from celeb_core.verdicts import PersonVerdict, Verdict
 from ui import gpu_tasks
+from ui.calls import OutOfProcess
 from ui.compose_job import MAX_IMAGES, ComposeJob, check_attempts
-from ui.executor import OutOfProcess
 from ui.gallery import BEST, BY_VERDICT, arranged, describe
 from ui.gpu_costs import GpuCosts
 from ui.history import about

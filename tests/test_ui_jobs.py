@@ -189,3 +189,74 @@ def test_what_is_forgotten_is_over(runner):
     finish(live), finish(over)
     runner.forget("a")
     assert runner.latest("a", Waiting) is None and runner.latest("b", Failing) is over
+
+
+# --- several workers
+
+
+@pytest.fixture
+def pair():
+    runner = Runner(workers=2)
+    yield runner
+    runner.close()
+
+
+def test_two_workers_run_two_jobs_at_the_same_time(pair):
+    jobs = [pair.submit(Waiting(owner)) for owner in "abc"]
+    until(lambda: jobs[0].thread and jobs[1].thread)
+    assert [job.status for job in jobs] == ["running", "running", "queued"]
+    assert jobs[0].thread != jobs[1].thread
+    assert pair.place(jobs[2]).ahead == 1  # of the two, one has to end
+    jobs[1].go.set()
+    until(lambda: jobs[2].thread)
+    assert jobs[0].live and jobs[2].thread == jobs[1].thread
+
+
+def test_who_has_no_job_that_runs_comes_before_who_has_one(pair):
+    """Alone, the greedy one has both workers; as soon as others wait, one at most."""
+    greedy = [pair.submit(Waiting("greedy")) for _ in range(5)]
+    until(lambda: greedy[0].thread and greedy[1].thread)
+    others = [pair.submit(Waiting(owner)) for owner in "abb"]
+    assert [pair.place(job).ahead for job in (*others, *greedy[2:])] == [1, 2, 4, 3, 5, 6]
+    greedy[0].go.set()
+    until(lambda: others[0].thread)
+    others[0].go.set()  # greedy still has one that runs
+    until(lambda: others[1].thread)
+    assert not others[2].thread and not greedy[2].thread
+    greedy[1].go.set()  # now b has one
+    until(lambda: greedy[2].thread)
+    assert not others[2].thread
+    for job in (*greedy, *others):
+        job.go.set()
+        finish(job)
+
+
+def test_the_time_until_a_job_is_that_of_the_worker_that_is_free_first(pair, monkeypatch):
+    expected = {"long": 100.0, "short": 10.0, "b": 30.0, "c": 0.0, "d": 0.0}
+    monkeypatch.setattr(pair, "_expected", lambda job: expected[job.owner])
+    monkeypatch.setattr(Job, "seconds", 0.0)
+    jobs = [pair.submit(Waiting(owner)) for owner in ("long", "short")]
+    until(lambda: all(job.thread for job in jobs))
+    waiting = [pair.submit(Waiting(owner)) for owner in "bcd"]
+    assert [pair.place(job).seconds for job in waiting] == [10.0, 40.0, 40.0]
+    expected["b"] = 200.0
+    assert [pair.place(job).seconds for job in waiting] == [10.0, 100.0, 100.0]
+
+
+def test_an_owner_of_two_jobs_that_run_can_submit_a_third(pair):
+    jobs = [pair.submit(Waiting("a")) for _ in range(2)]
+    until(lambda: all(job.thread for job in jobs))
+    jobs[0].go.set()
+    finish(jobs[0])
+    jobs += [pair.submit(Waiting("a")) for _ in range(2)]
+    assert pair.place(jobs[3]).ahead in (0, 1)
+    for job in jobs:
+        job.go.set()
+    assert {finish(job).status for job in jobs} == {"done"}
+
+
+def test_two_jobs_fail_and_stop_apart(pair):
+    endless, failing = pair.submit(Waiting("a")), pair.submit(Failing("b"))
+    assert finish(failing).status == "failed" and endless.live
+    pair.stop(endless)
+    assert finish(endless).status == "stopped"

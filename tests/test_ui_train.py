@@ -14,8 +14,9 @@ from celeb_core import PRESETS, fit_identities, list_identities, recipe
 from celeb_core.identity import MAX_BYTES
 from ui.cards import summary
 from ui.curve import COLOURS, POINTS, curve
+from ui.estimate_job import EstimateJob
 from ui.jobs import Job
-from ui.time_estimate import FEWEST, EstimateJob
+from ui.time_estimate import FEWEST
 from ui.train import NOTHING, worth_drawing
 from ui.training_job import TrainJob
 

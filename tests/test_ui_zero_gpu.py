@@ -21,7 +21,8 @@ from ui_help import make_shared
 from celeb_core import Person, find_face, fit_identities, load_studio, recipe
 from celeb_core.prompt import encode_prompt, parse_prompt
 from ui import gpu_tasks
-from ui.executor import GpuUnavailable, OutOfProcess
+from ui.calls import OutOfProcess
+from ui.executor import GpuUnavailable
 from ui.gpu_costs import MOST
 from ui.zero_gpu import Call, use_zero_gpu
 

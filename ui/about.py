@@ -67,18 +67,24 @@ class AboutTab:
 
     def refresh(self) -> Updates:
         """Show the facts as they are now: memory changes."""
-        return {self.facts: facts(rows(self.shared.core, self.shared.isolated))}
+        return {self.facts: self._facts()}
 
     def build(self, tab: gr.Tab, session: gr.Textbox) -> None:
         """Lay out the tab."""
         with gr.Row():
             with gr.Column(scale=4, min_width=320):
-                known = facts(rows(self.shared.core, self.shared.isolated))
-                self.facts = gr.HTML(known, elem_id="about-facts")
+                self.facts = gr.HTML(self._facts(), elem_id="about-facts")
                 self.made_here.build(session)
             with gr.Column(scale=6, min_width=320):
                 gr.Markdown(TEXT, elem_id="about-text")
         tab.select(self.refresh, None, self.facts, queue=False, **PRIVATE)
+
+    def _facts(self) -> str:
+        shared = self.shared
+        found, workers = rows(shared.core, shared.isolated), shared.runner.workers
+        if not shared.executor.here and workers > 1:
+            found["Workers"] = f"{workers}: as many jobs are done at the same time"
+        return facts(found)
 
 
 def rows(core: Studio, isolated: bool = False) -> dict[str, str]:

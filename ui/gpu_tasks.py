@@ -7,6 +7,7 @@ open for each.
 
 from __future__ import annotations
 
+import math
 import pickle
 import time
 from collections.abc import Mapping
@@ -32,6 +33,9 @@ from celeb_core.types import Checkpoint
 
 Batch: TypeAlias = tuple[tuple[Prompt, ...], SampleConfig]
 """The arguments of one `generate_each`."""
+
+WORTH = 3.0  # times as long as its preparation a slice of a training is, at least,
+LONGEST = 20.0  # but then no longer than this, in seconds
 
 _studio: Studio | None = None
 """Whose models tasks run on. It is global because a task cannot carry models: on ZeroGPU the
@@ -69,6 +73,13 @@ def perform(seconds: int, request: bytes) -> bytes:
 def declared_seconds(seconds: int, request: bytes) -> int:
     """Return the seconds for which `perform`, called with the same arguments, needs the GPU."""
     return seconds
+
+
+@dataclass(frozen=True)
+class Bug:
+    """What a task raised that is no CelebError."""
+
+    text: str
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,7 +125,8 @@ class TrainTask:
     recogniser: str
     checkpoint: Checkpoint | None
     steps: int  # at most, but at least one
-    overhead: float  # seconds of those declared that are not for the work itself
+    overhead: float = 0.0  # seconds of those declared that are not for the work itself
+    pace: float = math.inf  # seconds of steps after which it ends, if they are worth what is before
 
     def run(self, studio: Studio, seconds: float) -> Slice:
         """Train until another step would not fit any more; raises as `fit_identities`.
@@ -123,6 +135,7 @@ class TrainTask:
         of their own. A regression over the names comes before the first step, however long it is.
         """
         began = before = time.perf_counter()
+        end = math.inf
         running = fit_identities(
             self.people,
             studio.models,
@@ -136,8 +149,10 @@ class TrainTask:
         for step in running:
             now = time.perf_counter()
             done.append(step)
+            if step.losses and not made:  # views were encoded before it
+                end = now + max(self.pace, min(LONGEST, WORTH * (now - before)))
             made += bool(step.losses)
-            late = now - began + (now - before) > seconds - self.overhead
+            late = now - began + (now - before) > seconds - self.overhead or now >= end
             if made and step.step < step.steps and (late or made >= self.steps):
                 finished = False
                 break

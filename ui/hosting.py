@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import re
+import socket
 from argparse import ArgumentTypeError, Namespace
 from collections.abc import Mapping
 from urllib.parse import urlsplit
@@ -124,3 +126,28 @@ def root_path(text: str) -> str:
             f"“{quote(text)}” is no path. Write /studio, or https://example.org/studio"
         )
     return text.rstrip("/")
+
+
+def check_address(host: str, port: int | None) -> None:
+    """Bind an address, so that one that cannot be used is found before anything is loaded.
+
+    Raises:
+        UsageError: The port is taken, or the host is none of this machine.
+    """
+    try:
+        found = socket.getaddrinfo(host.strip("[]"), port or 0, type=socket.SOCK_STREAM)
+        family, kind, protocol, _, address = found[0]
+        with socket.socket(family, kind, protocol) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address)
+    except (OSError, UnicodeError) as error:
+        reason = getattr(error, "strerror", None) or error
+        if isinstance(error, socket.gaierror | UnicodeError) or error.errno == errno.EADDRNOTAVAIL:
+            raise UsageError(
+                f"--host {quote(host)} is no address of this machine ({reason}). Choose 127.0.0.1 "
+                "for this machine alone, 0.0.0.0 for the whole network."
+            ) from error
+        raise UsageError(
+            f"Port {port} of {host} cannot be used ({reason}). Choose another --port, or leave it "
+            "out for the next one that is free."
+        ) from error

@@ -1,4 +1,4 @@
-"""Jobs in the background: one worker thread, so that the device does one thing at a time.
+"""Jobs in the background: a thread for each worker, so that a device does one thing at a time.
 
 The page only polls jobs. Closing it, or losing the connection, touches none of them.
 """
@@ -6,11 +6,13 @@ The page only polls jobs. Closing it, or losing the connection, touches none of 
 from __future__ import annotations
 
 import contextvars
+import heapq
 import itertools
 import threading
 import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -54,7 +56,7 @@ class Job:
     context: contextvars.Context = field(default_factory=contextvars.copy_context, repr=False)
 
     def run(self) -> Literal["done", "stopped"]:
-        """Do the work, on the worker thread; asks `told_to_stop` and says whether it was cut."""
+        """Do the work, on a thread for it; asks `told_to_stop` and says whether it was cut."""
         raise NotImplementedError
 
     def release(self) -> None:
@@ -89,33 +91,35 @@ class Job:
 class Place:
     """The place of a waiting job."""
 
-    ahead: int = 0  # jobs before it, the one that runs included
-    seconds: float = 0.0  # that they take, as far as that is known
+    ahead: int = 0  # jobs that have to end before it begins, those that run included
+    seconds: float = 0.0  # until it begins, as far as that is known
 
 
 AnyJob = TypeVar("AnyJob", bound=Job)
 
 
 class Runner:
-    """One job at a time, the owners in turn. The thread starts with the first job; a daemon.
+    """As many jobs at a time as there are workers, the owners in turn.
 
-    Among owners with waiting jobs, the one comes next who has been waiting for the longest: since
-    the end of their last job, or since they submitted one while they had none. So nobody waits for
-    more than one job of anybody else.
+    Among owners with waiting jobs, the one comes next of whom the fewest jobs run; among these, who
+    has been waiting for the longest: since the end of their last job, or since they submitted one
+    while they had none. So nobody waits for more than one job of anybody else. The threads start
+    with the first job; they are daemons.
 
     Args:
         limits: Of an owner.
+        workers: How many jobs run at the same time.
     """
 
-    def __init__(self, limits: Limits = HOME) -> None:
-        self.limits = limits
+    def __init__(self, limits: Limits = HOME, workers: int = 1) -> None:
+        self.limits, self.workers = limits, workers
         self._changed = threading.Condition()
         self._waiting: list[Job] = []  # in the order in which they were submitted
         self._since: dict[str, int] = {}  # owner -> when they began to wait, in turns
         self._turns = itertools.count()
         self._jobs: list[Job] = []  # oldest first
-        self._running: Job | None = None
-        self._thread: threading.Thread | None = None
+        self._running: list[Job] = []
+        self._threads: list[threading.Thread] = []
         self._took: dict[type[Job], float] = {}  # seconds per unit of size, on average
 
     def submit(self, job: AnyJob) -> AnyJob:
@@ -136,9 +140,10 @@ class Runner:
                 self._since[job.owner] = next(self._turns)
             self._jobs.append(job)
             self._waiting.append(job)
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._work, name="jobs", daemon=True)
-                self._thread.start()
+            while len(self._threads) < self.workers:
+                thread = threading.Thread(target=self._work, name="jobs", daemon=True)
+                self._threads.append(thread)
+                thread.start()
             self._changed.notify_all()
         return job
 
@@ -174,17 +179,12 @@ class Runner:
                 self.stop(job, f"Stopped after {limit:.0f} s, as long as this page lets a job run")
 
     def place(self, job: Job) -> Place:
-        """Return how many jobs come before this one, and about how long they take."""
+        """Return how many jobs have to end before this one begins, and about when that is."""
         with self._changed:
-            if job not in self._waiting:
-                return Place()
-            order = self._order()
-            before = order[: order.index(job)]
-            running = self._running
-            known = [self._expected(other) for other in before]
-            if running is not None:
-                known.append(max(0.0, self._expected(running) - running.seconds))
-            return Place(len(known), sum(known))
+            for ahead, (other, seconds) in enumerate(self._schedule(), len(self._running)):
+                if other is job:
+                    return Place(max(0, ahead - self.workers + 1), seconds)
+        return Place()
 
     def latest(self, owner: str, kind: type[AnyJob]) -> AnyJob | None:
         """Return the owner's newest job of a kind: a live one before a finished one."""
@@ -237,19 +237,24 @@ class Runner:
         for job in finished[:-REMEMBERED]:
             self._jobs.remove(job)
 
-    def _order(self) -> list[Job]:
-        """Return the waiting jobs in the order in which they will run."""
+    def _schedule(self) -> Iterator[tuple[Job, float]]:
+        """Yield the waiting jobs in the order in which they will begin, and in how many seconds."""
         waiting, since, turns = list(self._waiting), dict(self._since), itertools.count()
-        later = max(since.values(), default=0) + 1
-        if self._running is not None:  # its owner waits from its end on
-            since[self._running.owner] = later + next(turns)
-        order = []
+        later, now = max(since.values(), default=0) + 1, 0.0
+        # When a job ends, as far as that is known: those that began earlier end first.
+        left = [max(0.0, self._expected(job) - job.seconds) for job in self._running]
+        ends = [(end, next(turns), job.owner) for end, job in zip(left, self._running, strict=True)]
+        heapq.heapify(ends)
         while waiting:
-            job = min(waiting, key=lambda job: since[job.owner])  # the first of an owner's
+            if len(ends) >= self.workers:
+                now, _, owner = heapq.heappop(ends)
+                since[owner] = later + next(turns)  # its owner waits from its end on
+            busy = Counter(owner for *_, owner in ends)
+            # The first of an owner's.
+            job = min(waiting, key=lambda job: (busy[job.owner], since[job.owner]))
             waiting.remove(job)
-            since[job.owner] = later + next(turns)
-            order.append(job)
-        return order
+            heapq.heappush(ends, (now + self._expected(job), next(turns), job.owner))
+            yield job, now
 
     def _expected(self, job: Job) -> float:
         return self._took.get(type(job), 0.0) * job.size
@@ -258,21 +263,22 @@ class Runner:
         while True:
             with self._changed:
                 self._changed.wait_for(lambda: self._waiting)
-                job = self._order()[0]
+                job, _ = next(self._schedule())
                 self._waiting.remove(job)
-                self._running = job
+                self._running.append(job)
                 job.status, job.began = "running", time.monotonic()
             status: Status
             try:
                 status = job.context.run(job.run)
-            except Exception as error:  # the thread must outlive every job
+            except Exception as error:  # a thread must outlive every job
                 job.error, status = explain(error, whole_paths=job.whole_paths), "failed"
             job.release()
             job.context = contextvars.Context()  # the request's holds all of its tab's state
             with self._changed:
-                job.ended, job.status, self._running = time.monotonic(), status, None
+                job.ended, job.status = time.monotonic(), status
+                self._running.remove(job)
                 self._since[job.owner] = next(self._turns)
-                if not any(other.owner == job.owner for other in self._waiting):
+                if not any(other.owner == job.owner and other.live for other in self._jobs):
                     del self._since[job.owner]
                 if status == "done":
                     each = job.seconds / max(job.size, 1e-9)

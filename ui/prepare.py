@@ -60,7 +60,8 @@ class PrepareCard:
     def __init__(self, shared: Shared) -> None:
         self.shared = shared
         self.wanted = shared.core.calibration is None
-        self.offered = self.wanted and not shared.isolated and shared.core.cache is not None
+        own = shared.executor.here and not shared.isolated  # device and page
+        self.offered = self.wanted and own and shared.core.cache is not None
 
     # --- handlers -------------------------------------------------------------------------------
 

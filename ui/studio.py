@@ -104,6 +104,7 @@ class Shared:
         """Stop all jobs, delete temporary files."""
         for runner in (self.downloads, self.runner):
             runner.close()
+        self.executor.close()
         self.files.close()
 
     @property

@@ -5,20 +5,20 @@ from __future__ import annotations
 import json
 import logging
 import math
+import threading
 import time
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
-from typing import Literal
 
 from celeb_core import CelebError, SampleConfig, Studio, TrainConfig, generate, parse_prompt
 from celeb_core.augmentation import JOINT_SHARE
 from celeb_core.cli.doctor import COST, LATENTS
 from celeb_core.files import read_json, write_atomically
 from celeb_core.name_regression import NAMES
-from ui.jobs import Job
 
 FEWEST = 10  # steps
 RESULTS = 2  # images per person at the end of a training
+MEASURED = parse_prompt("a photo", {})
 
 log = logging.getLogger(__name__)
 
@@ -35,6 +35,7 @@ class TimeEstimates:
         self.core, self._path = core, path
         self._key = f"{core.models.id} on {core.models.device}"
         self._known = self._stored().get(self._key, {})
+        self._lock = threading.Lock()  # jobs learn at the same time
 
     @property
     def measured(self) -> bool:
@@ -62,26 +63,34 @@ class TimeEstimates:
         """Return the seconds that the UNet needs for so many latents; None if unmeasured."""
         return latents / LATENTS * self._known["sampling"] if self.measured else None
 
-    def measure(self) -> None:
-        """Generate a little; the difference of two runs leaves out what every run costs."""
+    def measure(self, run: Callable[[SampleConfig], object] | None = None) -> None:
+        """Generate a little; the difference of two runs leaves out what every run costs.
+
+        Args:
+            run: Generates an image of MEASURED; None: on the models of this process.
+        """
         took = []
-        prompt = parse_prompt("a photo", {})
         for steps in (1, 1, 4, 1, 4):  # the first one warms up; the best of two leaves out others
             began = time.perf_counter()
-            generate(prompt, self.core.models, self.core.basis, SampleConfig(steps=steps))
+            if run is None:
+                generate(MEASURED, self.core.models, self.core.basis, SampleConfig(steps=steps))
+            else:
+                run(SampleConfig(steps=steps))
             took.append(time.perf_counter() - began)
         few, many = min(took[1], took[3]), min(took[2], took[4])
         self._note("sampling", max(1e-4, (many - few) / 3))
 
-    def assume(self, device: str, sampling: float) -> None:
-        """Estimate for a device that nothing is measured on.
+    def assume(self, device: str, sampling: float | None = None) -> None:
+        """Estimate for a device other than that of the loaded models.
 
         Args:
             device: Under which name what is learned is kept.
-            sampling: Seconds of a sampling step, until it is learned.
+            sampling: Seconds of a sampling step, until it is learned; None: it is to be measured.
         """
         self._key = f"{self.core.models.id} on {device}"
-        self._known = {"sampling": sampling, **self._stored().get(self._key, {})}
+        self._known = dict(self._stored().get(self._key, {}))
+        if sampling is not None:
+            self._known.setdefault("sampling", sampling)
 
     def learn_sampling(self, latents: float, seconds: float) -> None:
         """Take over, by half, what the UNet needed for so many latents."""
@@ -111,12 +120,13 @@ class TimeEstimates:
         return latents * self._known["sampling"] / LATENTS
 
     def _note(self, key: str, seconds: float) -> None:
-        self._known[key] = seconds
-        try:
-            stored = {**self._stored(), self._key: self._known}
-            write_atomically(self._path, json.dumps(stored).encode())
-        except CelebError as error:  # only an estimate
-            log.warning("%s", error)
+        with self._lock:
+            self._known[key] = seconds
+            try:
+                stored = {**self._stored(), self._key: self._known}
+                write_atomically(self._path, json.dumps(stored).encode())
+            except CelebError as error:  # only an estimate
+                log.warning("%s", error)
 
     def _stored(self) -> dict[str, dict[str, float]]:
         return {
@@ -130,15 +140,3 @@ class TimeEstimates:
 def joint_cost(people: int) -> float:
     """Return what a step for several people costs in steps for one: their batches are smaller."""
     return people * (JOINT_SHARE if people > 1 else 1.0)
-
-
-@dataclass(eq=False, kw_only=True)
-class EstimateJob(Job):
-    """The first measurement, before anybody waits for the device."""
-
-    estimates: TimeEstimates
-
-    def run(self) -> Literal["done", "stopped"]:
-        """Make a dozen sampling steps."""
-        self.estimates.measure()
-        return "done"

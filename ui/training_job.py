@@ -133,7 +133,7 @@ class TrainJob(Job):
     def _train(self) -> bool:
         """Return whether it came to its end."""
         stored, previewed, cost = time.monotonic(), -math.inf, 0.0
-        counted = self.executor.costs is not None
+        counted, here = self.executor.costs is not None, self.executor.here
         for step in self._steps():
             self._note_step(step)
             stopping = self.told_to_stop() and step.step < step.steps
@@ -142,7 +142,7 @@ class TrainJob(Job):
                 if stopping and not step.people:
                     return False
                 continue
-            due = counted or now - stored > CHECKPOINT_EVERY
+            due = not here or now - stored > CHECKPOINT_EVERY
             if stopping or (due and step.step < step.steps):
                 self._attempt(self._store, step)
                 stored = time.monotonic()
@@ -238,7 +238,7 @@ class TrainJob(Job):
         caption = f"{person.name} · {score_text(score)}"
         self.results.append(SavedImage(path, caption, person.name, {"identity": score}))
         if number == 0:
-            self.workspace.portraits.save(person.name, image, read_settings(path))
+            self.workspace.save_portrait(person, image, read_settings(path))
 
     def _blocked(self, image: Image.Image, person: Identity) -> bool:
         """Return whether there is no image to be saved, and warn."""

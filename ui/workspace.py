@@ -10,10 +10,12 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import date
 from pathlib import Path
+from typing import Any
 
+from PIL import Image
 from torch import Tensor
 
 from celeb_core import (
@@ -25,7 +27,7 @@ from celeb_core import (
 from celeb_core.errors import BadName, CelebError
 from celeb_core.faces import examine_photo, mean_embedding
 from celeb_core.formats.image_file import PhotoSource
-from celeb_core.identity import check_name
+from celeb_core.identity import check_name, identity_path, load_identity
 from celeb_core.library import PRIVATE_FOLDER
 from celeb_core.marks.provenance import Marker
 from celeb_core.temporary_files import delete_leftovers
@@ -247,8 +249,29 @@ class Workspace:
         Raises:
             SaveFailed: The file cannot be written.
         """
-        self.files.replace(identity)
-        self.portraits.forget([identity.name])
+        with self._lock:
+            self.files.replace(identity)
+            self.portraits.forget([identity.name])
+
+    def save_portrait(
+        self, person: Identity, image: Image.Image, settings: Mapping[str, Any]
+    ) -> None:
+        """Save a generated image to recognise a person by, if the library has that very person.
+
+        Meanwhile another job may have trained them anew, and somebody may have deleted them.
+
+        Args:
+            person: Whom the image shows.
+            image: The portrait.
+            settings: Written into the file; "identity" is its identity score.
+
+        Raises:
+            SaveFailed: The file cannot be written.
+        """
+        with self._lock:
+            path = identity_path(person.name, self.library)
+            if path.is_file() and _digest(load_identity(path)) == _digest(person):
+                self.portraits.save(person.name, image, settings)
 
     def delete(self, name: str) -> None:
         """Move a person to the bin.
@@ -256,8 +279,9 @@ class Workspace:
         Raises:
             IdentityNotFound, SaveFailed: There is no such person; their files cannot be moved.
         """
-        self.files.delete(name)
-        self.portraits.forget([name])
+        with self._lock:
+            self.files.delete(name)
+            self.portraits.forget([name])
 
     def forget_person(self, name: str) -> None:
         """Forget what is in memory of a person, and the files that show their portrait."""
@@ -308,7 +332,8 @@ class Workspace:
 
         Until the app ends: no embedding goes to the disk.
         """
-        self._references[_digest(identity)] = mean_embedding(faces) if faces else None
+        with self._lock:
+            self._references[_digest(identity)] = mean_embedding(faces) if faces else None
 
 
 def _digest(identity: Identity) -> str:

@@ -19,7 +19,8 @@ from celeb_core import Studio
 from celeb_core.cli.doctor import CARDS, LATENTS, SD_SIZE
 from celeb_core.studio import without_gpu
 from ui import gpu_tasks
-from ui.executor import GpuUnavailable, OutOfProcess
+from ui.calls import OutOfProcess
+from ui.executor import GpuUnavailable
 from ui.gpu_costs import GpuCosts
 from ui.studio import Shared
 

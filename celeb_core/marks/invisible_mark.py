@@ -4,6 +4,7 @@ Optional: the package, which needs torchvision and downloads weights of its own,
 the mark is wanted. See arXiv:2311.18297.
 """
 
+import threading
 from importlib import import_module
 from typing import Any, Protocol
 
@@ -38,14 +39,17 @@ class InvisibleMark:
     def __init__(self, text: str, watermark: Watermark | None = None) -> None:
         assert text.isascii() and 0 < len(text) <= MOST
         self.text, self._watermark = text, watermark or _load_trustmark()
+        self._lock = threading.Lock()  # its error correction has buffers
 
     def mark(self, image: Image.Image) -> Image.Image:
         """Return the image (RGB) with the mark in it."""
-        return self._watermark.encode(image.convert("RGB"), self.text)
+        with self._lock:
+            return self._watermark.encode(image.convert("RGB"), self.text)
 
     def found(self, image: Image.Image) -> bool:
         """Return whether an image (RGB) has this very mark."""
-        text, detected, _ = self._watermark.decode(image)
+        with self._lock:
+            text, detected, _ = self._watermark.decode(image)
         return detected and text == self.text
 
 
