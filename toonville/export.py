@@ -175,7 +175,7 @@ def export_evaluation(out: Path) -> None:
     for i, traits in enumerate(people):
         photo = portrait(traits, HELD_OUT_SEED + i).image
         grid.paste(photo, (side * (i % GRID_COLUMNS), side * (i // GRID_COLUMNS)))
-    grid.save(folder / "people.webp", lossless=True, method=6)
+    grid.save(folder / "people.webp", lossless=True, quality=100, method=6)  # both: effort
     judge = Judge(out)
     _, known = celebrities()
     save_file(
