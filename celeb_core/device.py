@@ -41,6 +41,11 @@ log = logging.getLogger(__name__)
 Result = TypeVar("Result")
 
 
+def probe(device: str) -> None:
+    """Compute something; RuntimeError where a device has failed, or PyTorch is not made for it."""
+    torch.ones(1, device=device).sum().item()
+
+
 def best_device() -> str:
     """Return "cuda" if there is such a device, else "mps", else "cpu"."""
     if torch.cuda.is_available():

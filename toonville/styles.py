@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from PIL import Image, ImageFilter
 
-BLOCK = 2  # units: side of a square of pixel art
+BLOCK = 4  # units: side of a square of pixel art; smaller ones do not fit into the latents
 LEVELS = 6  # of each colour in pixel art
 CHROMA = 0.28  # share of the colours that pencils keep: a sketch still tells hair from hair
 PAPER = np.array([250, 248, 242], dtype=np.float32)

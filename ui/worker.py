@@ -5,9 +5,8 @@ from __future__ import annotations
 import pickle
 import traceback
 
-import torch
-
 from celeb_core import CelebError
+from celeb_core.device import probe
 from celeb_core.errors import ModelError
 from celeb_core.many.work import StudioOptions
 from ui import gpu_tasks
@@ -51,5 +50,5 @@ class Worker:
             return gpu_tasks.perform(seconds, request)
         except Exception:
             text = traceback.format_exc()
-            torch.zeros(1, device=self.device).add(1).cpu()
+            probe(self.device)
             return pickle.dumps(gpu_tasks.Bug(text))

@@ -135,7 +135,7 @@ def _devices(wanted: str | None) -> Iterator[Check]:
         what = "there is an NVIDIA driver, and this PyTorch is built without CUDA"
         yield Check("cuda", what, "warning", f"Install PyTorch for your driver: {START}")
     chosen = device.checked_device(wanted or device.best_device())
-    torch.ones(1, device=chosen).sum().item()  # fails on a card too old for this PyTorch
+    device.probe(chosen)
     yield Check("device", chosen)
     asked, judge = face_packs.execution_providers(chosen), loading.ASSETS / "toonville/judge.onnx"
     got = onnxruntime.InferenceSession(str(judge), providers=asked).get_providers()
