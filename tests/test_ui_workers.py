@@ -288,7 +288,7 @@ def test_a_bug_costs_neither_a_worker_nor_another_try(core, world, monkeypatch):
     executor = OnWorkers(worker.perform, "cpu", lambda: None)
     with pytest.raises(RuntimeError, match="ZeroDivisionError"):
         list(executor.generate(core, [((), SampleConfig())]))
-    monkeypatch.setattr("ui.worker.torch.zeros", lambda *_, **__: [][0])  # the device has failed
+    monkeypatch.setattr("ui.worker.probe", lambda device: [][0])  # the device has failed
     with pytest.raises(IndexError):
         worker.perform(1, b"")
 
