@@ -4,8 +4,6 @@ An item is something to be done, with all that it needs besides models: a traini
 generated and examined. Its result is what the process that began the evaluation scores and keeps.
 """
 
-import hashlib
-import json
 import pickle
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,11 +15,10 @@ from celeb_core.evaluation.judges import FaceJudge, PackJudge, find_clip, find_j
 from celeb_core.evaluation.run import Record, Run
 from celeb_core.many.engine import Pool, distribute
 from celeb_core.many.records import DONE, FAILED, Outcome
-from celeb_core.many.work import Ready, StudioOptions
+from celeb_core.many.work import Ready, StudioOptions, digest_of
 from celeb_core.many.workers import KeptPool
 from celeb_core.scoring import AttributeReader, ClipScorer
 from celeb_core.studio import Studio
-from celeb_core.types import Calibration
 
 
 @dataclass(frozen=True, eq=False)
@@ -163,7 +160,7 @@ def describe(studio: Studio) -> Record:
         "tiny VAE": studio.models.tiny_vae is not None,
         "basis": studio.basis.id,
         "face pack": studio.faces.id,
-        "calibration": _digest(studio.calibration),
+        "calibration": digest_of(studio.calibration),
     }
 
 
@@ -178,12 +175,3 @@ def check_same(there: Mapping[str, Any], here: Mapping[str, Any], *apart: str) -
             "of them.",
             option="--model, --face-pack, --calibration, --dtype",
         )
-
-
-def _digest(calibration: Calibration | None) -> str | None:
-    if calibration is None:
-        return None
-    digest = hashlib.sha256(json.dumps(dict(calibration.settings), sort_keys=True).encode())
-    for name in ("down", "up", "bias", "directions", "correction"):
-        digest.update(getattr(calibration, name).contiguous().numpy().tobytes())
-    return digest.hexdigest()[:16]

@@ -4,6 +4,7 @@ A `Work` is picklable. Each worker process loads it once, and gets items in batc
 """
 
 import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -81,18 +82,20 @@ def thumbnail(image: Image.Image, marker: Marker) -> bytes:
 
 def labels_of(studio: Studio) -> dict[str, Any]:
     """Return what a studio's results depend on."""
-    calibration = studio.calibration
     return {
         "model": studio.models.id,
         "basis": studio.basis.id,
         "recogniser": studio.faces.id,
         "dtype": studio.models.dtype,
-        "calibration": None if calibration is None else _digest(calibration),
+        "calibration": digest_of(studio.calibration),
     }
 
 
-def _digest(calibration: Calibration) -> str:
-    digest = hashlib.sha256()
+def digest_of(calibration: Calibration | None) -> str | None:
+    """Return a checksum of what a calibration changes; None without one."""
+    if calibration is None:
+        return None
+    digest = hashlib.sha256(json.dumps(dict(calibration.settings), sort_keys=True).encode())
     for name in ("down", "up", "bias", "directions", "correction"):
-        digest.update(getattr(calibration, name).float().numpy().tobytes())
+        digest.update(getattr(calibration, name).contiguous().numpy().tobytes())
     return digest.hexdigest()[:16]

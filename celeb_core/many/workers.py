@@ -1,4 +1,4 @@
-"""Workers that stay loaded: files that `prepare`, the name filter and `evaluate` need together."""
+"""Workers that stay loaded from one call to the next, and files that they make together."""
 
 import pickle
 import sys
