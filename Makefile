@@ -31,7 +31,7 @@ unit: $(VENV)/dev
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal --durations=15 tests --ignore=tests/e2e
 
 e2e: $(VENV)/dev browser
-	$(BIN)/python -m pytest -n 2 --dist loadfile --durations=8 tests/e2e
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --durations=8 tests/e2e
 
 robustness: $(VENV)/dev
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --full -s tests/test_robustness*.py

@@ -369,7 +369,7 @@ def _pipeline(tokenizer):
         down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"),
         up_block_types=("UpBlock2D", "CrossAttnUpBlock2D"),
         cross_attention_dim=48,
-        attention_head_dim=8,
+        attention_head_dim=2,
         norm_num_groups=8,
     )
     vae = AutoencoderKL(

@@ -17,6 +17,7 @@ from PIL import Image
 from ui_help import until
 
 from bench.page_client import PageClient
+from ui.jobs import Job
 from ui.limits import MEGABYTE, PUBLIC, changed
 from ui.page import Page
 from ui.serving import Serving, launch_options
@@ -98,12 +99,22 @@ def generate(client: PageClient, text: str = "a photo", count: int = 1) -> dict[
 # --- one visitor takes everything -------------------------------------------------------------
 
 
+class Endless(Job):
+    """A job that takes the worker until it is stopped."""
+
+    def run(self):
+        assert self.stop.wait(60)
+        return "stopped"
+
+
 def test_a_hundred_jobs_of_one_session_are_refused(hosted, attacker):
-    answers = [generate(attacker)["compose-problem"] for _ in range(100)]
-    refused = [text for text in answers if "jobs of yours are waiting or running" in text]
+    before = hosted.shared.runner.submit(Endless("somebody else"))
+    answers = [generate(attacker)["compose-problem"] for _ in range(102)]
+    refused = [text for text in answers if "2 jobs of yours are waiting or running" in text]
+    before.stop.set()
     workspace = hosted.shared.workspace(session(attacker))
     until(lambda: not hosted.shared.runner.busy(workspace.id))
-    assert len(refused) > 50
+    assert len(refused) == 100
     assert "generates at most 4" in generate(attacker, count=5)["compose-problem"]
 
 

@@ -39,6 +39,18 @@ def test_learns_and_resumes_where_it_stopped(tmp_path: Path) -> None:
     assert more[0] == len(first)
 
 
+def test_what_comes_after_a_training_has_denormals(tmp_path: Path) -> None:
+    seen = []
+
+    def losses(step: int) -> dict[str, Tensor]:
+        seen.append(torch.tensor(1e-30) * 1e-10)
+        return {"loss": model(torch.ones(1, 1)).sum()}
+
+    model = nn.Linear(1, 1)
+    train("model", model, losses, Budget(0.0001, learning_rate=0.1), tmp_path)
+    assert not seen[0] and torch.tensor(1e-30) * 1e-10 > 0
+
+
 def test_learning_rate_warms_up_and_falls_with_the_time() -> None:
     budget = Budget(10.0, learning_rate=1.0, warmup_steps=100, decay_share=0.5)
     assert budget.learning_rate_at(0, 0.0) == pytest.approx(0.01)

@@ -38,7 +38,20 @@ class Short(Job):
 
 
 @pytest.fixture
-def page(studio, tmp_path):
+def prepared(studio, calibration):
+    """Without a calibration, a training begins with a regression over all names: seconds."""
+    return replace(studio, calibration=calibration)
+
+
+@pytest.fixture
+def page(prepared, tmp_path):
+    page = make_page(prepared, tmp_path)
+    yield page
+    page.shared.runner.close()
+
+
+@pytest.fixture
+def unprepared(studio, tmp_path):
     page = make_page(studio, tmp_path)
     yield page
     page.shared.runner.close()
@@ -143,7 +156,7 @@ def test_a_long_curve_is_drawn_seldom_and_is_never_far_behind():
     assert times < len(polls) / 5
 
 
-def test_times_are_estimated_from_what_was_measured(page, train, studio, tmp_path):
+def test_times_are_estimated_from_what_was_measured(page, train, prepared, tmp_path):
     def labels():
         recipes = train.form.estimate(["x"])[train.form.preset]
         return {key: label for label, key in recipes["choices"]}
@@ -161,7 +174,7 @@ def test_times_are_estimated_from_what_was_measured(page, train, studio, tmp_pat
     estimates.learn(config, people=2, steps=10, seconds=400)
     assert estimates.estimate(config, 1) == pytest.approx(40 * config.steps, rel=0.2)
     assert estimates.estimate(PRESETS["best"], 1) > estimates.estimate(config, 1)
-    again = make_page(studio, tmp_path).shared.estimates
+    again = make_page(prepared, tmp_path).shared.estimates
     assert again.estimate(config, 1) == estimates.estimate(config, 1)
 
 
@@ -182,19 +195,16 @@ def test_the_regression_over_the_names_is_a_part_of_the_estimate(page, studio):
     assert estimates.estimate(config, 1) == pytest.approx(100 + images)
 
 
-def test_the_form_says_how_a_model_without_a_calibration_is_trained(
-    page, studio, calibration, tmp_path
-):
-    assert page.shared.core.calibration is None
-    prepared = make_page(replace(studio, calibration=calibration), tmp_path)
+def test_the_form_says_how_a_model_without_a_calibration_is_trained(page, unprepared, studio):
+    assert unprepared.shared.core.calibration is None
     shown, usual = (
-        each.train.form.estimate([])[each.train.form.preset] for each in (page, prepared)
+        each.train.form.estimate([])[each.train.form.preset] for each in (unprepared, page)
     )
     assert "not prepared" in shown["info"] and f"{len(studio.basis.names)} names" in shown["info"]
     assert "not prepared" not in usual["info"]
     keys = [[key for _, key in each["choices"]] for each in (shown, usual)]
     assert keys == [["fast", "best", "paper"], ["instant", "fast", "best", "paper"]]
-    job = finish(start(page, "ada"))
+    job = finish(start(unprepared, "ada"))
     (ada,) = job.people
     assert job.config == recipe("fast", None).changed(steps=3) and ada.settings["trained"] == 3
     assert ada.settings["regression_batch"] == 6
@@ -220,9 +230,7 @@ def test_polling_sends_only_what_is_new(page, train):
     assert set(again) <= set(train.outputs)
 
 
-def test_instant_has_no_steps_and_no_plot(studio, calibration, tmp_path):
-    page = make_page(replace(studio, calibration=calibration), tmp_path)
-    train = page.train
+def test_instant_has_no_steps_and_no_plot(page, train):
     job = finish(start(page, "ada", preset="instant", steps=None))
     assert job.status == "done" and job.losses == []
     assert poll(page)[train.plot]["visible"] == "hidden"
@@ -270,9 +278,9 @@ def test_a_training_is_stopped_in_whatever_it_does_and_the_next_job_runs(page, n
     assert after.began >= job.ended
 
 
-def test_a_restarted_app_offers_to_go_on(page, studio, tmp_path):
+def test_a_restarted_app_offers_to_go_on(page, prepared, tmp_path):
     job = stopped(page, "ada", at=2)
-    train = make_page(studio, tmp_path).train
+    train = make_page(prepared, tmp_path).train
     shown = train.poll(NOTHING, "")
     assert shown[train.resume_button]["visible"] and "ada" in shown[train.status]
     assert len(shown[train.plot]["value"].dropna()) == 2 * len(job.losses)
@@ -445,7 +453,7 @@ def test_a_plot_of_one_point_is_not_shown(page, train):
     assert shown[train.plot]["visible"] == "hidden" and shown[train.legend] == ""
 
 
-def test_a_training_can_be_stopped_while_the_names_are_compared(page, monkeypatch):
+def test_a_training_can_be_stopped_while_the_names_are_compared(unprepared, monkeypatch):
     seen = []
 
     def told_to_stop(job):
@@ -453,7 +461,7 @@ def test_a_training_can_be_stopped_while_the_names_are_compared(page, monkeypatc
         return len(seen) > 1
 
     monkeypatch.setattr(TrainJob, "told_to_stop", told_to_stop)
-    job = finish(start(page, "ada"))
+    job = finish(start(unprepared, "ada"))
     assert job.status == "stopped" and "names" in seen[-1]
     assert not job.resumable and not job.savable and not job.previews
 

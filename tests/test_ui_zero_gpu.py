@@ -5,7 +5,6 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import parse_qsl, urlsplit
@@ -67,10 +66,11 @@ class DeviceServer(ThreadingHTTPServer):
         self.spent = False
 
 
-@pytest.fixture(scope="module")
-def ran(tmp_path_factory) -> Iterator[tuple[dict, list[tuple[str, dict[str, str]]]]]:
+Asked = list[tuple[str, dict[str, str]]]  # paths and queries
+
+
+def run_page(folder: Path) -> tuple[dict, Asked]:
     """What a page on ZeroGPU told, and what it asked for."""
-    folder = tmp_path_factory.mktemp("zero")
     (folder / "cgroup").write_text("0::/space\n")
     with DeviceServer() as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
@@ -88,21 +88,24 @@ def ran(tmp_path_factory) -> Iterator[tuple[dict, list[tuple[str, dict[str, str]
         server.shutdown()
     lines = [line for line in done.stdout.splitlines() if line.startswith("told:")]
     assert done.returncode == 0 and lines, done.stderr[-3000:]
-    yield json.loads(lines[0].removeprefix("told:")), server.asked
+    return json.loads(lines[0].removeprefix("told:")), server.asked
 
 
-@pytest.fixture(scope="module")
-def toonville():
-    return load_studio("toonville", device="cpu")
+def test_a_page_on_zero_gpu(tmp_path):
+    """One test: a page takes a while to start."""
+    told, asked = run_page(tmp_path)
+    trained_and_generated_in_the_forked_process(told, tmp_path)
+    each_call_declared_its_seconds_for_the_visitor_who_asked(asked)
+    a_spent_quota_was_a_plain_message_and_instant_went_on(told)
 
 
-def test_a_page_on_zero_gpu_trains_and_generates_in_the_forked_process(ran, toonville, tmp_path):
-    told, _ = ran
+def trained_and_generated_in_the_forked_process(told: dict, folder: Path) -> None:
+    toonville = load_studio("toonville", device="cpu")
     assert told["device"].startswith("cuda") and told["measured"]
     assert told["fast"]["status"] == "done", told["fast"]
     assert told["fast"]["steps"] == [1, 2, 3] and len(told["fast"]["scores"]) == 2
     assert told["generated"] == {"status": "done", "error": "", "images": 2}
-    image, _ = make_shared(toonville, tmp_path).examples()[0]
+    image, _ = make_shared(toonville, folder / "here").examples()[0]
     ada = Person("ada", (find_face(image, toonville.faces),))
     for preset, steps in (("fast", 3), ("instant", 0)):
         config = recipe(preset, toonville.calibration).changed(steps=steps)
@@ -112,8 +115,7 @@ def test_a_page_on_zero_gpu_trains_and_generates_in_the_forked_process(ran, toon
         assert told[preset]["coefficients"] == pytest.approx(expected, abs=1e-3)
 
 
-def test_each_call_declares_its_seconds_for_the_visitor_who_asked(ran):
-    _, asked = ran
+def each_call_declared_its_seconds_for_the_visitor_who_asked(asked: Asked) -> None:
     schedules = [query for path, query in asked if path == "/schedule"]
     # A slice or more, their images, others, one refused; none for instant.
     assert len(schedules) >= 4
@@ -124,8 +126,7 @@ def test_each_call_declares_its_seconds_for_the_visitor_who_asked(ran):
     assert [path for path, _ in asked].count("/release") == len(schedules) - 1
 
 
-def test_a_spent_quota_is_a_plain_message_and_instant_goes_on(ran):
-    told, _ = ran
+def a_spent_quota_was_a_plain_message_and_instant_went_on(told: dict) -> None:
     assert told["refused"]["status"] == "failed" and told["refused"]["images"] == 0
     assert "ZeroGPU quota exceeded" in told["refused"]["error"]
     assert "3s left" in told["refused"]["error"] and "kept" in told["refused"]["error"]

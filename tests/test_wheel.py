@@ -17,7 +17,12 @@ CONTENT = (
     "celeb_core", "ui", "assets", "identities", "app.py", "pyproject.toml", "requirements.txt",
     "README.md", "LICENSE",
 )  # fmt: skip
-BUILD = "import sys; from setuptools import build_meta; build_meta.build_wheel(sys.argv[1])"
+BUILD = """
+import sys
+from setuptools import build_meta
+
+build_meta.build_wheel(sys.argv[1], {"--build-option": "--compression=stored"})  # seconds
+"""
 
 pytestmark = pytest.mark.toonville
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -39,6 +40,17 @@ class Budget:
         return self.learning_rate * warm * max(0.02, min(1.0, left / self.decay_share))
 
 
+@contextmanager
+def _denormals_flushed() -> Iterator[None]:
+    """Gradients so small are slow to compute and change nothing; it holds for the whole process."""
+    torch.set_flush_denormal(True)
+    try:
+        yield
+    finally:
+        torch.set_flush_denormal(False)
+
+
+@_denormals_flushed()
 def train(
     name: str,
     model: Network,
@@ -63,7 +75,6 @@ def train(
     Returns:
         A copy of the model with the average of its weights, on the CPU.
     """
-    torch.set_flush_denormal(True)  # gradients so small are slow to compute and change nothing
     path, place = folder / f"{name}.pt", torch.device(device)
     model.to(place)
     average = copy.deepcopy(model).requires_grad_(False)

@@ -33,8 +33,8 @@ ARGUMENTS = [
 ]
 Box: TypeAlias = tuple[float, float, float, float]
 Points: TypeAlias = Sequence[tuple[float, float]]
-START = 120  # seconds
-PATIENCE = 60_000  # milliseconds
+START = 180  # seconds
+PATIENCE = 180_000  # milliseconds: the longest training of a test, beside another test
 # The page has its session, and what is done there is that session's.
 READY = "() => document.querySelector('#tabs')?.ready"
 

@@ -30,7 +30,7 @@ COLOURS = 128  # of a palette: a quarter of the size, and nobody sees it
 
 def main() -> None:
     """A newcomer's way through the tabs, then the same page dark and on a phone."""
-    expect.set_options(timeout=4 * PATIENCE)
+    expect.set_options(timeout=PATIENCE)
     with (
         tempfile.TemporaryDirectory() as folder,
         sync_playwright() as playwright,

@@ -67,7 +67,7 @@ def test_one_button_goes_from_a_face_to_an_image(home, chromium):
         page.locator("#demo-start").click()
         expect(page.locator("#demo-steps .now")).to_contain_text("Training")
         # The image takes about as long as the page waits between two looks: it may be done at once.
-        expect(page.locator("#demo-steps li.done")).to_have_count(4, timeout=120_000)
+        expect(page.locator("#demo-steps li.done")).to_have_count(4)
         expect(page.locator("#demo-images")).to_contain_text("Ash 0.")
         page.locator("#demo-use").click()
         prompt = page.locator("#compose-prompt textarea")

@@ -15,7 +15,7 @@ from e2e.harness import choose, step, use_example
 pytestmark = [pytest.mark.e2e, pytest.mark.toonville]
 
 ODD = 'Zoë "Q" & {{1}} ${1}'  # a name that must stay text everywhere
-STEPS = 150  # so that it is under way while the page is loaded again
+STEPS = 90  # so that it is under way while the page is loaded again
 LINES = "#train-plot svg .mark-line path"
 
 
@@ -96,7 +96,7 @@ def reload_in_the_middle(page: Page) -> Page:
 
 
 def see_the_results(page: Page) -> None:
-    expect(page.locator("#train-status")).to_contain_text("trained in", timeout=120_000)
+    expect(page.locator("#train-status")).to_contain_text("trained in")
     expect(page.locator("#train-status")).to_contain_text(f"step {STEPS} of {STEPS}")
     assert drawn(page) == STEPS
     expect(page.locator("#train-results .thumbnail-item")).to_have_count(6)
