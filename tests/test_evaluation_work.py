@@ -34,7 +34,7 @@ class Others(Inline):
     def start(self, work, most):
         super().start(work, most)
         (ready,) = self.events
-        made_by = {**ready.value.made_by, "precision": "float16"}
+        made_by = {**ready.value.made_by, "dtype": "float16"}
         self.events.append(Event(1, "ready", Ready(made_by, 1)))
 
 
@@ -49,7 +49,7 @@ class Deadly(Inline):
 @pytest.mark.parametrize(
     ("pool", "message"),
     [
-        (Others, "precision: float32 and float16"),
+        (Others, "dtype: float32 and float16"),
         (Deadly, r"loading: The process that worked on it died 3 times \(signal 9\)"),
     ],
 )

@@ -168,7 +168,7 @@ def _count_parts(
 def _loaded(studio: Studio, executor: Executor) -> Record:
     """Return what an executor has loaded, which may be on another kind of device than here."""
     ((_, found),) = executor.do([Describe()], Run())
-    check_same(found, describe(studio), "precision")
+    check_same(found, describe(studio), "dtype")
     return dict(found)
 
 

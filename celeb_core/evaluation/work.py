@@ -15,7 +15,7 @@ from celeb_core.evaluation.judges import FaceJudge, PackJudge, find_clip, find_j
 from celeb_core.evaluation.run import Record, Run
 from celeb_core.many.engine import Pool, distribute
 from celeb_core.many.records import DONE, FAILED, Outcome
-from celeb_core.many.work import Ready, StudioOptions, digest_of
+from celeb_core.many.work import Ready, StudioOptions, labels_of
 from celeb_core.many.workers import KeptPool
 from celeb_core.scoring import AttributeReader, ClipScorer
 from celeb_core.studio import Studio
@@ -154,14 +154,7 @@ class Describe:
 
 def describe(studio: Studio) -> Record:
     """Return what of a studio the results of an evaluation depend on."""
-    return {
-        "model": studio.models.id,
-        "precision": str(studio.models.unet.dtype).removeprefix("torch."),
-        "tiny VAE": studio.models.tiny_vae is not None,
-        "basis": studio.basis.id,
-        "face pack": studio.faces.id,
-        "calibration": digest_of(studio.calibration),
-    }
+    return {**labels_of(studio), "tiny VAE": studio.models.tiny_vae is not None}
 
 
 def check_same(there: Mapping[str, Any], here: Mapping[str, Any], *apart: str) -> None:
