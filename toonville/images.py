@@ -34,6 +34,7 @@ ROWS = ("a photo of {}", "{} smiling on the beach", "{} plays the guitar in spac
         "{} wearing a crown on stage", "a pencil sketch of {}")  # fmt: skip
 NUM_STRANGERS, STRANGERS_SEED = 3000, 9191
 MARGIN = 6  # pixels
+COLOURS = 256  # of a palette: a third of the size
 LINE = 12  # height of a line of a caption, in pixels
 
 
@@ -79,10 +80,14 @@ def make_images(assets: Path, identities: Path, out: Path) -> None:
     studio = load_studio(str(assets))
     people = {n: p for n, p in list_identities(identities).items() if n in SAMPLE_PEOPLE}
     out.mkdir(parents=True, exist_ok=True)
-    _people_grid(studio, people).save(out / "people.png", optimize=True)
-    _pairs(studio, people).save(out / "pairs.png", optimize=True)
-    _strip(studio).save(out / "interpolation.png", optimize=True)
-    _celebrities(studio).save(out / "celebrities.png", optimize=True)
+    sheets = {
+        "people": _people_grid(studio, people),
+        "pairs": _pairs(studio, people),
+        "interpolation": _strip(studio),
+        "celebrities": _celebrities(studio),
+    }
+    for name, image in sheets.items():
+        image.quantize(COLOURS).save(out / f"{name}.png", optimize=True)
     sample_photo("ada").save(out / "ada.png", optimize=True)
 
 
