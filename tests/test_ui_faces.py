@@ -324,6 +324,15 @@ def test_examples_are_one_click_away(with_examples):
     assert len(with_examples.shared.workspace("").photos) == 1
 
 
+def test_an_example_that_is_clicked_twice_is_the_same_photo(with_examples):
+    faces = with_examples.faces
+    first, second = (faces.example("", selected(1))[faces.view.choice] for _ in range(2))
+    assert first == second
+    used = faces.use("Billie", False, False, first, "")
+    assert "Billie is in the training list" in used[faces.problem]
+    assert faces.example("", selected(1))[faces.view.choice] != first  # it has left the tab
+
+
 def test_an_example_is_not_joined_with_photos_of_another_person(with_examples, tmp_path):
     faces = with_examples.faces
     upload(with_examples, *[stored(tmp_path, portrait(255 - 25 * n), f"{n}.png") for n in (0, 1)])
