@@ -4,7 +4,7 @@ import gradio as gr
 import pytest
 from conftest import celebrity_names
 from PIL import Image
-from ui_help import finish, make_page
+from ui_help import finish, opened_page
 
 from celeb_core.marks.provenance import Marker
 from ui.animation_files import HOLD, save_animation, there_and_back
@@ -16,9 +16,7 @@ A, B = celebrity_names()[:2]
 
 @pytest.fixture(scope="module")
 def page(studio, tmp_path_factory):
-    page = make_page(studio, tmp_path_factory.mktemp("page"), isolated=True)
-    yield page
-    page.shared.runner.close()
+    yield from opened_page(studio, tmp_path_factory.mktemp("page"), isolated=True)
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from pathlib import Path
 import gradio as gr
 import pytest
 from PIL import Image, PngImagePlugin
-from ui_help import fill_library, finish, make_page, until
+from ui_help import fill_library, finish, make_page, opened_page, until
 
 from celeb_core import load_studio
 from celeb_core.marks.provenance import PARAMETERS, SETTINGS, Marker
@@ -27,9 +27,7 @@ from ui.jobs import SavedImage
 
 @pytest.fixture
 def page(studio, tmp_path):
-    page = make_page(studio, tmp_path)
-    yield page
-    page.shared.runner.close()
+    yield from opened_page(studio, tmp_path)
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import gradio as gr
 import pytest
 from conftest import portrait
-from ui_help import finish, make_page, selected
+from ui_help import finish, make_page, opened_page, selected
 
 from celeb_core import PRESETS, TrainConfig, fit, load_studio, save_identity
 from celeb_core.errors import SaveFailed
@@ -67,9 +67,7 @@ def _png(image, settings, text):
 def page(shown, tmp_path, monkeypatch):
     studio, samples = shown
     monkeypatch.setattr(examples, "SAMPLES", samples)
-    page = make_page(studio, tmp_path)
-    yield page
-    page.shared.runner.close()
+    yield from opened_page(studio, tmp_path)
 
 
 @pytest.fixture

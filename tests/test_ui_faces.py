@@ -12,7 +12,7 @@ import pytest
 from conftest import portrait
 from PIL import Image, ImageFilter
 from test_faces import two_faces
-from ui_help import make_page, selected
+from ui_help import make_page, opened_page, selected
 
 from celeb_core import load_studio
 from celeb_core.errors import CelebError, SettingsError
@@ -23,9 +23,7 @@ from ui.trainee_files import MADE_UP
 
 @pytest.fixture
 def page(studio, tmp_path):
-    page = make_page(studio, tmp_path)
-    yield page
-    page.shared.runner.close()
+    yield from opened_page(studio, tmp_path)
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import torch
 from conftest import portrait
 from gpu_process import GpuProcess, forbid, load_here_and_there, use_process
 from PIL import Image, ImageChops
-from ui_help import fill_library, finish, make_page, make_shared, until
+from ui_help import fill_library, finish, make_page, make_shared, opened_page, until
 
 from celeb_core import (
     PRESETS,
@@ -172,9 +172,7 @@ class Here:
 
 @pytest.fixture
 def own(studio, calibration, tmp_path):
-    page = make_page(replace(studio, calibration=calibration), tmp_path)
-    yield page
-    page.shared.runner.close()
+    yield from opened_page(replace(studio, calibration=calibration), tmp_path)
 
 
 def test_nothing_trained_is_lost_when_the_quota_is_spent(own, studio):

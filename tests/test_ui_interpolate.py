@@ -5,7 +5,7 @@ import json
 import pytest
 from conftest import celebrity_names
 from PIL import Image
-from ui_help import finish, make_page, until
+from ui_help import finish, opened_page, until
 
 from celeb_core import TrainConfig, fit
 from celeb_core.errors import SettingsError
@@ -38,9 +38,7 @@ class Visit:
 
 @pytest.fixture(scope="module")
 def page(studio, tmp_path_factory):
-    page = make_page(studio, tmp_path_factory.mktemp("page"), isolated=True)
-    yield page
-    page.shared.runner.close()
+    yield from opened_page(studio, tmp_path_factory.mktemp("page"), isolated=True)
 
 
 @pytest.fixture

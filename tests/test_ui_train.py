@@ -8,7 +8,7 @@ import pytest
 from conftest import portrait
 from safetensors import safe_open
 from safetensors.torch import save_file
-from ui_help import finish, make_page, request, selected, until
+from ui_help import finish, make_page, opened_page, request, selected, until
 
 from celeb_core import PRESETS, fit_identities, list_identities, recipe
 from celeb_core.identity import MAX_BYTES
@@ -45,16 +45,12 @@ def prepared(studio, calibration):
 
 @pytest.fixture
 def page(prepared, tmp_path):
-    page = make_page(prepared, tmp_path)
-    yield page
-    page.shared.runner.close()
+    yield from opened_page(prepared, tmp_path)
 
 
 @pytest.fixture
 def unprepared(studio, tmp_path):
-    page = make_page(studio, tmp_path)
-    yield page
-    page.shared.runner.close()
+    yield from opened_page(studio, tmp_path)
 
 
 @pytest.fixture

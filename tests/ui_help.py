@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -63,6 +63,13 @@ def make_page(studio: Any, folder: Path, isolated: bool = False) -> Page:
     with described, mock.patch.object(App, "create_app"):
         page.build()
     return page
+
+
+def opened_page(studio: Any, folder: Path, isolated: bool = False) -> Iterator[Page]:
+    """A page for a fixture to yield; its jobs end with the test."""
+    page = make_page(studio, folder, isolated)
+    yield page
+    page.shared.runner.close()
 
 
 def fill_library(page: Page, people: Sequence[Person]) -> None:
