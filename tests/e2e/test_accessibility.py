@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, expect
@@ -68,9 +70,9 @@ def test_a_face_is_used_by_keyboard_alone(browser):
 
 
 def violations(page: Page, where: str) -> list[str]:
-    """What axe calls serious or worse: light and dark, and dark at the width of a phone."""
+    """What axe calls serious or worse: light and dark, at the width of a desk and of a phone."""
     words = []
-    for dark, size in ((True, PHONE), (True, DESK), (False, DESK)):
+    for dark, size in itertools.product((True, False), (PHONE, DESK)):
         page.evaluate("dark => document.body.classList.toggle('dark', dark)", dark)
         page.set_viewport_size(size)
         assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), where
