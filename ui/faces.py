@@ -85,7 +85,7 @@ class FacesTab:
         workspace, examples = self.shared.workspace(session), self.shared.examples()
         try:
             image, name = examples[checks.number(event.index, "Example", 0, len(examples) - 1)]
-            # The same example again: who clicks twice, and on at once, still means the first one.
+            # Another photo would replace the one that “Use this face” may refer to just now.
             same = (p for p in workspace.photos.values() if p.example and p.label == name)
             photo = next(same, None) or workspace.add_photo(image, name, example=True)
         except CelebError as error:

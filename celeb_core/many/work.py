@@ -87,11 +87,11 @@ def labels_of(studio: Studio) -> dict[str, Any]:
         "basis": studio.basis.id,
         "recogniser": studio.faces.id,
         "dtype": studio.models.dtype,
-        "calibration": digest_of(studio.calibration),
+        "calibration": _digest(studio.calibration),
     }
 
 
-def digest_of(calibration: Calibration | None) -> str | None:
+def _digest(calibration: Calibration | None) -> str | None:
     """Return a checksum of what a calibration changes; None without one."""
     if calibration is None:
         return None
